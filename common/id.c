@@ -1,0 +1,80 @@
+#include "common/id.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <sodium.h>
+
+static bool is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+           c == '-';
+}
+
+static bool all_of(struct slice s, bool colon)
+{
+    if (s.len == 0 || s.len > ID_MAX)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        if (!is_word(s.ptr[i]) && !(colon && s.ptr[i] == ':'))
+            return false;
+    }
+    return true;
+}
+
+bool id_is_job(struct slice s)
+{
+    return all_of(s, true);
+}
+
+bool id_is_connection(struct slice s)
+{
+    return all_of(s, true);
+}
+
+bool id_is_queue(struct slice s)
+{
+    return all_of(s, false);
+}
+
+void id_hex(char *out, size_t bytes)
+{
+    unsigned char raw[32];
+
+    if (bytes > sizeof raw)
+        bytes = sizeof raw;
+    randombytes_buf(raw, bytes);
+    sodium_bin2hex(out, bytes * 2 + 1, raw, bytes);
+}
+
+void id_worker(char out[WORKER_ID_MAX])
+{
+    char host[64] = "host", nonce[17];
+
+    gethostname(host, sizeof host - 1);
+    host[sizeof host - 1] = '\0';
+    for (char *p = host; *p; p++) {
+        if (!is_word(*p) && *p != '.')
+            *p = '_';
+    }
+    id_hex(nonce, 8);
+    snprintf(out, WORKER_ID_MAX, "%s-%s", host, nonce);
+}
+
+int64_t id_uniform_ms(int64_t ceiling_ms)
+{
+    if (ceiling_ms <= 0)
+        return 0;
+    if (ceiling_ms >= UINT32_MAX)
+        ceiling_ms = UINT32_MAX - 1;
+    return randombytes_uniform((uint32_t)ceiling_ms + 1);
+}
+
+int64_t id_backoff_ms(int64_t base_ms, int64_t cap_ms, unsigned tries)
+{
+    int64_t ceiling = base_ms;
+
+    for (unsigned i = 0; i < tries && ceiling < cap_ms; i++)
+        ceiling *= 2;
+    return id_uniform_ms(ceiling < cap_ms ? ceiling : cap_ms);
+}
