@@ -1,0 +1,105 @@
+/*
+ * http.h - HTTP requests by libcurl multi on the libuv loop.
+ * Owns    the multi handle, its timer and polls, the pool of easy handles and links.
+ * Thread  the loop thread only.
+ * Units   milliseconds, bytes.
+ * Errors  the callback is called exactly once, never inside http_start. What is known about the
+ *         request is in result.sent: that decides whether a repeat is safe (worker/step.c).
+ * Source  RFC 9110; libcurl multi_socket interface
+ * (curl.se/libcurl/c/curl_multi_socket_action.html). One easy handle per slot, CURLOPT_NOSIGNAL,
+ * MAXCONNECTS >= slots x hosts, CAINFO set and CAPATH NULL (a CA directory costs 22 ms per new TLS
+ * link), redirects never followed here.
+ */
+#ifndef AWQ_HTTP_H
+#define AWQ_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/slice.h"
+
+struct sockaddr;
+struct uv_loop_s;
+struct http;         /* the engine: one per process */
+struct http_request; /* one in flight */
+
+struct http_options {
+    unsigned slots;      /* requests in flight at most; http_start over it fails with ERR_RETRY */
+    unsigned max_links;  /* idle + busy links kept; 0 = slots * 4 */
+    const char *ca_file; /* PEM bundle; NULL = the system's bundle file */
+    const char *proxy;   /* NULL or "" = none; http_proxy in the environment is never obeyed */
+    const char *user_agent; /* "awq/0.1" */
+    bool http2;             /* try HTTP/2 over TLS (default on) */
+};
+
+/* Asked for each address before it is dialled, and again (PREREQ) for the address of a reused
+ * link just before the request is written. False refuses: nothing is sent. */
+typedef bool http_address_ok(void *owner, const struct sockaddr *addr, struct err *err);
+/* Asked just before the request's first byte is written (also on a reused link); false = do not
+ * send. NULL = nothing to ask. Token calls look at their lease here. */
+typedef bool http_before_send(void *owner, struct err *err);
+
+struct http_header {
+    struct slice name, value;
+};
+
+struct http_call {
+    const char *method; /* upper case, a token of RFC 9110 */
+    const char *url;    /* final; already checked by egress.h */
+    const struct http_header
+        *headers; /* checked by the caller: no CR, LF, NUL (refused again here) */
+    size_t header_count;
+    /* A header that holds a secret ("Authorization"): our copy of it is wiped once it is not
+     * needed. */
+    struct http_header secret;
+    struct slice body; /* copied when copy_body, else must live until the callback */
+    bool copy_body;
+    bool has_body;              /* send a body even when it is empty (Content-Length: 0) */
+    int64_t connect_timeout_ms; /* 0 = 5000 */
+    int64_t total_timeout_ms;   /* 0 = 30000 */
+    size_t max_header_bytes;    /* of the answer; 0 = 64 KiB */
+    size_t max_body_bytes;      /* of the answer, decoded; 0 = 1 MiB. Over it: ERR_FORMAT rule
+                                   "answer_too_big" */
+    http_address_ok *address_ok;
+    http_before_send *before_send;
+    const char *pool; /* NULL, or a name: links and TLS sessions are kept apart per name (client
+                         certificates) */
+};
+
+enum http_sent {
+    HTTP_NOT_SENT,   /* no byte of the request left: a repeat is always safe */
+    HTTP_MAYBE_SENT, /* the outcome is unknown */
+    HTTP_ANSWERED,   /* a complete answer */
+};
+
+struct http_result {
+    enum http_sent sent;
+    struct err err;                    /* set unless ANSWERED */
+    int status;                        /* 100-599, when ANSWERED */
+    const struct http_header *headers; /* of the final answer, in order, names as sent; borrowed */
+    size_t header_count;
+    struct buf *body;             /* decoded (gzip, deflate); borrowed: buf_take it to keep it */
+    int64_t sent_ms, answered_ms; /* wall clock; 0 when it did not come to that */
+    bool new_link;                /* the request opened one */
+};
+typedef void http_cb(void *owner, const struct http_result *result);
+
+struct http *http_new(struct uv_loop_s *loop, const struct http_options *o, struct err *err);
+void http_free(
+    struct http *h); /* cancels what is in flight (callbacks come, ERR_CANCELLED); NULL is fine */
+/* owner is also handed to address_ok and before_send. NULL and *err when it cannot start. */
+struct http_request *http_start(struct http *h, const struct http_call *call, http_cb *cb,
+                                void *owner, struct err *err);
+void http_cancel(
+    struct http_request *rq); /* cb is called with ERR_CANCELLED, later; not after the callback */
+unsigned http_in_flight(const struct http *h);
+/* The first header of that name (case-insensitive), or the empty slice. */
+struct slice http_header_get(const struct http_result *r, const char *name);
+/* Retry-After: seconds or an HTTP date (RFC 9110 section 10.2.3). False: absent or nonsense. */
+bool http_retry_after(struct slice value, int64_t now_ms, int64_t *wait_ms);
+bool http_method_is_idempotent(struct slice method); /* RFC 9110 section 9.2.2 */
+bool http_is_token(struct slice s);        /* RFC 9110 section 5.6.2: a method, a header name */
+bool http_is_header_value(struct slice s); /* no CR, LF, NUL or other controls but tab */
+
+#endif
