@@ -1,0 +1,144 @@
+# awq: build, test, check, run. `make help` lists the targets.
+#
+#   CC, CFLAGS, LDFLAGS, PREFIX, DESTDIR   as usual
+#   BUILD=build/asan SAN=address,undefined  a sanitizer build beside the normal one
+#   T=EXPR                                  only the tests whose names match
+#
+# Sources are found by place, so that a new file needs no line here:
+#   common/        build/libawq.a          worker/         build/awq-worker
+#   tools/NAME/    build/awq-NAME          tests/unit/test_NAME.c   build/tests/test_NAME
+# A folder becomes a program once one of its files has a main.
+
+BUILD  ?= build
+PREFIX ?= /usr/local
+CFLAGS ?= -O2 -g
+SAN    ?=
+T      ?=
+
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# What the machine has, written by deploy/deps.sh; make runs that script when the file is missing.
+DEPS_DIR := .deps
+ifneq ($(filter-out help clean deps fmt,$(or $(MAKECMDGOALS),build)),)
+include $(DEPS_DIR)/flags.mk
+endif
+
+$(DEPS_DIR)/flags.mk: deploy/deps.sh
+	@sh deploy/deps.sh build
+
+# ---- flags ----------------------------------------------------------------------------------------
+
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wwrite-strings -Wvla
+ifeq ($(SAN),)
+HARDEN   := -fstack-protector-strong -fPIE $(if $(findstring -O0,$(CFLAGS)),,-D_FORTIFY_SOURCE=2)
+HARDEN_L := -pie -Wl,-z,relro,-z,now
+else
+HARDEN   := -fsanitize=$(SAN) -fno-sanitize-recover=undefined -fno-omit-frame-pointer -fPIE
+HARDEN_L := -fsanitize=$(SAN) -pie
+endif
+CPPFLAGS_ALL := -D_GNU_SOURCE -I. -I$(BUILD)/gen $(DEPS_CFLAGS) $(CPPFLAGS)
+CFLAGS_ALL    = -std=c11 $(WARN) $(HARDEN) $(CFLAGS)
+LDFLAGS_ALL   = $(HARDEN_L) $(LDFLAGS)
+
+# ---- sources --------------------------------------------------------------------------------------
+
+objects   = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+with_main = $(if $(1),$(shell grep -l '^int main.' $(1)))
+
+COMMON  := $(sort $(wildcard common/*.c common/*/*.c))
+WORKER  := $(sort $(wildcard worker/*.c worker/*/*.c))
+SCRIPTS := $(sort $(wildcard common/scripts/*.lua))
+TOOLS   := $(notdir $(patsubst %/,%,$(wildcard tools/*/)))
+$(foreach t,$(TOOLS),$(eval SRC_$(t) := $(sort $(wildcard tools/$(t)/*.c))))
+TOOLS_SRC := $(foreach t,$(TOOLS),$(SRC_$(t)))
+UNIT    := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_HELP := $(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c)))
+ALL_SRC := $(COMMON) $(WORKER) $(TOOLS_SRC) $(UNIT) $(UNIT_HELP)
+
+WORKER_MAIN := $(call with_main,$(WORKER))
+WORKER_LIB  := $(filter-out $(WORKER_MAIN),$(WORKER)) # what unit tests of worker modules link with
+
+LIB        := $(BUILD)/libawq.a
+PROGRAMS   := $(if $(WORKER_MAIN),$(BUILD)/awq-worker) \
+              $(foreach t,$(TOOLS),$(if $(call with_main,$(SRC_$(t))),$(BUILD)/awq-$(t)))
+UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT))
+
+# ---- building -------------------------------------------------------------------------------------
+
+.PHONY: help deps build test unit integration check fmt install clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+deps: ## install the libraries, servers and tools that are missing
+	@sh deploy/deps.sh all
+
+build: $(LIB) $(PROGRAMS) $(call objects,$(WORKER) $(TOOLS_SRC)) ## compile the programs into build/
+
+# Another compiler or other flags rebuild everything.
+FLAGS_NOW := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD)/gen
+	@echo '$(FLAGS_NOW)' | cmp -s - $@ || echo '$(FLAGS_NOW)' > $@
+FORCE:
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags | $(BUILD)/gen/scripts.inc
+	@mkdir -p $(@D)
+	@echo '  CC   $<'
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# The Lua moves as rows SCRIPT(name, "sha1", "body"), in name order.
+$(BUILD)/gen/scripts.inc: common/scripts/embed.sh $(SCRIPTS) $(BUILD)/gen/scripts.list
+	@sh common/scripts/embed.sh $(SCRIPTS) > $@
+$(BUILD)/gen/scripts.list: FORCE
+	@mkdir -p $(@D)
+	@echo '$(SCRIPTS)' | cmp -s - $@ || echo '$(SCRIPTS)' > $@
+
+$(LIB): $(call objects,$(COMMON))
+	@rm -f $@
+	@$(AR) rcs $@ $^
+
+link = @echo '  LINK $@'; mkdir -p $(@D); \
+	$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $(filter %.o,$^) $(LIB) $(1) $(DEPS_LIBS)
+
+$(BUILD)/awq-worker: $(call objects,$(WORKER)) $(LIB)
+	$(call link)
+
+define tool_rule
+$(BUILD)/awq-$(1): $(call objects,$(SRC_$(1))) $(LIB)
+	$$(call link)
+endef
+$(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
+
+$(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(UNIT_HELP) $(WORKER_LIB)) $(LIB)
+	$(call link,$(CMOCKA_LIBS))
+
+-include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
+.SECONDARY:
+
+# ---- testing --------------------------------------------------------------------------------------
+
+test: build $(UNIT_TESTS) ## unit tests, then integration tests on real servers
+	@sh deploy/deps.sh test
+	@sh tests/run '$(BUILD)' all '$(T)'
+
+unit: build $(UNIT_TESTS) ## only the unit tests
+	@sh tests/run '$(BUILD)' unit '$(T)'
+
+integration: build ## only the integration tests
+	@sh deploy/deps.sh test
+	@sh tests/run '$(BUILD)' integration '$(T)'
+
+fmt: ## rewrite the sources with clang-format
+	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
+
+install: build ## copy the programs and the library under $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
+	$(if $(PROGRAMS),install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin)
+	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib
+	$(if $(wildcard common/awq.h),install -m 644 common/awq.h $(DESTDIR)$(PREFIX)/include)
+
+clean: ## remove build/ (what deps built stays in .deps/)
+	rm -rf $(BUILD)
