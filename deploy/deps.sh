@@ -3,8 +3,7 @@
 #
 #   deploy/deps.sh build    compilers and libraries
 #   deploy/deps.sh run      build, and the Redis server of the demo
-#   deploy/deps.sh test     run, and the servers and Python modules of the tests
-#   deploy/deps.sh bench    test, and what the benchmark compares awq with
+#   deploy/deps.sh test     run, and the servers, Python and Node modules of the tests
 #   deploy/deps.sh check    test, and the analysers
 #   deploy/deps.sh          all of them
 #
@@ -12,6 +11,7 @@
 # and needs neither root nor the network. hiredis (>= 1.2: TLS, RESP3) and yyjson are the system's
 # where they are new enough; on Debian 12 they are built from Debian 13's source packages, whose
 # signatures apt checks, into .deps/ (DEPS_DIR). No repository is added to the machine.
+# Node >= 20.12 likewise: the system's, or npm's node@20 in .deps/; .deps/bin/node is the one to use.
 # Ends by writing .deps/flags.mk, the compiler and linker flags that the Makefile includes.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,8 +22,8 @@ WANT=${1:-all}
 BUILD='gcc make pkg-config libuv1-dev libcurl4-openssl-dev libsodium-dev libssl-dev libyaml-dev
     libmicrohttpd-dev libcmocka-dev ca-certificates'
 RUN='redis-server'
-TEST='nginx openssl python3 python3-pytest python3-redis python3-msgpack python3-yaml
-    libnss-wrapper'
+TEST='nginx openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist
+    python3-redis python3-msgpack python3-yaml libnss-wrapper'
 CHECK='clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck valgrind'
 
 say() { echo "deps: $*"; }
@@ -45,7 +45,7 @@ esac
 case $WANT in
 build) packages=$BUILD ;;
 run) packages="$BUILD $RUN" ;;
-test | bench) packages="$BUILD $RUN $TEST" ;;
+test) packages="$BUILD $RUN $TEST" ;;
 check | all) packages="$BUILD $RUN $TEST $CHECK" ;;
 *) die "unknown group '$WANT'; see the head of deploy/deps.sh" ;;
 esac
@@ -108,6 +108,14 @@ installed=" $(dpkg-query -W -f '${Package} ${db:Status-Status}\n' $packages $fro
     awk '$2 == "installed" { printf "%s ", $1 }')"
 # shellcheck disable=SC2086
 missing=$(missing_of $packages)
+
+# Node runs the test peers. Its npm comes with it, except in Debian's packaging.
+want_node=
+case $WANT in
+test | check | all)
+    want_node=y
+    command -v npm >/dev/null || missing="$missing npm" ;;
+esac
 
 has_hiredis() { pkg-config --atleast-version=1.2 hiredis hiredis_ssl 2>/dev/null; }
 has_yyjson() { pkg-config --atleast-version=0.8 yyjson 2>/dev/null; }
@@ -178,6 +186,43 @@ if [ -n "$need_source" ]; then
     source_apt update
     case $need_source in *hiredis*) build_hiredis ;; esac
     case $need_source in *yyjson*) build_yyjson ;; esac
+fi
+
+# ---- Node and its packages -----------------------------------------------------------------------
+
+node_is_new() { # PROGRAM
+    "$1" -e 'const [a, b] = process.versions.node.split(".").map(Number);
+        process.exit(a > 20 || (a === 20 && b >= 12) ? 0 : 1)' 2>/dev/null
+}
+
+quiet_npm() {
+    npm "$@" --no-audit --no-fund --loglevel=error >"$DEPS_DIR/npm.log" 2>&1 || {
+        tail -20 "$DEPS_DIR/npm.log" >&2
+        die "npm $1 failed; its log is $DEPS_DIR/npm.log"
+    }
+}
+
+install_node() {
+    node=$(command -v node || true)
+    if [ -z "$node" ] || ! node_is_new "$node"; then
+        say "installing node 20 into $DEPS_DIR"
+        mkdir -p "$DEPS_DIR/node"
+        quiet_npm install --prefix "$DEPS_DIR/node" node@20
+        node=$(pwd)/$DEPS_DIR/node/node_modules/node/bin/node
+        node_is_new "$node" || die "npm's node@20 does not run here"
+    fi
+    mkdir -p "$DEPS_DIR/bin"
+    ln -sf "$node" "$DEPS_DIR/bin/node"
+}
+
+if [ -n "$want_node" ]; then
+    [ -x "$DEPS_DIR/bin/node" ] || install_node
+    if [ ! -e tests/node_modules/.package-lock.json ] ||
+        [ -n "$(find tests/package-lock.json -newer tests/node_modules/.package-lock.json)" ]; then
+        say "installing the Node packages of the tests"
+        quiet_npm ci --prefix tests --ignore-scripts
+        touch tests/node_modules/.package-lock.json
+    fi
 fi
 
 # ---- the flags that the Makefile includes ---------------------------------------------------------
