@@ -1,0 +1,64 @@
+/*
+ * log_events.h - the closed list of events that awq logs: X(ID, "dotted.name", "what it means").
+ * Included several times, hence no guard. A name, once released, keeps its meaning: people grep and
+ * alert on them. New ones go to the end of their group.
+ */
+
+/* The life of a process. */
+X(WORKER_START, "worker.start", "the process starts; its version and settings that matter")
+X(WORKER_READY, "worker.ready", "connected, checked, and taking jobs")
+X(WORKER_DRAIN, "worker.drain", "asked to stop: takes nothing new, finishes what it holds")
+X(WORKER_STOP, "worker.stop", "the process ends; with what it left behind, if anything")
+X(WORKER_PAUSED, "worker.paused",
+  "fetching stopped: asked to, or liveness not confirmed for a lease")
+X(WORKER_RESUMED, "worker.resumed", "fetching again")
+X(WORKER_FAILED, "worker.failed", "cannot go on; the process ends with an error")
+X(PROBE_FAILED, "probe.failed", "a health check began to fail; says which and why")
+X(CONFIG_RELOADED, "config.reloaded", "settings re-read; what was applied and what needs a restart")
+X(CONFIG_BAD, "config.bad", "settings refused; at a reload the old ones stay")
+X(LOG_DROPPED, "log.dropped", "lines lost because the reader of the log was too slow; n = how many")
+
+/* Links to Redis. */
+X(REDIS_UP, "redis.up", "a link is up and the server passed the checks")
+X(REDIS_DOWN, "redis.down", "a link is gone; it is tried again with backoff")
+X(REDIS_REFUSED, "redis.refused", "the server answers but must not be used; says why")
+X(REDIS_ERROR, "redis.error", "an error reply that nobody expected")
+
+/* Jobs. */
+X(JOB_TAKEN, "job.taken", "a job was taken from a queue")
+X(JOB_STARTED, "job.started", "its call begins")
+X(JOB_COMMITTED, "job.committed", "its result is recorded and the next step queued")
+X(JOB_RETRY, "job.retry", "the attempt failed and is put back for later")
+X(JOB_PARKED, "job.parked", "set aside until a token, a lane or a consent is there")
+X(JOB_RELEASED, "job.released", "given back to its queue, the attempt not counted")
+X(JOB_BURIED, "job.buried", "became a dead letter; needs a person")
+X(JOB_EXPIRED, "job.expired", "its deadline passed before it could start")
+X(JOB_CANCELLED, "job.cancelled", "taken back by its owner")
+X(JOB_LOST, "job.lost", "this worker lost its lease on the job and wrote nothing")
+X(JOB_DUPLICATE, "job.duplicate", "the step was already done; the repeat was dropped")
+
+/* Tokens and connections. */
+X(TOKEN_RENEWING, "token.renewing", "this worker holds the lease and asks for a new access token")
+X(TOKEN_RENEWED, "token.renewed", "a new access token is stored")
+X(TOKEN_FAILED, "token.failed", "the renewal failed; it is tried again after a backoff")
+X(TOKEN_NEEDS_CONSENT, "token.needs_consent",
+  "the account must be linked again; its jobs are parked")
+X(TOKEN_LATE, "token.late", "a token came after the lease was lost, or could not be stored yet")
+X(TOKEN_REFUSED, "token.refused", "a fresh access token was refused by the API")
+X(CONN_CHANGED, "conn.changed", "a connection was linked, changed, disabled or removed")
+X(LANE_CLOSED, "lane.closed", "a connection's calls are held back: cool-down or limit")
+X(LANE_OPENED, "lane.opened", "its calls go on")
+
+/* The housekeeper: one elected worker per shard. */
+X(HOUSE_ELECTED, "house.elected", "this worker keeps house for the shard")
+X(HOUSE_DEPOSED, "house.deposed", "another worker does so now")
+X(HOUSE_RECLAIMED, "house.reclaimed", "jobs of a worker that is gone are ready again")
+X(HOUSE_PROMOTED, "house.promoted", "due or woken jobs are ready again")
+X(HOUSE_GROUP_RECREATED, "house.group_recreated", "a consumer group was gone and is made again")
+X(HOUSE_PURGED, "house.purged", "old dead letters aged out")
+
+/* The journal: outcomes kept on disk while Redis is away. */
+X(JOURNAL_OPENED, "journal.opened", "the journal file is in use")
+X(JOURNAL_KEPT, "journal.kept", "outcomes are kept because Redis is away")
+X(JOURNAL_REPLAYED, "journal.replayed", "outcomes kept earlier are committed")
+X(JOURNAL_BAD, "journal.bad", "a record could not be read or written")
