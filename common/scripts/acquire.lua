@@ -1,0 +1,46 @@
+-- May I renew this connection's token? At most one may, and what it is about to do is written down first.
+-- KEYS {c:ID}, {c:ID}:lease
+-- ARGV gen and ver of the token I used (0 0 = none), nonce, lease ms, grace ms
+-- Answers one of
+--   HAVE ver                      newer and unexpired: read the record and use it
+--   LEASE fence gen ver exp cfg cm cd rt cs   you renew (asking again with the same nonce answers LEASE again)
+--   BUSY ms                       another one is renewing, its lease ends in ms
+--   GRACE until                   a holder went silent after it may have sent the refresh token
+--   BACKOFF until                 the last try failed
+--   CONSENT reason                its owner must link the account again
+--   BEHIND ver                    you know a higher version than this record has
+--   GONE state                    no such connection, disabled or removed
+-- The intent {fence, hash of the refresh token, time} is written before the network is touched.
+local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'exp', 'next', 'it', 'grant', 'why', 'if')
+if not h[1] then return {'GONE', 'unknown'} end
+local state = h[3]
+if state == 'DISABLED' or state == 'REMOVED' then return {'GONE', state} end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local gen, ver, exp = tonumber(h[1]), tonumber(h[2]), tonumber(h[4] or 0)
+local same_gen = gen == tonumber(ARGV[1])
+if same_gen and tonumber(ARGV[2]) > ver then return {'BEHIND', ver} end
+if state == 'NEEDS_CONSENT' then return {'CONSENT', h[8] or ''} end
+if ver > 0 and exp > now and not (same_gen and ver == tonumber(ARGV[2])) then return {'HAVE', ver} end
+local lease = redis.call('GET', KEYS[2])
+local fence
+if lease then
+  local number, nonce = lease:match('^(%d+):(.*)$')
+  if nonce ~= ARGV[3] then return {'BUSY', redis.call('PTTL', KEYS[2])} end
+  fence = number
+else
+  if h[6] and h[7] == 'refresh_token' then
+    -- somebody wrote an intent and went silent: the refresh token may be used up, the answer lost
+    local until_ms = tonumber(h[6]) + tonumber(ARGV[4]) + tonumber(ARGV[5])
+    if now < until_ms then return {'GRACE', until_ms} end
+    redis.call('HSET', KEYS[1], 'state', 'NEEDS_CONSENT', 'why', 'answer_lost', 'ft', now)
+    return {'CONSENT', 'answer_lost'}
+  end
+  if h[5] and tonumber(h[5]) > now then return {'BACKOFF', h[5]} end
+  fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
+  redis.call('SET', KEYS[2], fence .. ':' .. ARGV[3], 'PX', ARGV[4])
+  redis.call('HSET', KEYS[1], 'state', 'RENEWING', 'if', fence, 'it', now,
+    'ih', redis.sha1hex(redis.call('HGET', KEYS[1], 'rt') or ''))
+end
+local r = redis.call('HMGET', KEYS[1], 'cfg', 'cm', 'cd', 'rt', 'cs')
+return {'LEASE', tostring(fence), gen, ver, exp, r[1] or '', r[2] or '', r[3] or '', r[4] or '', r[5] or ''}

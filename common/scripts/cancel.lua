@@ -1,0 +1,24 @@
+-- Stop a run: what lies aside is removed at once; what is in flight is committed without a next step.
+-- KEYS run:RUN, held, set (due, park:RESOURCE or dead), queue, out:NAME
+-- ARGV name ("" = not set aside), entry ("" = not found waiting in the queue), result, result cap,
+--      ttl ms, write to out (1 or 0)
+-- Answers CANCELLED (it will not run), MARKED (a call may be in flight; no next step will follow) or
+-- FINISHED (too late).
+local st = redis.call('HGET', KEYS[1], 'st')
+if st == 'done' or st == 'failed' or st == 'expired' or st == 'cancelled' then return 'FINISHED' end
+local gone = false
+if ARGV[1] ~= '' and redis.call('ZREM', KEYS[3], ARGV[1]) == 1 then
+  redis.call('HDEL', KEYS[2], ARGV[1])
+  gone = true
+elseif ARGV[2] ~= '' then
+  local p = redis.pcall('XPENDING', KEYS[4], 'w', ARGV[2], ARGV[2], 1)
+  if (p.err or #p == 0) and redis.call('XDEL', KEYS[4], ARGV[2]) == 1 then gone = true end
+end
+if not gone then
+  redis.call('HSET', KEYS[1], 'cn', '1')
+  return 'MARKED'
+end
+redis.call('HSET', KEYS[1], 'st', 'cancelled', 'pl', '', 'cn', '1', 'r', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[5])
+if ARGV[6] == '1' then redis.pcall('XADD', KEYS[5], 'MAXLEN', '~', ARGV[4], '*', 'r', ARGV[3]) end
+return 'CANCELLED'

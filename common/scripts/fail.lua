@@ -1,0 +1,27 @@
+-- A renewal did not give a token.
+-- KEYS {c:ID}, {c:ID}:lease
+-- ARGV fence, nonce, gen, class, reason, text for people, backoff base ms, cap ms, floor ms
+--      (Retry-After), random in [0,1000], changed channel, connection id
+-- class: not_sent  nothing left: the intent is taken back; try again after a backoff
+--        refused   a complete answer that is no token and may change: intent taken back, backoff
+--        consent   the grant is refused for good: NEEDS_CONSENT
+--        unknown   it may have been processed: the intent stays for a refresh token (acquire judges it
+--                  after the grace); for other grants like refused
+-- Answers FAILED state next-ms tries, or LOST.
+local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries')
+if not h[1] or h[1] ~= ARGV[3] or h[2] ~= ARGV[1] or h[4] == 'DISABLED' or h[4] == 'REMOVED' then return {'LOST'} end
+local held = redis.call('GET', KEYS[2])
+if held and held ~= ARGV[1] .. ':' .. ARGV[2] then return {'LOST'} end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local class = ARGV[4]
+if class == 'unknown' and h[3] ~= 'refresh_token' then class = 'refused' end
+local tries = tonumber(h[5] or 0) + 1
+local ceiling = math.min(tonumber(ARGV[8]), tonumber(ARGV[7]) * 2 ^ math.min(tries - 1, 20))
+local next_ms = now + math.max(tonumber(ARGV[9]), math.floor(ceiling * tonumber(ARGV[10]) / 1000))
+local state = class == 'consent' and 'NEEDS_CONSENT' or 'BACKOFF'
+redis.call('HSET', KEYS[1], 'state', state, 'why', ARGV[5], 'fm', ARGV[6], 'ft', now, 'tries', tries, 'next', next_ms)
+if class ~= 'unknown' then redis.call('HDEL', KEYS[1], 'if', 'ih', 'it') end
+if held then redis.call('DEL', KEYS[2]) end
+redis.call('PUBLISH', ARGV[11], ARGV[12])
+return {'FAILED', state, next_ms, tries}

@@ -1,0 +1,9 @@
+-- Remove a connection: nothing of its secrets stays, a tombstone does, so that nothing old comes back.
+-- KEYS {c:ID}, {c:ID}:lease, {c:ID}:lane      ARGV changed channel, connection id
+-- Answers OK or NONE.
+local gen = redis.call('HGET', KEYS[1], 'gen')
+if not gen or redis.call('HGET', KEYS[1], 'state') == 'REMOVED' then return 'NONE' end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
+redis.call('HSET', KEYS[1], 'gen', gen + 1, 'ver', 0, 'state', 'REMOVED')
+redis.call('PUBLISH', ARGV[1], ARGV[2])
+return 'OK'

@@ -1,0 +1,24 @@
+-- A renewal's answer, whole or not at all: tokens, expiry, version; the lease is freed.
+-- KEYS {c:ID}, {c:ID}:lease
+-- ARGV fence, nonce, gen, ver it was made from, cd (digest of the cfg it is sealed for), at, rt ("" =
+--      keep the old one, re-sealed by the caller when it has to be), lifetime ms left (-1 = unknown,
+--      the caller's default is in it then), scope, changed channel, connection id
+-- Answers STORED ver exp, CFG (the settings changed meanwhile: seal for the new ones and store again) or
+-- LOST. Accepts the last fence that was given out, also after its lease ran out, as long as gen and ver
+-- have not moved; a repeat whose answer was lost is told STORED again.
+local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'fence', 'cd', 'sf', 'exp', 'state')
+if not h[1] or h[1] ~= ARGV[3] or h[7] == 'DISABLED' or h[7] == 'REMOVED' then return {'LOST'} end
+local ver = tonumber(ARGV[4])
+if h[5] == ARGV[1] .. ':' .. ARGV[2] and tonumber(h[2]) == ver + 1 then return {'STORED', h[2], h[6]} end
+if h[3] ~= ARGV[1] or tonumber(h[2]) ~= ver then return {'LOST'} end
+if h[4] ~= ARGV[5] then return {'CFG'} end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local exp = now + tonumber(ARGV[8])
+redis.call('HSET', KEYS[1], 'at', ARGV[6], 'ver', ver + 1, 'exp', exp, 'state', 'FRESH', 'scope', ARGV[9],
+  'born', now, 'sf', ARGV[1] .. ':' .. ARGV[2])
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'rt', ARGV[7]) end
+redis.call('HDEL', KEYS[1], 'if', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft')
+if redis.call('GET', KEYS[2]) == ARGV[1] .. ':' .. ARGV[2] then redis.call('DEL', KEYS[2]) end
+redis.call('PUBLISH', ARGV[10], ARGV[11])
+return {'STORED', ver + 1, exp}
