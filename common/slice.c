@@ -19,7 +19,7 @@ struct slice slice_sub(struct slice s, size_t from, size_t len)
         from = s.len;
     if (len > s.len - from)
         len = s.len - from;
-    return (struct slice){s.ptr ? s.ptr + from : NULL, len};
+    return (struct slice){from > 0 ? s.ptr + from : s.ptr, len};
 }
 
 static bool is_blank(char c)
