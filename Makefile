@@ -67,7 +67,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT))
 
 # ---- building -------------------------------------------------------------------------------------
 
-.PHONY: help deps build test unit integration check fmt install clean
+.PHONY: help deps build objects test unit integration check fmt install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -76,6 +76,8 @@ deps: ## install the libraries, servers and tools that are missing
 	@sh deploy/deps.sh all
 
 build: $(LIB) $(PROGRAMS) $(call objects,$(WORKER) $(TOOLS_SRC)) ## compile the programs into build/
+
+objects: $(LIB) $(PROGRAMS) $(UNIT_TESTS) $(call objects,$(ALL_SRC)) # everything that compiles
 
 # Another compiler or other flags rebuild everything.
 FLAGS_NOW := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL)
@@ -130,6 +132,58 @@ unit: build $(UNIT_TESTS) ## only the unit tests
 integration: build ## only the integration tests
 	@sh deploy/deps.sh test
 	@sh tests/run '$(BUILD)' integration '$(T)'
+
+# ---- checking -------------------------------------------------------------------------------------
+
+CHECKS := format werror headers tidy cppcheck shell unit-asan unit-valgrind integration-asan
+.PHONY: $(CHECKS:%=check-%)
+
+check: ## format, warnings, analysis, sanitizers
+	@sh deploy/deps.sh check
+	+@for c in $(CHECKS); do echo "== check $$c"; $(MAKE) --no-print-directory check-$$c || exit 1; done
+
+# Other versions of clang-format lay some lines out differently; 14 (Debian 12) is the tree's.
+check-format:
+	@case "$$(clang-format --version)" in *version\ 14.*) \
+	    git ls-files '*.c' '*.h' | xargs -r clang-format --dry-run -Werror ;; \
+	*) echo "not compared: $$(clang-format --version), the layout is that of 14" ;; esac
+
+check-werror:
+	+@$(MAKE) --no-print-directory -s CC=gcc BUILD=build/gcc CFLAGS='-O2 -g -Werror' objects
+	+@$(MAKE) --no-print-directory -s CC=clang BUILD=build/clang CFLAGS='-O1 -g -Werror' objects
+
+HEADERS = $(shell git ls-files '*.h')
+check-headers: build # each header compiles alone
+	@for h in $(HEADERS); do \
+	    echo "#include \"$$h\"" | $(CC) $(CPPFLAGS_ALL) -std=c11 $(WARN) -Werror -fsyntax-only -x c - \
+	        || { echo "$$h does not compile alone"; exit 1; }; done
+
+check-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(ALL_SRC))
+$(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@echo '  TIDY $*.c'
+	@clang-tidy --quiet $*.c -- $(CPPFLAGS_ALL) -std=c11 2>$@.err || { cat $@.err; exit 1; }
+	@touch $@
+
+check-cppcheck:
+	@mkdir -p $(BUILD)/cppcheck
+	@cppcheck --quiet --enable=warning,performance,portability --std=c11 --inline-suppr \
+	    --suppress=missingIncludeSystem --cppcheck-build-dir=$(BUILD)/cppcheck -j 2 \
+	    --error-exitcode=1 -D_GNU_SOURCE -I. -I$(BUILD)/gen common worker tools
+
+check-shell:
+	@git grep -lE '^#!/bin/(ba)?sh' | xargs -r shellcheck
+
+ASAN = $(MAKE) --no-print-directory -s BUILD=build/asan SAN=address,undefined CFLAGS='-O1 -g'
+check-unit-asan:
+	+@$(ASAN) unit
+
+check-unit-valgrind: build $(UNIT_TESTS)
+	@WRAP='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite' \
+	    UNIT_LIMIT_S=300 sh tests/run '$(BUILD)' unit
+
+check-integration-asan:
+	+@$(ASAN) integration
 
 fmt: ## rewrite the sources with clang-format
 	@git ls-files '*.c' '*.h' | xargs -r clang-format -i

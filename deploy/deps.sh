@@ -24,7 +24,7 @@ BUILD='gcc make pkg-config libuv1-dev libcurl4-openssl-dev libsodium-dev libssl-
 RUN='redis-server'
 TEST='nginx openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist
     python3-redis python3-msgpack python3-yaml libnss-wrapper'
-CHECK='clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck valgrind'
+CHECK='clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck valgrind libc6-dbg'
 
 say() { echo "deps: $*"; }
 die() { echo "deps: $*" >&2; exit 1; }
