@@ -1,0 +1,44 @@
+"""Fixtures of the integration tests; rig.py tells what a rig can do."""
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from rig import Rig  # noqa: E402
+from servers import Peers  # noqa: E402
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the logs of a test's processes with its failure, and remember that it failed."""
+    outcome = yield
+    report = outcome.get_result()
+    rig = getattr(item, "awq_rig", None)
+    if report.failed and rig is not None and call.when == "call":
+        report.sections.append(("processes", rig.report()))
+
+
+@pytest.fixture(scope="session")
+def peers():
+    folder = tempfile.mkdtemp(prefix="awq-peers-")
+    p = Peers(folder)
+    yield p
+    p.end()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def rig(request, peers):
+    # A short folder: the path of a Unix socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="awq-"))
+    r = Rig(folder, peers)
+    request.node.awq_rig = r
+    yield r
+    try:
+        r.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,381 @@
+"""rig.py - awq under test: workers, awq-ctl, jobs put by hand, results read by hand.
+
+A test asks for the `rig` fixture and says what it needs:
+
+    def test_one_call(rig):
+        rig.link("acct")                         # a client_credentials connection, by awq-ctl
+        rig.worker(slots=8)                      # settings as in --help, here slots=8
+        ids = rig.enqueue([rig.job("acct", "/echo")])
+        assert rig.results(ids)[ids[0]][-1]["state"] == "done"
+
+Everything lives in one temporary folder and ends with the test. What awq puts in Redis is read
+here from its documented places (common/PROTOCOL.md), not through awq's own code.
+"""
+import json
+import os
+import subprocess
+import time
+import urllib.request
+
+import msgpack
+import yaml
+
+from procs import BUILD, PATIENCE, SANITIZED, Process, built, free_port, wait_until
+from servers import Redis
+
+SAN_ENV = {
+    "ASAN_OPTIONS": "exitcode=99:detect_stack_use_after_return=1:abort_on_error=0",
+    "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+} if SANITIZED else {}
+
+
+def clean_env():
+    """The environment without AWQ_ settings and proxies of whoever runs the tests."""
+    return {k: v for k, v in os.environ.items()
+            if not k.startswith("AWQ_") and not k.lower().endswith("_proxy")}
+
+
+def settings_env(settings):
+    out = {}
+    for name, value in settings.items():
+        if value is not None:
+            text = "true" if value is True else "false" if value is False else str(value)
+            out["AWQ_" + name.upper().replace("-", "_")] = text
+    return out
+
+
+class Worker(Process):
+    """One awq-worker. Settings are keywords: Worker(..., slots=8, lease="2s")."""
+
+    def __init__(self, folder, name, env=None, args=(), **settings):
+        super().__init__(name, folder)
+        self.settings = settings
+        self.args = [built("awq-worker"), *args]
+        self.env = {**clean_env(), **SAN_ENV, **settings_env(settings), **(env or {})}
+
+    def start(self):
+        return super().start(["env", "-i", *(f"{k}={v}" for k, v in self.env.items()), *self.args])
+
+    @property
+    def id(self):
+        """The worker id that this process chose, from its log."""
+        return self.wait_log("worker.ready")["worker"]
+
+    def logged(self, event=None, **fields):
+        """Log lines so far of that event with those fields."""
+        return [e for e in self.json_lines()
+                if (event is None or e.get("event") == event)
+                and all(e.get(k) == v for k, v in fields.items())]
+
+    def wait_log(self, event, timeout=15, count=1, **fields):
+        """The count-th such line, waited for."""
+        def there():
+            got = self.logged(event, **fields)
+            if len(got) >= count:
+                return got
+            assert self.running or self.logged(event, **fields), \
+                f"{self.name} ended before it logged {event}\n" + self.tail()
+            return None
+        return wait_until(there, timeout, lambda: f"{self.name} to log {event} {fields or ''}\n"
+                          + self.tail())[count - 1]
+
+    def wait_ready(self, timeout=15):
+        self.wait_log("worker.ready", timeout)
+        return self
+
+    def get(self, path):
+        """One of its probes, by --probe-port: (status, text)."""
+        url = f"http://127.0.0.1:{self.settings['probe_port']}{path}"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as r:
+                return r.status, r.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.code, e.read().decode()
+
+    def metric(self, name, **labels):
+        """The value of one sample of /metrics; 0 when it is not there."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            head, _, value = line.rpartition(" ")
+            bare, _, rest = head.partition("{")
+            if bare == name and all(f'{k}="{v}"' in rest for k, v in labels.items()):
+                total += float(value)
+        return total
+
+    def sane(self):
+        """No sanitizer report and no crash."""
+        err = self.stderr()
+        assert "ERROR: AddressSanitizer" not in err and "runtime error:" not in err \
+            and "ERROR: LeakSanitizer" not in err, f"{self.name}:\n{err}"
+        code = self.child.poll() if self.child else None
+        assert code is None or code in (0, -2, -9, -15) or getattr(self, "may_fail", False), \
+            f"{self.name} ended with {code}\n" + self.tail()
+
+
+class Answer:
+    """What one run of awq-ctl said."""
+
+    def __init__(self, done):
+        self.code = done.returncode
+        self.out = done.stdout
+        self.err = done.stderr
+
+    def json(self):
+        return json.loads(self.out)
+
+
+class Rig:
+    def __init__(self, folder, peers):
+        self.folder = folder
+        self.peers = peers
+        self.things = []  # what must end, in the order it was started
+        self.redis = None
+        self.auth = self.api = None
+        self.keys = None
+        self.prefix = "awq"
+        self.common = {}  # settings of every worker and awq-ctl of this rig
+        self._made = 0
+
+    # ---- parts -------------------------------------------------------------------------------
+
+    def use_redis(self, **more):
+        """A Redis with other settings than the fixture's; once, before anything else."""
+        assert self.redis is None
+        self.redis = Redis(self.folder, **more)
+        self.things.append(self.redis)
+        self.redis.start()
+        self.common.setdefault("redis-url", self.redis.url)
+        return self.redis
+
+    def use_peers(self, auth=None, api=None):
+        self.auth, self.api = self.peers.get(auth, api)
+        return self.auth, self.api
+
+    def need(self, redis=True, peers=False, keys=False):
+        """Start the default parts that a test did not ask for itself."""
+        if redis and self.redis is None:
+            self.use_redis()
+        if peers and self.auth is None:
+            self.use_peers()
+        if keys and self.keys is None:
+            path = self.folder / "keys"
+            done = self.run_ctl("keys", "new", "--out", path)
+            assert done.code == 0, done.err
+            self.keys = path
+            self.common["keys"] = path
+
+    def worker(self, ready=True, env=None, args=(), name=None, **settings):
+        """One more awq-worker on this Redis, waited for unless ready=False."""
+        self.need(keys=True)
+        n = sum(isinstance(t, Worker) for t in self.things)
+        all_settings = {**self.common, "prefix": self.prefix, "probe_port": free_port(), **settings}
+        w = Worker(self.folder, name or f"worker{n}", env, args, **all_settings)
+        self.things.append(w)
+        w.start()
+        return w.wait_ready() if ready else w
+
+    def workers(self, count, **settings):
+        made = [self.worker(ready=False, **settings) for _ in range(count)]
+        return [w.wait_ready() for w in made]
+
+    def run_ctl(self, *args, env=None, input=None, timeout=30):
+        done = subprocess.run(
+            [built("awq-ctl"), *map(str, args)], text=True, capture_output=True, input=input,
+            timeout=timeout * PATIENCE, cwd=self.folder, check=False,
+            env={**clean_env(), **SAN_ENV, **settings_env({**self.common, "prefix": self.prefix}),
+                 **(env or {})})
+        assert "Sanitizer" not in done.stderr, done.stderr
+        return Answer(done)
+
+    def ctl(self, *args, code=0, **more):
+        """awq-ctl that must end with this exit code."""
+        self.need(keys=True)
+        done = self.run_ctl(*args, **more)
+        assert done.code == code, f"awq-ctl {' '.join(map(str, args))}: exit {done.code}, " \
+            f"wanted {code}\n{done.out}{done.err}"
+        return done
+
+    # ---- connections -------------------------------------------------------------------------
+
+    def conn(self, conn_id="acct", grant="client_credentials", client="svc", auth="post", **more):
+        """A connection file as a map. more: top-level keys, policy={...} is merged over the default."""
+        self.need(peers=True)
+        policy = {"hosts": ["127.0.0.1"], "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+                  "paths": ["/"], "insecure_http": True, "allow_private": True,
+                  **more.pop("policy", {})}
+        secret = self.folder / f"{conn_id}.secret"
+        secret.write_text(f"{client}-secret")
+        secret.chmod(0o600)
+        return {"id": conn_id, "grant": grant, "token_url": self.auth.token_url,
+                "client": {"id": client, "secret": {"file": str(secret)}, "auth": auth},
+                "scopes": ["read", "write"], "policy": policy, **more}
+
+    def apply(self, conn, code=0):
+        path = self.folder / f"{conn['id']}.yaml"
+        path.write_text(yaml.safe_dump(conn))
+        return self.ctl("conn", "apply", "-f", path, code=code)
+
+    def link(self, conn_id="acct", **more):
+        """A client_credentials connection to the authorization server."""
+        self.apply(self.conn(conn_id, **more))
+
+    def link_refresh(self, conn_id="acct", client="basic", auth="basic", account=None, **more):
+        """A connection with a rotating refresh token, as if its owner had just linked it."""
+        self.need(peers=True)
+        minted = self.auth.mint(account or conn_id, client)
+        path = self.folder / f"{conn_id}.refresh"
+        path.write_text(minted["refresh_token"])
+        path.chmod(0o600)
+        self.apply(self.conn(conn_id, "refresh_token", client, auth,
+                             refresh_token={"file": str(path)}, **more))
+        return minted
+
+    # ---- jobs --------------------------------------------------------------------------------
+
+    def call(self, conn, path, method="POST", **more):
+        """The `call` map of an envelope; path is the API's or a whole URL."""
+        if path.startswith("/"):
+            self.need(peers=True)
+            path = self.api.base + path
+        return {"conn": conn, "method": method, "url": path, **more}
+
+    def job(self, conn, path, method="POST", job_id=None, then=None, env=None, **more):
+        """An envelope (common/PROTOCOL.md). more: members of the call; env: members beside it."""
+        self._made += 1
+        job = {"v": 1, "id": job_id or f"j{self._made}-{os.getpid()}",
+               "call": self.call(conn, path, method, **more)}
+        if then is not None:
+            job["then"] = then
+        job.update(env or {})
+        return job
+
+    def key(self, rest, shard=0):
+        return f"{self.prefix}:{{s{shard}}}:{rest}"
+
+    def enqueue(self, jobs, queue="default"):
+        """Bare XADD of envelopes (maps are packed, bytes go as they are); their ids."""
+        self.need()
+        jobs = jobs if isinstance(jobs, list) else [jobs]
+        pipe = self.redis.client.pipeline(transaction=False)
+        for n, job in enumerate(jobs):
+            raw = job if isinstance(job, bytes) else msgpack.packb(job)
+            pipe.xadd(self.key(f"q:{queue}"), {"j": raw})
+            if n % 1000 == 999:
+                pipe.execute()
+        pipe.execute()
+        return [job["id"] for job in jobs if isinstance(job, dict)]
+
+    def all_results(self, out="results"):
+        """Every result on the stream so far, decoded, in order."""
+        got, last = [], "-"
+        while True:
+            page = self.redis.client.xrange(self.key(f"out:{out}"), last, "+", 5000)
+            got += [msgpack.unpackb(fields[b"r"], strict_map_key=False) for _, fields in page]
+            if len(page) < 5000:
+                return got
+            last = b"(" + page[-1][0]
+
+    def results(self, ids, timeout=30, out="results"):
+        """{id: [results in order]} once each of the ids has its last one (end: true)."""
+        want = set(ids)
+        by_id, last = {}, "-"
+        ended = set()
+
+        def there():
+            nonlocal last
+            page = self.redis.client.xrange(self.key(f"out:{out}"), last, "+", 5000)
+            for entry, fields in page:
+                r = msgpack.unpackb(fields[b"r"], strict_map_key=False)
+                run = r.get("run") or r["id"]
+                by_id.setdefault(run, []).append(r)
+                if r.get("end"):
+                    ended.add(run)
+                last = b"(" + entry
+            return want <= ended
+        wait_until(there, timeout, lambda: f"results of {sorted(want - ended)[:10]} "
+                   f"({len(want - ended)} of {len(want)})\n{self.places_text()}", every=0.02)
+        return {i: by_id[i] for i in want}
+
+    def result(self, job, timeout=30):
+        """Enqueue one job and return its last result."""
+        ids = self.enqueue(job)
+        return self.results(ids, timeout)[ids[0]][-1]
+
+    # ---- where jobs are ----------------------------------------------------------------------
+
+    def run_of(self, name):
+        return name.decode().rsplit(".", 2)[0]
+
+    def places(self, shard=0):
+        """{id: [places]} of all jobs that Redis has: q:NAME, due, park:RESOURCE, dead."""
+        r = self.redis.client
+        out = {}
+        base = self.key("", shard)
+        for key in r.scan_iter(base.replace("{", "[{]").replace("}", "[}]") + "*", 1000):
+            rest = key.decode()[len(base):]
+            if rest.startswith("q:"):
+                last = "-"
+                while True:
+                    page = r.xrange(key, last, "+", 5000)
+                    for _, fields in page:
+                        try:
+                            job = msgpack.unpackb(fields[b"j"], strict_map_key=False)
+                            out.setdefault(job["id"], []).append(rest)
+                        except Exception:  # bad input is a job too, without an id
+                            out.setdefault("?", []).append(rest)
+                    if len(page) < 5000:
+                        break
+                    last = b"(" + page[-1][0]
+            elif rest in ("due", "dead") or rest.startswith("park:"):
+                for name in r.zrange(key, 0, -1):
+                    out.setdefault(self.run_of(name), []).append(rest)
+        return out
+
+    def places_text(self):
+        try:
+            places = self.places()
+        except Exception as e:  # said in a failure message: must not hide the failure
+            return f"(places: {e})"
+        count = {}
+        for at in places.values():
+            for p in at:
+                count[p] = count.get(p, 0) + 1
+        return f"jobs in Redis: {count}, e.g. {dict(list(places.items())[:5])}"
+
+    def pending(self, queue="default", consumer=None):
+        """Delivered and not acknowledged entries, of one worker or of all."""
+        try:
+            got = self.redis.client.xpending(self.key(f"q:{queue}"), "w")
+        except Exception:  # no group yet
+            return 0
+        if consumer is None:
+            return got["pending"]
+        return sum(c["pending"] for c in got["consumers"] if c["name"].decode() == consumer)
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    def report(self):
+        return "\n".join(t.tail() for t in self.things)
+
+    def close(self):
+        """End everything; say if a worker crashed or did not leave when asked twice."""
+        workers = [t for t in self.things if isinstance(t, Worker) and t.child]
+        stuck = []
+        for w in workers:
+            w.cont()
+            w.term()
+        for w in workers:
+            end = time.monotonic() + 0.5
+            while w.running and time.monotonic() < end:
+                time.sleep(0.01)
+            w.term()  # the second TERM means now
+        for w in workers:
+            try:
+                w.wait(5)
+            except AssertionError:
+                stuck.append(w.name)
+        for t in reversed(self.things):
+            t.end()
+        for w in workers:
+            w.sane()
+        assert not stuck, f"{stuck} did not end after two SIGTERM"
