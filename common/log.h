@@ -7,7 +7,8 @@
  * Errors  none: a line that cannot be written at once (a full pipe, a closed one) is dropped and
  *         counted; the next line that can be written is preceded by log.dropped with the count.
  *         A line is at most LOG_LINE_MAX bytes: long values are cut and end with "...", fields
- *         that do not fit are left out and the line says "truncated":true.
+ *         that do not fit are left out and the line says "truncated":true. A program that logs
+ *         to a pipe must ignore SIGPIPE.
  * Source  RFC 3339; pipe(7): writes of up to PIPE_BUF (4096) bytes are not mixed with others'.
  *
  *     log_event(LOG_INFO, EV_JOB_COMMITTED, F_STR("job", name), F_INT("took_ms", took_ms));
