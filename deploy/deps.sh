@@ -16,6 +16,9 @@
 set -eu
 cd "$(dirname "$0")/.."
 
+# The tree's Makefile runs this script: its flags (no built-in rules) are not for other people's.
+unset MAKEFLAGS MFLAGS MAKELEVEL
+
 DEPS_DIR=${DEPS_DIR:-.deps}
 WANT=${1:-all}
 
