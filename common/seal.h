@@ -3,16 +3,18 @@
  * Owns    struct keyring owns the keys, in guarded memory of its own.
  * Thread  the loop thread only.
  * Errors  ERR_CONFIG for the key file (missing, world-readable, wrong length, unknown line);
- *         ERR_FORMAT rule seal_broken when a sealed text does not open: wrong place, edited, or an
- *         unknown key id (rule seal_key_unknown).
+ *         ERR_FORMAT rule seal_broken when a sealed text does not open (wrong place, or edited),
+ *         rule seal_key_unknown when it was made with a key that the file does not have.
  * Source  XChaCha20-Poly1305 (libsodium crypto_aead_xchacha20poly1305_ietf), keyed BLAKE2b
- *         (crypto_generichash). Sealed text: 0x01, key id (4 bytes), nonce (24), ciphertext and
- * tag.
+ *         (crypto_generichash).
  *
- * Key file: text, mode 0600 or 0400 (or 0440/0640 readable by one group), lines `KIND KEYID HEX64`;
- * '#' comments. KIND is run (authenticates continuations), access (access tokens, settings), grant
- * (refresh tokens, client secrets). The first key of a kind seals; the others only open. A worker
- * without a grant key runs steps and never renews.
+ * Sealed text: 0x01, key id (4 bytes), nonce (24), ciphertext with its tag (clear length + 16).
+ *
+ * Key file: text, mode 0600 or 0400 (or 0440, 0640: readable by one group), lines
+ * `KIND KEYID HEX64`, KEYID 8 hex digits; '#' starts a comment. KIND is run (authenticates
+ * continuations), access (access tokens, settings), grant (refresh tokens, client secrets). The
+ * first key of a kind seals; the others only open. A worker without a grant key runs steps and
+ * never renews.
  */
 #ifndef AWQ_SEAL_H
 #define AWQ_SEAL_H
@@ -24,13 +26,14 @@
 #include "common/slice.h"
 
 enum key_kind { KEY_RUN, KEY_ACCESS, KEY_GRANT };
-#define SEAL_MAC_BYTES 32
+const char *key_kind_name(enum key_kind kind); /* "run", "access", "grant": as in the file */
+#define SEAL_MAC_BYTES 36                      /* key id and BLAKE2b-256 */
 
 struct keyring;
 struct keyring *keyring_load(const char *path, struct err *err);
-void keyring_free(struct keyring *k);
+void keyring_free(struct keyring *k); /* wipes; NULL is fine */
 bool keyring_has(const struct keyring *k, enum key_kind kind);
-/* New keys into a new file (refuses to overwrite), mode 0600, fsynced. */
+/* One new key of each kind into a new file (refuses to overwrite), mode 0600, fsynced. */
 bool keyring_create(const char *path, struct err *err);
 
 /* What a sealed text is bound to: nothing of it can be moved to another place and still open. */
@@ -41,16 +44,17 @@ struct seal_place {
     uint64_t gen, ver;
     struct slice cfg_digest; /* hex, as in `cd` */
 };
+/* Adds the sealed text to `out`. */
 bool seal_seal(const struct keyring *k, enum key_kind kind, const struct seal_place *at,
                struct slice clear, struct buf *out, struct err *err);
-/* Opens into `clear`, which the caller wipes (buf_wipe) or which is a secret pool's memory of at
- * least seal_clear_len(sealed) bytes. */
+/* Opens into `clear`, memory of the caller's that he wipes (or a secret pool's), of at least
+ * seal_clear_len(sealed) bytes. No NUL is added. */
 bool seal_open(const struct keyring *k, enum key_kind kind, const struct seal_place *at,
                struct slice sealed, char *clear, size_t size, size_t *len, struct err *err);
-size_t seal_clear_len(struct slice sealed);
+size_t seal_clear_len(struct slice sealed); /* 0 when it is no sealed text */
 
 /* Keyed hash over the bytes, with a purpose ("k", "cfg", "link", "journal") so that one use never
- * stands for another. The answer is key id (4 bytes) and 32 bytes of BLAKE2b; raw, not hex. */
+ * stands for another. Adds key id (4 bytes) and 32 bytes of BLAKE2b to `out`: raw, not hex. */
 bool seal_mac(const struct keyring *k, enum key_kind kind, const char *purpose, struct slice bytes,
               struct buf *out, struct err *err);
 bool seal_mac_ok(const struct keyring *k, enum key_kind kind, const char *purpose,
