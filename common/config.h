@@ -8,7 +8,7 @@
  * Source  each source beats the one before it: the row's default; a file (--config FILE or
  *         AWQ_CONFIG; lines `name = value`, # starts a comment); the environment (AWQ_<NAME>, and
  *         AWQ_<NAME>_FILE for the value of a secret row, read from that file; empty = not set);
- *         flags (--name value, --name=value, --name and --no-name for bools).
+ *         flags (--name value, --name=value, --name and --no-name for bools; never for secrets).
  *
  *     struct settings { struct config_common common; int64_t slots; int64_t drain_ms; };
  *     static const struct config_row rows[] = {
@@ -28,17 +28,22 @@
 #include "common/buf.h"
 #include "common/err.h"
 
-enum config_type {                /* member of the settings struct   written as */
-                   CONFIG_STR,    /* const char *, NULL when not set text; min..max = its length in
-                                     bytes */
-                   CONFIG_PATH,   /* const char *, NULL when not set a file or folder name */
-                   CONFIG_CHOICE, /* const char *                    one of `choices` */
-                   CONFIG_BOOL, /* bool                            true, false, yes, no, on, off, 1,
-                                   0 */
-                   CONFIG_INT,  /* int64_t                         decimal */
-                   CONFIG_MS,   /* int64_t                         250ms, 30s, 5m, 2h; 0 */
-                   CONFIG_SIZE, /* int64_t                         512B, 64KiB, 8MiB, 1GiB; 0 */
-                   CONFIG_LIST, /* struct config_list              a,b,c; min..max = how many */
+/* STR, PATH   const char *, NULL when empty     text, a file name; min..max bound a STR's bytes
+ * CHOICE      const char *                     one of `choices`
+ * BOOL        bool                             true false yes no on off 1 0
+ * INT         int64_t                          decimal
+ * MS          int64_t                          250ms 30s 5m 2h 0
+ * SIZE        int64_t                          512B 64KiB 8MiB 1GiB 0
+ * LIST        struct config_list               a,b,c; min..max bound how many */
+enum config_type {
+    CONFIG_STR,
+    CONFIG_PATH,
+    CONFIG_CHOICE,
+    CONFIG_BOOL,
+    CONFIG_INT,
+    CONFIG_MS,
+    CONFIG_SIZE,
+    CONFIG_LIST
 };
 
 struct config_list {
@@ -103,8 +108,8 @@ char *const *config_rest(const struct config *c, size_t *count);
  * Kubernetes puts AWQ_SERVICE_HOST and the like there when a service is called awq. */
 const char *config_unknown_env(const struct config *c);
 /* Where the value of a row came from, for messages: "default", "FILE line 3", "environment
- * AWQ_SLOTS", "flag --slots". NULL: no such row. */
-const char *config_source(const struct config *c, const char *name);
+ * AWQ_SLOTS", "flag --slots". NULL: no such row. Valid until asked again. */
+const char *config_source(struct config *c, const char *name);
 
 /* Pages made from the table. */
 bool config_help(const struct config_spec *spec, struct buf *out);
