@@ -4,6 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Here they are defined, there they are wrapped. */
+#undef err_set
+#undef err_rule
+#undef err_prefix
+
 static void put(char *to, size_t size, const char *fmt, va_list ap)
 {
     int n = vsnprintf(to, size, fmt, ap);
