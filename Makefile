@@ -152,7 +152,7 @@ check-werror:
 	+@$(MAKE) --no-print-directory -s CC=gcc BUILD=build/gcc CFLAGS='-O2 -g -Werror' objects
 	+@$(MAKE) --no-print-directory -s CC=clang BUILD=build/clang CFLAGS='-O1 -g -Werror' objects
 
-HEADERS = $(shell git ls-files '*.h')
+HEADERS = $(shell git grep -l '^#ifndef AWQ_' -- '*.h') # those without a guard are lists of rows
 check-headers: build # each header compiles alone
 	@for h in $(HEADERS); do \
 	    echo "#include \"$$h\"" | $(CC) $(CPPFLAGS_ALL) -std=c11 $(WARN) -Werror -fsyntax-only -x c - \
