@@ -1,15 +1,19 @@
 /*
- * wire.h - the job envelope and the result as MessagePack; common/PROTOCOL.md is their
- * specification. Owns    struct envelope owns a decoding arena that is used again and again; every
- * slice in it borrows from the bytes that were decoded. Thread  whoever owns it. Units
- * milliseconds, Unix time. Errors  ERR_FORMAT with a rule that becomes the dead letter's code:
+ * wire.h - the job envelope and the result as MessagePack; common/PROTOCOL.md specifies both.
+ * Owns    a struct envelope owns a little memory that is used again and again; every slice in it
+ *         borrows from the bytes that were decoded, or from that memory until the next decode.
+ * Thread  whoever owns it.
+ * Units   milliseconds, Unix time.
+ * Errors  ERR_FORMAT with a rule that becomes the dead letter's code:
  *         envelope_not_msgpack, envelope_truncated, envelope_trailing_bytes, envelope_not_a_map,
  *         envelope_too_big, envelope_too_deep, envelope_version, envelope_id_missing,
- * envelope_id_invalid, envelope_key_type, envelope_duplicate_key, call_missing, call_type,
- * call_url_missing, call_method_invalid, call_conn_invalid, call_header_invalid,
- * call_query_invalid, call_value_invalid, flow_not_supported, then_type, then_too_many, k_invalid,
- * out_invalid. The text names the key ("then[2].timeout_ms must be a positive integer"). Source
- * msgpack spec; W3C Trace Context for tp and ts.
+ *         envelope_id_invalid, envelope_key_type, envelope_duplicate_key, envelope_value_invalid,
+ *         call_missing, call_type, call_url_missing, call_url_invalid, call_method_invalid,
+ *         call_conn_invalid, call_header_invalid, call_query_invalid, call_value_invalid,
+ *         flow_not_supported, then_type, then_too_many, k_invalid, out_invalid, result_invalid.
+ *         The text names the key ("then[2].timeout_ms must be ...") and never shows a header's or
+ *         a body's value. Functions with an `out` add to it, and leave it as it was when they fail.
+ * Source  msgpack spec; W3C Trace Context for tp and ts.
  */
 #ifndef AWQ_WIRE_H
 #define AWQ_WIRE_H
@@ -62,12 +66,12 @@ struct call {
 
 /* The continuation (`k`): where a run stands. Written and signed by workers only. */
 struct cont {
-    struct slice branch;     /* "0" until a fork */
-    uint64_t seq;            /* SEQ of this job */
-    uint32_t position;       /* 0 = call, i = then[i - 1] */
-    uint64_t calls;          /* N: calls begun in this branch before this one */
-    uint32_t attempt;        /* attempts of this step that have ended already */
-    struct slice input;      /* output of the step before; empty for the first */
+    struct slice branch; /* "0" until a fork */
+    uint64_t seq;        /* SEQ of this job */
+    uint32_t position;   /* 0 = call, i = then[i - 1] */
+    uint64_t calls;      /* N: calls begun in this branch before this one */
+    uint32_t attempt;    /* attempts of this step that have ended already */
+    struct slice input;  /* output of the step before, never NULL then; SLICE_NONE for the first */
     struct slice input_type; /* its media type */
     int64_t queued_ms;       /* when this step was first put on the queue; 0 = not known */
     bool sent;               /* ambiguous: dead - a call may have left in an earlier delivery */
@@ -98,10 +102,13 @@ bool envelope_with_k(struct buf *out, const struct envelope *e, const struct con
  * it. */
 bool wire_signed_bytes(struct buf *out, struct slice prefix, struct slice queue, struct slice j);
 
+/* Can the value be written as JSON? It can when it is one whole value of strings that are UTF-8,
+ * numbers, booleans, nil, arrays, and maps with string keys. */
+bool wire_value_check(struct slice value, struct err *err);
 /* MessagePack value <-> JSON text. bin is refused (ERR_FORMAT call_value_invalid), as are map keys
  * that are not str; 64-bit integers stay exact. `expand`, when not NULL, is asked for every str
  * value: it may write JSON in its place and answer true, or answer false to have the string written
- * as it is. */
+ * as it is; with *failed set its owner knows why, and the whole fails. */
 typedef bool wire_expand(void *owner, struct slice str, struct buf *json, bool *failed);
 bool wire_value_to_json(struct buf *out, struct slice value, wire_expand *expand, void *owner,
                         struct err *err);
@@ -125,7 +132,7 @@ struct result {
     struct slice output;      /* as asked by `as` */
     struct slice output_type; /* media type; "" when there is no output */
     bool output_is_bin;       /* written as bin, else as str */
-    /* RFC 9457 members; none when type is empty */
+    /* RFC 9457 members; none when the code is empty */
     struct slice error_code, error_title,
         error_detail; /* code = rule; title = short; detail = the text */
     uint32_t attempts;
