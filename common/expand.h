@@ -20,9 +20,11 @@
 #include "common/slice.h"
 
 struct expand;
-struct expand *
-expand_new(struct slice input);     /* borrows input; empty = first call; NULL when out of memory */
+/* Borrows the input. SLICE_NONE = the first call; an input that is only empty is a step before that
+ * answered without a body, and has no properties. NULL when out of memory. */
+struct expand *expand_new(struct slice input);
 void expand_free(struct expand *x); /* wipes */
+/* All of these add to `out`, and leave it as it was when they fail. */
 bool expand_text(struct expand *x, struct slice in, struct buf *out, struct err *err);
 /* Values are percent-encoded, all but RFC 3986 unreserved characters. */
 bool expand_url(struct expand *x, struct slice in, struct buf *out, struct err *err);
