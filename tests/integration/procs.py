@@ -78,14 +78,15 @@ class Process:
         self._read = 0  # bytes of log_path parsed so far
         self._lines = []
 
-    def start(self, argv, env=None):
+    def start(self, argv, env=None, only_env=False):
+        """env is added to the environment, or is all of it."""
         assert threading.current_thread() is threading.main_thread(), "start from the main thread"
         assert self.child is None or self.child.poll() is not None, f"{self.name} runs already"
         with open(self.log_path, "ab") as out, open(self.err_path, "ab") as err:
             self.child = subprocess.Popen(
                 [program("setpriv"), "--pdeathsig", "KILL", *map(str, argv)],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=self.folder,
-                env={**os.environ, **(env or {})})
+                env=env if only_env else {**os.environ, **(env or {})})
         return self
 
     @property

@@ -13,14 +13,17 @@ here from its documented places (common/PROTOCOL.md), not through awq's own code
 """
 import json
 import os
+import secrets
 import subprocess
 import time
+import urllib.error
 import urllib.request
 
 import msgpack
 import yaml
 
-from procs import BUILD, PATIENCE, SANITIZED, Process, built, free_port, wait_until
+from between import Between
+from procs import PATIENCE, SANITIZED, Process, built, free_port, wait_until
 from servers import Redis
 
 SAN_ENV = {
@@ -44,6 +47,13 @@ def settings_env(settings):
     return out
 
 
+def write_keys(path):
+    """A key file as `awq-ctl keys new` makes it (common/seal.h)."""
+    path.touch(0o600)
+    path.write_text("".join(f"{kind} {secrets.token_hex(4)} {secrets.token_hex(32)}\n"
+                            for kind in ("run", "access", "grant")))
+
+
 class Worker(Process):
     """One awq-worker. Settings are keywords: Worker(..., slots=8, lease="2s")."""
 
@@ -54,7 +64,7 @@ class Worker(Process):
         self.env = {**clean_env(), **SAN_ENV, **settings_env(settings), **(env or {})}
 
     def start(self):
-        return super().start(["env", "-i", *(f"{k}={v}" for k, v in self.env.items()), *self.args])
+        return super().start(self.args, self.env, only_env=True)
 
     @property
     def id(self):
@@ -84,8 +94,8 @@ class Worker(Process):
         return self
 
     def get(self, path):
-        """One of its probes, by --probe-port: (status, text)."""
-        url = f"http://127.0.0.1:{self.settings['probe_port']}{path}"
+        """One of its probes: (status, text)."""
+        url = f"http://{self.settings['probe_listen']}{path}"
         try:
             with urllib.request.urlopen(url, timeout=5) as r:
                 return r.status, r.read().decode()
@@ -158,17 +168,23 @@ class Rig:
         if peers and self.auth is None:
             self.use_peers()
         if keys and self.keys is None:
-            path = self.folder / "keys"
-            done = self.run_ctl("keys", "new", "--out", path)
-            assert done.code == 0, done.err
-            self.keys = path
-            self.common["keys"] = path
+            self.keys = self.folder / "keys"
+            write_keys(self.keys)
+            self.common["keys"] = self.keys
+
+    def between(self):
+        """Something to hold or lose single commands of workers that get its url as redis_url."""
+        self.need()
+        b = Between(self.folder, self.redis.socket)
+        self.things.append(b)
+        return b
 
     def worker(self, ready=True, env=None, args=(), name=None, **settings):
         """One more awq-worker on this Redis, waited for unless ready=False."""
         self.need(keys=True)
         n = sum(isinstance(t, Worker) for t in self.things)
-        all_settings = {**self.common, "prefix": self.prefix, "probe_port": free_port(), **settings}
+        all_settings = {**self.common, "prefix": self.prefix, 
+                        "probe_listen": f"127.0.0.1:{free_port()}", **settings}
         w = Worker(self.folder, name or f"worker{n}", env, args, **all_settings)
         self.things.append(w)
         w.start()
@@ -200,7 +216,7 @@ class Rig:
     def conn(self, conn_id="acct", grant="client_credentials", client="svc", auth="post", **more):
         """A connection file as a map. more: top-level keys, policy={...} is merged over the default."""
         self.need(peers=True)
-        policy = {"hosts": ["127.0.0.1"], "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
+        policy = {"hosts": [self.api.base[7:], self.api.other[7:]], "methods": ["GET", "POST", "PUT", "PATCH", "DELETE"],
                   "paths": ["/"], "insecure_http": True, "allow_private": True,
                   **more.pop("policy", {})}
         secret = self.folder / f"{conn_id}.secret"

@@ -5,8 +5,10 @@ import time
 import pytest
 import redis as redispy
 
-from procs import free_port, wait_until
+from between import script_sha
+from procs import BUILD, ROOT, free_port, wait_until
 from servers import Redis
+from tls import Authority
 
 
 def test_redis_keeps_acknowledged_writes_over_kill_9(rig):
@@ -137,3 +139,52 @@ def test_rate_answers_have_a_date_ahead(rig):
     ahead = parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time()
     assert 3 <= ahead <= 6
     assert api.ask("POST", "/rate?n=1&key=rig", headers=bearer)[0] == 200
+
+
+def test_between_holds_what_it_is_told_and_only_that(rig):
+    r = rig.use_redis()
+    b = rig.between()
+    through = redispy.Redis(unix_socket_path=b.path, socket_timeout=0.3, retry=None)
+    assert through.set("a", 1)
+    b.hold(b"second")
+    assert through.set("first", 1)
+    with pytest.raises(redispy.TimeoutError):
+        through.set("second", 1)
+    b.wait_held()
+    assert r.client.get("second") is None
+    b.release()
+    wait_until(lambda: r.client.get("second"), 5, "the held command to arrive")
+
+
+def test_between_loses_an_answer(rig):
+    r = rig.use_redis()
+    b = rig.between()
+    through = redispy.Redis(unix_socket_path=b.path, socket_timeout=2, retry=None)
+    assert through.ping()
+    b.swallow(b"lost-answer")
+    with pytest.raises(redispy.ConnectionError):
+        through.execute_command("SET", "lost-answer", 1)
+    assert r.client.get("lost-answer") == b"1", "Redis did it all the same"
+    assert b.swallowed == 1
+
+
+def test_script_digests_are_those_of_the_build(rig):
+    built_rows = (BUILD / "gen/scripts.inc").read_text()
+    names = [p.stem for p in (ROOT / "common/scripts").glob("*.lua")]
+    assert len(names) > 10
+    for name in names:
+        assert f'SCRIPT({name}, "{script_sha(name).decode()}"' in built_rows
+
+
+def test_tls_redis_with_a_client_certificate(rig):
+    ca = Authority(rig.folder)
+    cert, key = ca.issue("redis")
+    port = free_port()
+    rig.use_redis(options={"tls-port": port, "tls-cert-file": cert, "tls-key-file": key,
+                           "tls-ca-cert-file": ca.cert, "tls-auth-clients": "yes"})
+    mine, mine_key = ca.issue("client")
+    url = f"rediss://127.0.0.1:{port}"
+    assert redispy.Redis.from_url(url, ssl_ca_certs=str(ca.cert), ssl_certfile=str(mine),
+                                  ssl_keyfile=str(mine_key)).ping()
+    with pytest.raises(redispy.ConnectionError):
+        redispy.Redis.from_url(url, ssl_ca_certs=str(ca.cert)).ping()
