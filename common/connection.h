@@ -1,11 +1,16 @@
 /*
  * connection.h - a connection: an account that someone linked, and where its tokens may go.
- * Owns    the settings parsed from `cfg` (JSON text), which policy and names borrow from.
+ * Owns    the settings parsed from `cfg` (JSON text): its texts are copies of its own.
  * Thread  the loop thread only.
  * Units   milliseconds.
  * Errors  ERR_CONFIG with line and column for a file; ERR_FORMAT rule connection_broken for a
- * record whose `cfg` does not match its authentication `cm` (edited in Redis). Source
- * common/PROTOCOL.md for the record's fields; tools/README.md for the file.
+ *         record that does not match its authentication `cm` (edited in Redis).
+ * Source  common/PROTOCOL.md for the record's fields; tools/README.md for the file.
+ *
+ * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
+ * is (store writes version ver + 1, so it seals for that); `rt` and `cs`, by the grant key, with
+ * version 0 always, because they outlive renewals unchanged. All three carry gen and the digest of
+ * the settings: who changes the settings seals them anew (connection_place).
  */
 #ifndef AWQ_CONNECTION_H
 #define AWQ_CONNECTION_H
@@ -21,8 +26,10 @@
 enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN };
 const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
 enum client_auth { CLIENT_AUTH_BASIC, CLIENT_AUTH_POST, CLIENT_AUTH_NONE };
+const char *client_auth_name(enum client_auth a); /* "basic", "post", "none" */
 
-/* Settings: everything of a connection that is not a secret and not state. */
+/* Settings: everything of a connection that is not a secret and not state. Lists are sorted and
+ * hold nothing twice, hosts are in lower case, methods in upper case: same settings, same bytes. */
 struct connection_cfg {
     struct slice id;
     enum grant_kind grant;
@@ -32,26 +39,37 @@ struct connection_cfg {
     struct slice scopes;         /* space separated; "" = none asked */
     int64_t default_lifetime_ms; /* when the answer has no expires_in: default 3600000 */
     int64_t refresh_margin_ms;   /* renew so long before expiry: default 60000, never more than a
-                                    share   (1/5) of the lifetime */
+                                    share (1/5) of the lifetime */
     struct policy policy;
     uint32_t concurrency; /* 0 = no limit */
-    void *arena;          /* private */
 };
-/* cfg is canonical JSON made by connection_cfg_to_json: same settings, same bytes, same digest. */
 struct connection_cfg *connection_cfg_parse(struct slice json, struct err *err);
-void connection_cfg_free(struct connection_cfg *c);
+/* The same; on an error *setting is the static name of the member at fault (the last of a path:
+ * "token_url", "hosts"), or "" when it is the text as a whole. */
+struct connection_cfg *connection_cfg_parse_at(struct slice json, const char **setting,
+                                               struct err *err);
+void connection_cfg_free(struct connection_cfg *c); /* NULL is fine */
+/* Adds canonical JSON; the digest `cd` is seal_digest of it. */
 bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
 
 /* A connection file (YAML), as `conn apply -f` reads it: the settings and the secrets they name.
+ *
  *   id: crm
- *   grant: refresh_token            # or client_credentials
+ *   grant: refresh_token              # or client_credentials
  *   token_url: https://login.example/token
- *   client: {id: awq, secret: {file: /run/secrets/crm}, auth: basic}   # or {env: CRM_SECRET};
- * auth: basic|post|none scopes: [read, write] refresh_token: {file: /run/secrets/crm-refresh}
+ *   client:
+ *     id: awq
+ *     secret: {file: /run/secrets/crm}                  # or {env: CRM_SECRET}
+ *     auth: basic                                       # or post, none
+ *   scopes: [read, write]
+ *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], insecure_http: false,
- * allow_private: false} limits: {concurrency: 10} Unknown keys are errors with line and column.
- * Secrets are read from their file (trailing newline off) or environment variable; they land in
- * buffers the caller wipes. */
+ *            allow_private: false}
+ *   limits: {concurrency: 10}
+ *   token: {default_lifetime_s: 3600, renew_before_s: 60}
+ *
+ * Unknown keys are errors with line and column. Secrets are read from their file (one newline at
+ * the end off) or environment variable, into buffers that connection_file_deinit wipes. */
 struct connection_file {
     struct connection_cfg *cfg;
     struct buf client_secret, refresh_token; /* empty = none given */
@@ -61,7 +79,7 @@ void connection_file_deinit(struct connection_file *f); /* wipes */
 
 /* The record as Redis has it (HGETALL of P:{c:ID}); slices borrow from the reply. */
 struct connection_record {
-    struct slice cfg, cm, cd, state, at, rt, cs, why, fail_text, scope, lh;
+    struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh;
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms;
     uint32_t tries;
@@ -74,7 +92,11 @@ bool connection_record_read(struct connection_record *r, const struct redis_repl
  */
 bool connection_record_verify(const struct connection_record *r, const struct keyring *k,
                               struct slice prefix, struct slice id, struct err *err);
+/* Adds what belongs into cm. */
 bool connection_cfg_sign(const struct keyring *k, struct slice prefix, struct slice id,
                          struct slice cfg_json, struct buf *cm, struct err *err);
+/* Where a field is sealed for; ver counts for "at" only. */
+struct seal_place connection_place(struct slice prefix, struct slice id, const char *field,
+                                   uint64_t gen, uint64_t ver, struct slice cfg_digest);
 
 #endif
