@@ -10,8 +10,11 @@
 --   CONSENT reason                its owner must link the account again
 --   BEHIND ver                    you know a higher version than this record has
 --   GONE state                    no such connection, disabled or removed
--- The intent {fence, hash of the refresh token, time} is written before the network is touched.
-local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'exp', 'next', 'it', 'grant', 'why', 'if')
+-- The intent {fence, nonce, hash of the refresh token, time} is written before the network is touched.
+-- A nonce stands for one token call: who asks again with it says that nothing was sent under it, so it
+-- gets its lease back also when the first answer was lost for longer than the lease.
+local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'exp', 'next', 'it', 'grant', 'why', 'if', 'in',
+  'cfg', 'cm', 'cd', 'rt', 'cs')
 if not h[1] then return {'GONE', 'unknown'} end
 local state = h[3]
 if state == 'DISABLED' or state == 'REMOVED' then return {'GONE', state} end
@@ -29,18 +32,22 @@ if lease then
   if nonce ~= ARGV[3] then return {'BUSY', redis.call('PTTL', KEYS[2])} end
   fence = number
 else
-  if h[6] and h[7] == 'refresh_token' then
+  local again = h[6] and h[10] == ARGV[3]
+  if h[6] and not again and h[7] == 'refresh_token' then
     -- somebody wrote an intent and went silent: the refresh token may be used up, the answer lost
     local until_ms = tonumber(h[6]) + tonumber(ARGV[4]) + tonumber(ARGV[5])
     if now < until_ms then return {'GRACE', until_ms} end
+    redis.call('DEL', KEYS[2]) -- see below
     redis.call('HSET', KEYS[1], 'state', 'NEEDS_CONSENT', 'why', 'answer_lost', 'ft', now)
     return {'CONSENT', 'answer_lost'}
   end
-  if h[5] and tonumber(h[5]) > now then return {'BACKOFF', h[5]} end
-  fence = redis.call('HINCRBY', KEYS[1], 'fence', 1)
+  if h[5] and tonumber(h[5]) > now and not again then return {'BACKOFF', h[5]} end
+  -- A full Redis drains only with tokens. A first write that frees memory (there is no lease, but that
+  -- counts as well) lets the following ones pass under OOM.
+  redis.call('DEL', KEYS[2])
+  fence = again and h[9] or redis.call('HINCRBY', KEYS[1], 'fence', 1)
   redis.call('SET', KEYS[2], fence .. ':' .. ARGV[3], 'PX', ARGV[4])
-  redis.call('HSET', KEYS[1], 'state', 'RENEWING', 'if', fence, 'it', now,
-    'ih', redis.sha1hex(redis.call('HGET', KEYS[1], 'rt') or ''))
+  redis.call('HSET', KEYS[1], 'state', 'RENEWING', 'if', fence, 'in', ARGV[3], 'it', now,
+    'ih', redis.sha1hex(h[14] or ''))
 end
-local r = redis.call('HMGET', KEYS[1], 'cfg', 'cm', 'cd', 'rt', 'cs')
-return {'LEASE', tostring(fence), gen, ver, exp, r[1] or '', r[2] or '', r[3] or '', r[4] or '', r[5] or ''}
+return {'LEASE', tostring(fence), gen, ver, exp, h[11] or '', h[12] or '', h[13] or '', h[14] or '', h[15] or ''}

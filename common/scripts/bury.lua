@@ -1,17 +1,22 @@
 -- A job that cannot succeed without a person becomes a dead letter, with its reason, and a result.
 -- KEYS queue, held, dead, run:RUN, out:NAME
 -- ARGV consumer, entry, name, seq, j, d, s, queue name, code, text, result, result cap, write to out (1 or 0)
--- Answers OK, LOST or DUPLICATE (SEQ has passed, or the name lies there: our entry is gone).
+-- Answers OK, OK_NO_RESULT (buried, but out:NAME took no result), LOST or DUPLICATE (SEQ has passed, or
+-- the name lies there: our entry is gone).
 local p = redis.pcall('XPENDING', KEYS[1], 'w', ARGV[2], ARGV[2], 1, ARGV[1])
+if p.err and p.err:sub(1, 7) ~= 'NOGROUP' then return p end
 if p.err or #p == 0 then return 'LOST' end
-local seq = redis.call('HGET', KEYS[4], 's0')
-local passed = (seq and tonumber(seq) > tonumber(ARGV[4])) or redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
+-- types and arguments are looked at before the first write: Lua does not roll back
+local seq = tonumber(ARGV[4])
+if not seq then return redis.error_reply('ERR seq is not a number') end
+local done = redis.call('HGET', KEYS[4], 's0')
+local placed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
 redis.call('ZCARD', KEYS[3])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('XACK', KEYS[1], 'w', ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
-if passed then return 'DUPLICATE' end
+if placed or (done and tonumber(done) > seq) then return 'DUPLICATE' end
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[8], ARGV[5], ARGV[6], ARGV[7], ARGV[9], ARGV[10], now))
 redis.call('ZADD', KEYS[3], now, ARGV[3])
 redis.call('HSET', KEYS[4], 's0', ARGV[4], 'st', 'dead', 'pl', 'dead', 'tm', now, 'r', ARGV[11])

@@ -4,8 +4,14 @@
 --      ttl ms, write to out (1 or 0)
 -- Answers CANCELLED (it will not run), MARKED (a call may be in flight; no next step will follow) or
 -- FINISHED (too late).
+-- MARKED leaves the result with the run (cr): the commit that ends it writes it to out. cn = the ttl the
+-- record gets then; a record that this mark made gets it at once, for the id may be a mistake.
+local ttl = tonumber(ARGV[5])
+if not ttl or ttl < 1 then return redis.error_reply('ERR ttl is not a number') end
+local known = redis.call('EXISTS', KEYS[1]) == 1
 local st = redis.call('HGET', KEYS[1], 'st')
 if st == 'done' or st == 'failed' or st == 'expired' or st == 'cancelled' then return 'FINISHED' end
+redis.call('HEXISTS', KEYS[2], ARGV[1]) -- a wrong type says so before the first write
 local gone = false
 if ARGV[1] ~= '' and redis.call('ZREM', KEYS[3], ARGV[1]) == 1 then
   redis.call('HDEL', KEYS[2], ARGV[1])
@@ -15,10 +21,11 @@ elseif ARGV[2] ~= '' then
   if (p.err or #p == 0) and redis.call('XDEL', KEYS[4], ARGV[2]) == 1 then gone = true end
 end
 if not gone then
-  redis.call('HSET', KEYS[1], 'cn', '1')
+  redis.call('HSET', KEYS[1], 'cn', ARGV[5], 'cr', ARGV[3])
+  if not known then redis.call('PEXPIRE', KEYS[1], ttl) end
   return 'MARKED'
 end
-redis.call('HSET', KEYS[1], 'st', 'cancelled', 'pl', '', 'cn', '1', 'r', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('HSET', KEYS[1], 'st', 'cancelled', 'pl', '', 'cn', ARGV[5], 'r', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ttl)
 if ARGV[6] == '1' then redis.pcall('XADD', KEYS[5], 'MAXLEN', '~', ARGV[4], '*', 'r', ARGV[3]) end
 return 'CANCELLED'

@@ -2,25 +2,32 @@
 -- KEYS queue, id:ID, run:ID, held, due, dead
 -- ARGV name, j, s (or ""), not-before ms (0 = now), backlog limit, dedup ms, queue name, wake channel
 -- Answers OK, DUPLICATE or BACKLOG_FULL.
+-- DUPLICATE also while the id's run record or a job of that name (a dead letter, say) is still there:
+-- such a job would be executed, and its commit refused by SEQ.
 -- Backlog = this queue (ready and in flight) + what lies due or parked; dead letters do not count.
-if redis.call('EXISTS', KEYS[2]) == 1 then return 'DUPLICATE' end
+if redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
+  return 'DUPLICATE'
+end
 local backlog = redis.call('XLEN', KEYS[1]) + redis.call('HLEN', KEYS[4]) - redis.call('ZCARD', KEYS[6])
 if backlog >= tonumber(ARGV[5]) then return 'BACKLOG_FULL' end
+redis.call('ZCARD', KEYS[5]) -- a wrong type says so before the first write
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local at, dedup = tonumber(ARGV[4]), tonumber(ARGV[6])
+if not at or not dedup or dedup < 1 then return redis.error_reply('ERR not-before or dedup is not a time') end
 local state = 'ready'
 -- The job first, its id last: an error in between leaves a job that a repeat would double, which
 -- commit's SEQ check catches; the other order would lose it.
-if tonumber(ARGV[4]) > now then
+if at > now then
   state = 'due'
   redis.call('HSET', KEYS[4], ARGV[1], cmsgpack.pack(ARGV[7], ARGV[2], '0', ARGV[3]))
-  redis.call('ZADD', KEYS[5], ARGV[4], ARGV[1])
-  if redis.call('ZRANGE', KEYS[5], 0, 0)[1] == ARGV[1] then redis.call('PUBLISH', ARGV[8], ARGV[4]) end
+  redis.call('ZADD', KEYS[5], at, ARGV[1])
+  if redis.call('ZRANGE', KEYS[5], 0, 0)[1] == ARGV[1] then redis.pcall('PUBLISH', ARGV[8], ARGV[4]) end
 elseif ARGV[3] == '' then
   redis.call('XADD', KEYS[1], '*', 'j', ARGV[2])
 else
   redis.call('XADD', KEYS[1], '*', 'j', ARGV[2], 's', ARGV[3])
 end
 redis.call('HSET', KEYS[3], 'st', state, 'pl', state == 'due' and 'due' or 'q:' .. ARGV[7], 'tm', now)
-redis.call('SET', KEYS[2], '1', 'PX', ARGV[6])
+redis.call('SET', KEYS[2], '1', 'PX', dedup)
 return 'OK'

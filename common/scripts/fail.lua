@@ -7,11 +7,15 @@
 --        consent   the grant is refused for good: NEEDS_CONSENT
 --        unknown   it may have been processed: the intent stays for a refresh token (acquire judges it
 --                  after the grace); for other grants like refused
--- Answers FAILED state next-ms tries, or LOST.
-local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries')
+-- Answers FAILED state next-ms tries, or LOST (linked anew, stored, or another fence meanwhile). A repeat
+-- whose answer was lost is told FAILED again, and counted once.
+local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries', 'if', 'ff', 'next')
 if not h[1] or h[1] ~= ARGV[3] or h[2] ~= ARGV[1] or h[4] == 'DISABLED' or h[4] == 'REMOVED' then return {'LOST'} end
+local mark = ARGV[1] .. ':' .. ARGV[2]
+if h[7] == mark then return {'FAILED', h[4], h[8] or '0', h[5] or '0'} end
 local held = redis.call('GET', KEYS[2])
-if held and held ~= ARGV[1] .. ':' .. ARGV[2] then return {'LOST'} end
+-- no intent under this fence: its token was stored, and this is a late word from before
+if h[6] ~= ARGV[1] or (held and held ~= mark) then return {'LOST'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local class = ARGV[4]
@@ -20,8 +24,15 @@ local tries = tonumber(h[5] or 0) + 1
 local ceiling = math.min(tonumber(ARGV[8]), tonumber(ARGV[7]) * 2 ^ math.min(tries - 1, 20))
 local next_ms = now + math.max(tonumber(ARGV[9]), math.floor(ceiling * tonumber(ARGV[10]) / 1000))
 local state = class == 'consent' and 'NEEDS_CONSENT' or 'BACKOFF'
-redis.call('HSET', KEYS[1], 'state', state, 'why', ARGV[5], 'fm', ARGV[6], 'ft', now, 'tries', tries, 'next', next_ms)
-if class ~= 'unknown' then redis.call('HDEL', KEYS[1], 'if', 'ih', 'it') end
+-- HDEL first: a first write that frees memory lets the next one pass under OOM. The nonce goes in any
+-- case: who fails must not get this lease again by asking with it.
+if class == 'unknown' then
+  redis.call('HDEL', KEYS[1], 'in')
+else
+  redis.call('HDEL', KEYS[1], 'if', 'in', 'ih', 'it')
+end
+redis.call('HSET', KEYS[1], 'state', state, 'why', ARGV[5], 'fm', ARGV[6], 'ft', now, 'tries', tries,
+  'next', next_ms, 'ff', mark)
 if held then redis.call('DEL', KEYS[2]) end
-redis.call('PUBLISH', ARGV[11], ARGV[12])
+redis.pcall('PUBLISH', ARGV[11], ARGV[12])
 return {'FAILED', state, next_ms, tries}

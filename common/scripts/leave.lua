@@ -1,6 +1,6 @@
 -- A worker goes, cleanly: its line, its seat and, where nothing is pending, its consumers.
 -- KEYS workers, w, boss, then queues      ARGV worker
--- Answers how many entries are still pending in its name (the housekeeper will give them back).
+-- Answers on how many queues entries are still pending in its name (the housekeeper gives them back).
 local pending = 0
 for i = 4, #KEYS do
   local p = redis.pcall('XPENDING', KEYS[i], 'w', '-', '+', 1, ARGV[1])

@@ -1,5 +1,5 @@
 -- What is to be promoted: names in the set up to a score, with their queues, so that promote can
--- declare its keys. Reads only; at most 50 names.
+-- declare its keys. Reads only; at most 50 names and about 256 KiB of bodies.
 -- KEYS set (due or park:RESOURCE), held      ARGV highest score ("+inf" = all; "now"), limit
 -- Answers now ms, score of the first name that was left (or "" ), then name, queue, name, queue ...
 local t = redis.call('TIME')
@@ -8,11 +8,16 @@ local limit = math.min(tonumber(ARGV[2]), 50)
 local top = ARGV[1] == 'now' and now or ARGV[1]
 local names = redis.call('ZRANGE', KEYS[1], '-inf', top, 'BYSCORE', 'LIMIT', 0, limit)
 local answer = {now, ''}
+local looked, bytes = 0, 0
 for _, name in ipairs(names) do
+  if bytes >= 262144 then break end
   local body = redis.call('HGET', KEYS[2], name)
+  local ok, queue = pcall(cmsgpack.unpack, body or '')
   answer[#answer + 1] = name
-  answer[#answer + 1] = body and cmsgpack.unpack(body) or ''
+  answer[#answer + 1] = ok and queue or ''
+  looked = looked + 1
+  bytes = bytes + (body and #body or 0)
 end
-local left = redis.call('ZRANGE', KEYS[1], #names, #names, 'WITHSCORES')
+local left = redis.call('ZRANGE', KEYS[1], looked, looked, 'WITHSCORES')
 if left[2] then answer[2] = left[2] end
 return answer

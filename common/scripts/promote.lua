@@ -1,26 +1,30 @@
 -- Move jobs that were set aside back to their queues.
 -- KEYS set (due or park:RESOURCE), held, then per job: queue, run:RUN
--- ARGV per job: name
--- Answers how many were moved. Remove first, add after; a body that is missing is dropped from the
--- set and counted in the second number.
-local moved, missing, bytes = 0, 0, 0
-for i = 1, #ARGV do
-  local name = ARGV[i]
+-- ARGV per job: name (at most 50; 256 KiB of bodies a call, what is beyond stays for the next)
+-- Answers how many were moved; how many had no readable body (dropped from the set, a body that cannot
+-- be read stays in held); how many their queue refused (left where they were, to be tried again in a
+-- minute, so that they hold up nobody).
+-- Remove first, add after: under OOM only that order finishes.
+local t = redis.call('TIME')
+local later = t[1] * 1000 + 60000
+local moved, missing, refused, bytes = 0, 0, 0, 0
+for i = 1, math.min(#ARGV, 50) do
+  local name, q = ARGV[i], KEYS[i * 2 + 1]
   if bytes < 262144 and redis.call('ZSCORE', KEYS[1], name) then
     local body = redis.call('HGET', KEYS[2], name)
-    if not body then
-      redis.call('ZREM', KEYS[1], name)
+    local ok, queue, j, d, s = pcall(cmsgpack.unpack, body or '')
+    redis.call('ZREM', KEYS[1], name)
+    if not ok or not s then
       missing = missing + 1
+    elseif redis.pcall('XADD', q, '*', 'j', j, 'd', d, 's', s).err then
+      redis.call('ZADD', KEYS[1], later, name)
+      refused = refused + 1
     else
-      local queue, j, d, s, replayed = cmsgpack.unpack(body)
-      redis.call('XLEN', KEYS[i * 2 + 1]) -- a wrong type says so before the first write
-      redis.call('ZREM', KEYS[1], name)
       redis.call('HDEL', KEYS[2], name)
-      redis.call('XADD', KEYS[i * 2 + 1], '*', 'j', j, 'd', d, 's', s)
-      redis.call('HSET', KEYS[i * 2 + 2], 'st', 'ready', 'pl', 'q:' .. queue)
+      redis.pcall('HSET', KEYS[i * 2 + 2], 'st', 'ready', 'pl', 'q:' .. queue) -- a note for people
       bytes = bytes + #j
       moved = moved + 1
     end
   end
 end
-return {moved, missing}
+return {moved, missing, refused}

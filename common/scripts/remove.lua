@@ -5,5 +5,5 @@ local gen = redis.call('HGET', KEYS[1], 'gen')
 if not gen or redis.call('HGET', KEYS[1], 'state') == 'REMOVED' then return 'NONE' end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[1], 'gen', gen + 1, 'ver', 0, 'state', 'REMOVED')
-redis.call('PUBLISH', ARGV[1], ARGV[2])
+redis.pcall('PUBLISH', ARGV[1], ARGV[2])
 return 'OK'

@@ -1,12 +1,17 @@
 -- A person sends a dead letter back to its queue: reclaims forgotten, attempts begun anew (field x).
 -- KEYS dead, held, queue, run:RUN      ARGV name
--- Answers OK or NONE.
+-- Answers OK or NONE; an error of the queue leaves the letter where it was.
 local body = redis.call('HGET', KEYS[2], ARGV[1])
-if not body or not redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 'NONE' end
+local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if not body or not score then return 'NONE' end
 local queue, j, d, s = cmsgpack.unpack(body)
-redis.call('XLEN', KEYS[3])
+redis.call('HGET', KEYS[4], 'st') -- a wrong type says so before the first write
 redis.call('ZREM', KEYS[1], ARGV[1])
+local added = redis.pcall('XADD', KEYS[3], '*', 'j', j, 's', s, 'x', '1')
+if added.err then
+  redis.call('ZADD', KEYS[1], score, ARGV[1])
+  return added
+end
 redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('XADD', KEYS[3], '*', 'j', j, 's', s, 'x', '1')
 redis.call('HSET', KEYS[4], 'st', 'ready', 'pl', 'q:' .. queue)
 return 'OK'

@@ -3,15 +3,19 @@
 -- ARGV consumer, entry, name, seq, at ms, j, d, s, queue name, wake channel
 -- Answers OK, LOST or DUPLICATE (the name is already set aside, or SEQ has passed: our entry is gone).
 local p = redis.pcall('XPENDING', KEYS[1], 'w', ARGV[2], ARGV[2], 1, ARGV[1])
+if p.err and p.err:sub(1, 7) ~= 'NOGROUP' then return p end
 if p.err or #p == 0 then return 'LOST' end
-local seq = redis.call('HGET', KEYS[4], 's0')
-local passed = (seq and tonumber(seq) > tonumber(ARGV[4])) or redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
-redis.call('ZCARD', KEYS[3]) -- a wrong type says so before the first write
+-- types and arguments are looked at before the first write: Lua does not roll back
+local seq, at = tonumber(ARGV[4]), tonumber(ARGV[5])
+if not seq or not at or at ~= at then return redis.error_reply('ERR seq or time is not a number') end
+local done = redis.call('HGET', KEYS[4], 's0')
+local placed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
+redis.call('ZCARD', KEYS[3])
 redis.call('XACK', KEYS[1], 'w', ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
-if passed then return 'DUPLICATE' end
+if placed or (done and tonumber(done) > seq) then return 'DUPLICATE' end
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[9], ARGV[6], ARGV[7], ARGV[8]))
-redis.call('ZADD', KEYS[3], ARGV[5], ARGV[3])
+redis.call('ZADD', KEYS[3], at, ARGV[3])
 redis.call('HSET', KEYS[4], 's0', ARGV[4], 'st', 'due', 'pl', 'due', 'tm', ARGV[5])
-if redis.call('ZRANGE', KEYS[3], 0, 0)[1] == ARGV[3] then redis.call('PUBLISH', ARGV[10], ARGV[5]) end
+if redis.call('ZRANGE', KEYS[3], 0, 0)[1] == ARGV[3] then redis.pcall('PUBLISH', ARGV[10], ARGV[5]) end
 return 'OK'

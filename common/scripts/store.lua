@@ -8,17 +8,20 @@
 -- have not moved; a repeat whose answer was lost is told STORED again.
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'fence', 'cd', 'sf', 'exp', 'state')
 if not h[1] or h[1] ~= ARGV[3] or h[7] == 'DISABLED' or h[7] == 'REMOVED' then return {'LOST'} end
-local ver = tonumber(ARGV[4])
-if h[5] == ARGV[1] .. ':' .. ARGV[2] and tonumber(h[2]) == ver + 1 then return {'STORED', h[2], h[6]} end
+local ver, life, mark = tonumber(ARGV[4]), tonumber(ARGV[8]), ARGV[1] .. ':' .. ARGV[2]
+if not ver or not life then return redis.error_reply('ERR ver or lifetime is not a number') end
+if h[5] == mark and tonumber(h[2]) == ver + 1 then return {'STORED', h[2], h[6]} end
 if h[3] ~= ARGV[1] or tonumber(h[2]) ~= ver then return {'LOST'} end
 if h[4] ~= ARGV[5] then return {'CFG'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local exp = now + tonumber(ARGV[8])
+local exp = now + life
+-- Never refused by a full Redis: a rotated refresh token exists nowhere else. A first write that frees
+-- memory lets the following ones pass under OOM.
+redis.call('HDEL', KEYS[1], 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff')
 redis.call('HSET', KEYS[1], 'at', ARGV[6], 'ver', ver + 1, 'exp', exp, 'state', 'FRESH', 'scope', ARGV[9],
-  'born', now, 'sf', ARGV[1] .. ':' .. ARGV[2])
+  'born', now, 'sf', mark)
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'rt', ARGV[7]) end
-redis.call('HDEL', KEYS[1], 'if', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft')
-if redis.call('GET', KEYS[2]) == ARGV[1] .. ':' .. ARGV[2] then redis.call('DEL', KEYS[2]) end
-redis.call('PUBLISH', ARGV[10], ARGV[11])
+if redis.call('GET', KEYS[2]) == mark then redis.call('DEL', KEYS[2]) end
+redis.pcall('PUBLISH', ARGV[10], ARGV[11])
 return {'STORED', ver + 1, exp}

@@ -1,0 +1,217 @@
+"""moves.py - common/scripts/*.lua called by hand, each under the strictest conditions.
+
+Every call runs as an ACL user that may touch exactly the keys it declares (so a script that touches
+another one fails), and all its keys must share one {tag} (so it runs in a cluster).
+"""
+import re
+import subprocess
+
+import redis as redispy
+
+from procs import ROOT
+from servers import Redis
+
+SCRIPTS = ROOT / "common/scripts"
+P = "awq"
+HOUR = 3600 * 1000
+WAKE = f"{P}:wake"
+CHANGED = f"{P}:changed"
+
+
+def text(answer):
+    if isinstance(answer, bytes):
+        return answer.decode("utf-8", "surrogateescape")
+    return [text(a) for a in answer] if isinstance(answer, list) else answer
+
+
+def key(rest, shard=0):
+    return f"{P}:{{s{shard}}}:{rest}"
+
+
+def run_of(name):
+    return name.rsplit(".", 2)[0]
+
+
+def next_name(name):
+    run, branch, seq = name.rsplit(".", 2)
+    return f"{run}.{branch}.{int(seq) + 1}"
+
+
+def seq_of(name):
+    return int(name.rsplit(".", 1)[1])
+
+
+class Moves:
+    """A job's envelope is its name here (`NAME` or `NAME|padding`); its signature is s:NAME."""
+
+    def __init__(self, folder, **options):
+        self.server = Redis(folder, options=options)
+        self.server.start()
+        self.r = self.server.client
+        self.sha = {}
+        for f in sorted(SCRIPTS.glob("*.lua")):
+            # comment and blank lines go, as in the build (embed.sh)
+            body = re.sub(r"(?m)^[ \t]*(--.*)?\n", "", f.read_text())
+            self.sha[f.stem] = self.r.script_load(body)
+        self.user = redispy.Redis(unix_socket_path=self.server.socket, username="mover", password="x")
+        self.channels, self.commands = "allchannels", "+@all"
+        self.now = lambda: int(self.r.time()[0] * 1000 + self.r.time()[1] // 1000)
+
+    def fresh(self):
+        self.r.config_set("maxmemory", 0)
+        self.r.flushall()
+        self.channels, self.commands = "allchannels", "+@all"
+        self.group("default")
+
+    def group(self, queue):
+        self.r.xgroup_create(key(f"q:{queue}"), "w", "0", mkstream=True)
+
+    def full(self):
+        """From now on Redis refuses what needs memory."""
+        self.r.config_set("maxmemory", 1)
+
+    def roomy(self):
+        self.r.config_set("maxmemory", 0)
+
+    def dump(self):
+        """Everything in Redis, byte for byte, with expiry times."""
+        keys = sorted(self.r.keys("*"))
+        return {k: (self.r.dump(k), self.r.execute_command("PEXPIRETIME", k)) for k in keys}
+
+    def call(self, name, keys, *args):
+        tags = {re.search(r"\{(.+?)\}", k).group(1) for k in keys}
+        assert len(tags) == 1, f"{name}: keys in more than one slot: {keys}"
+        self.r.execute_command("ACL", "SETUSER", "mover", "on", ">x", "+@all", *self.commands.split(), "resetkeys",
+                               *(f"~{k}" for k in sorted(set(keys))), "resetchannels",
+                               *([self.channels] if self.channels else []))
+        return text(self.user.evalsha(self.sha[name], len(keys), *keys, *args))
+
+    # ---- jobs ----
+
+    def enqueue(self, name, at=0, queue="default", limit=1000, dedup=HOUR, j=None, s=""):
+        run = run_of(name)
+        return self.call("enqueue", [key(f"q:{queue}"), key(f"id:{run}"), key(f"run:{run}"), key("held"),
+                                     key("due"), key("dead")],
+                         name, j or name, s, at, limit, dedup, queue, WAKE)
+
+    def take(self, who, count=1, queue="default"):
+        got = self.r.xreadgroup("w", who, {key(f"q:{queue}"): ">"}, count=count)
+        return [(e.decode(), text(f[b"j"]), {text(k): text(v) for k, v in f.items()})
+                for e, f in (got[0][1] if got else [])]
+
+    def one(self, who, queue="default"):
+        return self.take(who, 1, queue)[0][:2]
+
+    def commit(self, who, *steps):
+        """steps: (entry, name, dict of what differs). The next step is the name after unless last."""
+        keys, args = [], [who, 1000]
+        for entry, name, *more in steps:
+            o = {"nonce": "n-" + who, "result": "res:" + name, "next": next_name(name), "state": "ready",
+                 "ttl": 0, "write": 1, "queue": "default", "out": "results", "seq": seq_of(name), **(more[0] if more else {})}
+            if o.get("last"):
+                o.update(next="", state="done", ttl=HOUR)
+            keys += [key(f"q:{o['queue']}"), key(f"run:{run_of(name)}"), key(f"out:{o['out']}")]
+            args += [entry, o["seq"], o["nonce"], o["result"], o["next"], "s:" + o["next"], o["state"], o["ttl"],
+                     o["write"]]
+        return self.call("commit", keys, *args)
+
+    def retry(self, who, entry, name, at, queue="default", d="0", j=None):
+        return self.call("retry", [key(f"q:{queue}"), key("held"), key("due"), key(f"run:{run_of(name)}")],
+                         who, entry, name, seq_of(name), at, j or name, d, "s:" + name, queue, WAKE)
+
+    def park(self, who, entry, name, till, what="conn:a", look=None, limit=100, queue="default", d="0"):
+        return self.call("park", [key(f"q:{queue}"), key("held"), key(f"park:{what}"), key("lots"),
+                                  key(f"run:{run_of(name)}")],
+                         who, entry, name, seq_of(name), till, name, d, "s:" + name, queue, what,
+                         till if look is None else look, limit, WAKE)
+
+    def peek(self, where, top="now", limit=50):
+        now, left, *flat = self.call("peek", [key(where), key("held")], top, limit)
+        return now, left, list(zip(flat[::2], flat[1::2]))
+
+    def promote(self, where, names):
+        keys = [key(where), key("held")]
+        for name, queue in names:
+            keys += [key(f"q:{queue}"), key(f"run:{run_of(name)}")]
+        return self.call("promote", keys, *(n for n, _ in names))
+
+    def lot(self, what, again, had):
+        return self.call("lot", [key("lots"), key(f"park:{what}")], what, again, had)
+
+    def wake(self, what):
+        return self.call("wake", [key("lots")], what, WAKE)
+
+    def reclaim(self, who, limit=50, idle=0, queue="default"):
+        return self.call("reclaim", [key(f"q:{queue}"), key("workers")], who, limit, idle)
+
+    def release(self, who, *entries, queue="default"):
+        return self.call("release", [key(f"q:{queue}")], who, *entries)
+
+    def bury(self, who, entry, name, write=1, out="results", queue="default", d="0"):
+        return self.call("bury", [key(f"q:{queue}"), key("held"), key("dead"), key(f"run:{run_of(name)}"),
+                                  key(f"out:{out}")],
+                         who, entry, name, seq_of(name), name, d, "s:" + name, queue, "code", "text",
+                         "dead:" + name, 1000, write)
+
+    def replay(self, name, queue="default"):
+        return self.call("replay", [key("dead"), key("held"), key(f"q:{queue}"), key(f"run:{run_of(name)}")], name)
+
+    def purge(self, name, ttl=HOUR):
+        return self.call("purge", [key("dead"), key("held"), key(f"run:{run_of(name)}")], name, ttl)
+
+    def cancel(self, run, name="", where="due", entry="", ttl=HOUR, write=1, queue="default"):
+        return self.call("cancel", [key(f"run:{run}"), key("held"), key(where), key(f"q:{queue}"), key("out:results")],
+                         name, entry, f"cancelled:{run}", 1000, ttl, write)
+
+    def beat(self, who, lease=HOUR, boss=0, *more):
+        return self.call("beat", [key("workers"), key("w"), key("boss")], who, lease, "{}", boss, *more)
+
+    def leave(self, who, *queues):
+        return self.call("leave", [key("workers"), key("w"), key("boss"), *(key(f"q:{q}") for q in queues)], who)
+
+    def sweep(self, keep):
+        return self.call("sweep", [key("workers"), key("w")], keep)
+
+    # ---- connections ----
+
+    conn = f"{P}:{{c:a}}"
+
+    def acquire(self, nonce, gen=0, ver=0, lease=60000, grace=10000):
+        return self.call("acquire", [self.conn, self.conn + ":lease"], gen, ver, nonce, lease, grace)
+
+    def store(self, fence, nonce, gen, ver, at="AT", rt="", life=HOUR, cd="cd1"):
+        return self.call("store", [self.conn, self.conn + ":lease"], fence, nonce, gen, ver, cd, at, rt, life, "read",
+                         CHANGED, "a")
+
+    def fail(self, fence, nonce, gen, kind, floor=0, rnd=1000, base=1000, cap=60000):
+        return self.call("fail", [self.conn, self.conn + ":lease"], fence, nonce, gen, kind, "why-" + kind, "words",
+                         base, cap, floor, rnd, CHANGED, "a")
+
+    def apply(self, gen="", ver="", grant="refresh_token", rt="RT", at="", link=1, cd="cd1", cs="CS"):
+        return self.call("apply", [self.conn, self.conn + ":lease"], gen, ver, "cfg", "cm", cd, grant, cs, rt, at,
+                         "lh", link, CHANGED, "a")
+
+    def remove(self):
+        return self.call("remove", [self.conn, self.conn + ":lease", self.conn + ":lane"], CHANGED, "a")
+
+    def admit(self, member, limit=1, ms=60000):
+        return self.call("admit", [self.conn + ":lane"], limit, member, ms)
+
+    def depart(self, member):
+        return self.call("depart", [self.conn + ":lane"], member)
+
+    def cool(self, ms):
+        return self.call("cool", [self.conn], ms, CHANGED, "a")
+
+    def record(self):
+        return {text(k): text(v) for k, v in self.r.hgetall(self.conn).items()}
+
+    def state(self):
+        return text(self.r.hget(self.conn, "state"))
+
+
+def embedded():
+    """[(name, sha)] as the build writes them."""
+    files = sorted(map(str, SCRIPTS.glob("*.lua")))
+    rows = subprocess.run(["sh", SCRIPTS / "embed.sh", *files], check=True, capture_output=True, text=True).stdout
+    return re.findall(r'SCRIPT\((\w+), "([0-9a-f]{40})"', rows)

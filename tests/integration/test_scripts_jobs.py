@@ -1,0 +1,804 @@
+"""The moves of jobs (common/scripts/): each promise of each script, on a real Redis."""
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis as redispy
+
+import places
+from moves import HOUR, Moves, embedded, key, next_name, text
+from procs import wait_until
+
+Q = key("q:default")
+LAST_ID = "18446744073709551615-18446744073709551615"
+
+
+@pytest.fixture(scope="module")
+def server():
+    folder = Path(tempfile.mkdtemp(prefix="awq-"))
+    m = Moves(folder)
+    yield m
+    m.server.end()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def m(server):
+    server.fresh()
+    return server
+
+
+def look(m):
+    return places.look(m.r, "awq", name_of=lambda j: j.decode().split("|")[0])
+
+
+def where(m, name):
+    """The one place of a job; a breach of any rule fails here."""
+    seen = look(m)
+    assert not seen.problems, seen.problems
+    at = seen.where.get(name, [])
+    assert len(at) <= 1
+    return at[0] if at else None
+
+
+def taken(m, name="r1.0.0", who="me"):
+    """(entry, name) of a job that `who` has pending."""
+    assert m.enqueue(name) == "OK"
+    entry, j = m.one(who)
+    assert j == name
+    return entry, name
+
+
+def run(m, run_id="r1"):
+    return {text(k): text(v) for k, v in m.r.hgetall(key(f"run:{run_id}")).items()}
+
+
+def exhaust(m, stream):
+    """As a producer can: from now on every XADD * to it is an error."""
+    m.r.execute_command("XSETID", stream, LAST_ID)
+
+
+def hear(m, channel="awq:wake"):
+    sub = m.r.pubsub(ignore_subscribe_messages=True)
+    sub.subscribe(channel)
+    sub.get_message(timeout=1)
+    return sub
+
+
+# ---- all of them ------------------------------------------------------------------------------------
+
+def test_the_build_embeds_what_is_tested(m):
+    """embed.sh's digests are those of the texts tested here: comment lines dropped, nothing else."""
+    assert dict(embedded()) == m.sha
+
+
+MOVES_OF_A_TAKEN_JOB = {
+    "commit": lambda m, e, n: m.commit("me", (e, n))[0],
+    "retry": lambda m, e, n: m.retry("me", e, n, HOUR),
+    "park": lambda m, e, n: m.park("me", e, n, HOUR),
+    "bury": lambda m, e, n: m.bury("me", e, n),
+    "release": lambda m, e, n: m.release("me", e),
+}
+LOST = {"commit": 2, "retry": "LOST", "park": "LOST", "bury": "LOST", "release": 0}
+DONE = {"commit": 1, "retry": "OK", "park": "OK", "bury": "OK", "release": 1}
+AFTER = {"commit": "r1.0.1 ready:default", "retry": "r1.0.0 due", "park": "r1.0.0 park:conn:a",
+         "bury": "r1.0.0 dead", "release": "r1.0.0 ready:default"}
+
+
+@pytest.mark.parametrize("move", MOVES_OF_A_TAKEN_JOB)
+class TestEveryMove:
+    def test_moves_to_its_place(self, m, move):
+        e, n = taken(m)
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == DONE[move]
+        name, place = AFTER[move].split()
+        assert where(m, name) == place
+        assert len(look(m).where) == 1
+
+    def test_fence(self, m, move):
+        """Claimed by another one: LOST, and not a byte is touched. XACK alone would take it."""
+        e, n = taken(m)
+        m.r.xclaim(Q, "w", "other", 0, [e])
+        before = m.dump()
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == LOST[move]
+        assert m.dump() == before
+
+    def test_reclaimed_is_lost(self, m, move):
+        """Paused past its lease: the housekeeper moved the job on; a late move changes nothing."""
+        e, n = taken(m)
+        assert m.reclaim("me") == [1, 0, 1, 0]
+        before = m.dump()
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == LOST[move]
+        assert m.dump() == before
+        assert where(m, n) == "ready:default"
+
+    def test_never_delivered_is_lost(self, m, move):
+        m.enqueue("r1.0.0")
+        e = text(m.r.xrange(Q)[0][0])
+        before = m.dump()
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, "r1.0.0") == LOST[move]
+        assert m.dump() == before
+
+    @pytest.mark.parametrize("gone", ["group", "queue"])
+    def test_nogroup_is_lost(self, m, move, gone):
+        e, n = taken(m)
+        m.r.xgroup_destroy(Q, "w") if gone == "group" else m.r.delete(Q)
+        before = m.dump()
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == LOST[move]
+        assert m.dump() == before
+
+    def test_no_permission_is_not_lost(self, m, move):
+        """What is not NOGROUP must be heard: a worker that is told LOST forgets the job."""
+        e, n = taken(m)
+        m.commands = "-xpending"
+        try:
+            answer = MOVES_OF_A_TAKEN_JOB[move](m, e, n)
+        except redispy.ResponseError as err:
+            answer = str(err)
+        assert "can't run this command" in str(answer)
+        assert where(m, n) == "pending:default:me"
+
+    def test_under_oom(self, m, move):
+        """A full Redis: the move goes through whole, for it removes before it adds."""
+        e, n = taken(m)
+        m.full()
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == DONE[move]
+        m.roomy()
+        name, place = AFTER[move].split()
+        assert where(m, name) == place
+
+    def test_without_a_right_to_publish(self, m, move):
+        """Wakes are hints: an ACL user without channels still moves its jobs."""
+        e, n = taken(m)
+        m.channels = ""
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == DONE[move]
+
+    def test_twice(self, m, move):
+        """Repeated because the first answer got lost: nothing happens again."""
+        e, n = taken(m)
+        MOVES_OF_A_TAKEN_JOB[move](m, e, n)
+        before = m.dump()
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == (1 if move == "commit" else LOST[move])
+        assert m.dump() == before
+
+
+@pytest.mark.parametrize("move", ["commit", "retry", "park", "bury"])
+class TestPassed:
+    def test_seq_has_passed(self, m, move):
+        """A second copy of a step that was committed: DUPLICATE, its entry is gone, the run is as it was."""
+        e, n = taken(m)
+        m.commit("me", (e, n))
+        m.r.xadd(Q, {"j": n})
+        m.take("me", 1)  # r1.0.1
+        e2, _ = m.one("me")
+        record = run(m)
+        assert MOVES_OF_A_TAKEN_JOB[move](m, e2, n) == (1 if move == "commit" else "DUPLICATE")
+        assert run(m) == record
+        assert list(look(m).where) == ["r1.0.1"]
+
+    def test_name_is_placed(self, m, move):
+        """Two copies, one set aside already: the other one goes (a commit may win: SEQ decides)."""
+        e, n = taken(m)
+        m.r.xadd(Q, {"j": n})
+        e2, _ = m.one("me")
+        m.retry("me", e, n, HOUR)
+        before = m.r.hgetall(key("held"))
+        if move != "commit":
+            assert MOVES_OF_A_TAKEN_JOB[move](m, e2, n) == "DUPLICATE"
+            assert m.r.hgetall(key("held")) == before
+            assert where(m, n) == "due"
+
+    @pytest.mark.parametrize("broken", ["run:r1", "held", "due", "dead", "lots", "park:conn:a"])
+    def test_wrong_type_changes_nothing(self, m, move, broken):
+        """Lua does not roll back: a key of a wrong type is seen before the first write."""
+        e, n = taken(m)
+        m.r.delete(key(broken))
+        m.r.set(key(broken), "x")
+        before = m.dump()
+        try:
+            answer = MOVES_OF_A_TAKEN_JOB[move](m, e, n)
+        except redispy.ResponseError as err:
+            answer = str(err)
+        if "WRONGTYPE" in str(answer):
+            assert m.dump() == before
+        else:
+            assert answer == DONE[move], "a key it does not use"
+
+    def test_bad_numbers_change_nothing(self, m, move):
+        e, n = taken(m)
+        before = m.dump()
+        bad = {"commit": [lambda: m.commit("me", (e, n, {"seq": "x"})), lambda: m.commit("me", (e, n, {"ttl": ""}))],
+               "retry": [lambda: m.retry("me", e, n, "soon"), lambda: m.retry("me", e, n, "nan")],
+               "park": [lambda: m.park("me", e, n, "soon"), lambda: m.park("me", e, n, HOUR, look="nan")],
+               "bury": [lambda: m.bury("me", e, "r1.0.x")]}[move]
+        if move == "bury":
+            bad = [lambda: m.call("bury", [Q, key("held"), key("dead"), key("run:r1"), key("out:results")], "me", e, n,
+                                  "x", n, "0", "", "default", "c", "t", "r", 10, 1)]
+        for call in bad:
+            try:
+                assert "not a number" in call()[0]
+            except redispy.ResponseError as err:
+                assert "not a number" in str(err)
+            assert m.dump() == before
+
+
+# ---- commit -----------------------------------------------------------------------------------------
+
+def test_commit_queues_the_next_step_and_the_result(m):
+    e, n = taken(m)
+    assert m.commit("me", (e, n)) == [1]
+    assert look(m).results == {"results": [b"res:r1.0.0"]}
+    e, j, fields = m.take("me")[0]
+    assert fields == {"j": "r1.0.1", "s": "s:r1.0.1"}
+    assert m.commit("me", (e, j, {"last": 1})) == [1]
+    seen = look(m)
+    assert not seen.where and not seen.problems
+    assert seen.results == {"results": [b"res:r1.0.0", b"res:r1.0.1"]}
+    assert run(m)["st"] == "done" and run(m)["s0"] == "2"
+    assert 0 < m.r.pttl(key("run:r1")) <= HOUR
+    assert m.r.xlen(Q) == 0
+
+
+def test_commit_without_an_out_stream(m):
+    e, n = taken(m)
+    assert m.commit("me", (e, n, {"write": 0, "last": 1})) == [1]
+    assert not m.r.exists(key("out:results"))
+    assert run(m)["r"] == "res:r1.0.0"
+
+
+def test_commit_answers_per_job(m):
+    """One call: committed, lost, duplicate, refused by its out stream, cancelled, repeated."""
+    jobs = {f"r{i}.0.0": taken(m, f"r{i}.0.0")[0] for i in range(1, 7)}
+    m.r.xclaim(Q, "w", "other", 0, [jobs["r2.0.0"]])
+    m.r.hset(key("run:r3"), mapping={"s0": 1, "c0": "0:somebody"})
+    m.r.set(key("out:broken"), "x")
+    m.cancel("r5")
+    assert m.commit("me", (jobs["r6.0.0"], "r6.0.0")) == [1]
+    got = m.commit("me", *((e, n, {"out": "broken"} if n == "r4.0.0" else {}) for n, e in jobs.items()))
+    assert got[:3] + got[4:] == [1, 2, 3, 4, 1]
+    assert "WRONGTYPE" in got[3]
+    m.r.delete(key("out:broken"))
+    seen = look(m)
+    assert not seen.problems
+    assert seen.where == {"r1.0.1": ["ready:default"], "r2.0.0": ["pending:default:other"],
+                          "r4.0.0": ["pending:default:me"], "r6.0.1": ["ready:default"]}
+    assert m.commit("me", (jobs["r4.0.0"], "r4.0.0")) == [1], "and once the stream is mended, it goes"
+
+
+def test_commit_is_ours_only_with_our_nonce(m):
+    e, n = taken(m)
+    m.commit("me", (e, n, {"nonce": "a"}))
+    assert m.commit("me", (e, n, {"nonce": "a"})) == [1]
+    assert m.commit("me", (e, n, {"nonce": "b"})) == [2]
+
+
+def test_commit_duplicate_of_anothers(m):
+    """A job delivered twice (a failover): the second commit is refused, its entry gone, nothing queued."""
+    e, n = taken(m)
+    m.r.xadd(Q, {"j": n})
+    e2, _ = m.one("you")
+    assert m.commit("me", (e, n)) == [1]
+    assert m.commit("you", (e2, n)) == [3]
+    assert list(look(m).where) == ["r1.0.1"]
+    assert len(look(m).results["results"]) == 1
+
+
+@pytest.mark.parametrize("broken", ["out wrong type", "out exhausted", "next exhausted"])
+@pytest.mark.parametrize("oom", [False, True])
+def test_commit_add_fails(m, broken, oom):
+    """An XADD inside a commit fails: that job is still pending and ours, whole, and only there; its
+    result is not left behind; the others of the batch are committed."""
+    e, n = taken(m)
+    m.enqueue("r2.0.0")
+    e2, n2 = m.one("me")
+    if broken == "out wrong type":
+        m.r.set(key("out:bad"), "x")
+    elif broken == "out exhausted":
+        m.r.xadd(key("out:bad"), {"r": "x"}, id=LAST_ID)
+    else:
+        exhaust(m, Q)
+    record = run(m)
+    m.full() if oom else None
+    got = m.commit("me", (e, n, {"out": "bad"}), (e2, n2, {"last": 1}))
+    m.roomy()
+    assert ("WRONGTYPE" if "wrong" in broken else "exhausted") in got[0]
+    assert got[1] == 1
+    m.r.type(key("out:bad")) == b"stream" or m.r.delete(key("out:bad"))
+    assert where(m, n) == "pending:default:me"
+    assert where(m, n2) is None
+    assert run(m) == record
+    assert b"res:r1.0.0" not in sum(look(m).results.values(), [])
+    assert m.r.xrange(Q, e, e)[0][1][b"j"] == b"r1.0.0"
+
+
+def test_commit_of_a_cancelled_run(m):
+    """No next step; the end is written where it was left by cancel, and the record gets its TTL."""
+    e, n = taken(m)
+    assert m.cancel("r1", ttl=5000) == "MARKED"
+    assert m.commit("me", (e, n)) == [4]
+    seen = look(m)
+    assert not seen.where and not seen.problems
+    assert seen.results == {"results": [b"res:r1.0.0", b"cancelled:r1"]}
+    assert run(m)["st"] == "cancelled" and run(m)["r"] == "cancelled:r1"
+    assert 0 < m.r.pttl(key("run:r1")) <= 5000
+    assert m.commit("me", (e, n)) == [1], "a repeat is told that it was committed"
+    assert m.cancel("r1") == "FINISHED"
+
+
+def test_commit_of_the_last_step_of_a_cancelled_run(m):
+    e, n = taken(m)
+    m.cancel("r1")
+    assert m.commit("me", (e, n, {"last": 1})) == [1]
+    assert run(m)["st"] == "done"
+
+
+def test_commit_sixteen(m):
+    names = [f"r{i}.0.0" for i in range(16)]
+    for n in names:
+        m.enqueue(n)
+    assert m.commit("me", *((e, j) for e, j, _ in m.take("me", 16))) == [1] * 16
+    assert look(m).where == {next_name(n): ["ready:default"] for n in names}
+
+
+# ---- enqueue ----------------------------------------------------------------------------------------
+
+def test_enqueue_once(m):
+    assert m.enqueue("r1.0.0", s="sig") == "OK"
+    assert m.enqueue("r1.0.0") == "DUPLICATE"
+    assert where(m, "r1.0.0") == "ready:default"
+    assert m.take("me")[0][2] == {"j": "r1.0.0", "s": "sig"}
+    assert run(m)["pl"] == "q:default"
+    assert 0 < m.r.pttl(key("id:r1")) <= HOUR
+
+
+@pytest.mark.parametrize("state", ["running", "due", "dead", "done"])
+def test_enqueue_again_after_the_window(m, state):
+    """The id's key is gone, the run is not: a second job would be executed and then refused."""
+    e, n = taken(m)
+    {"running": lambda: None, "due": lambda: m.retry("me", e, n, HOUR), "dead": lambda: m.bury("me", e, n),
+     "done": lambda: m.commit("me", (e, n, {"last": 1}))}[state]()
+    m.r.delete(key("id:r1"))
+    before = m.dump()
+    assert m.enqueue(n) == "DUPLICATE"
+    if state == "dead":
+        m.r.delete(key("run:r1"))
+        before = m.dump()
+        assert m.enqueue(n, at=m.now() + HOUR) == "DUPLICATE", "it would replace the letter"
+    assert m.dump() == before
+
+
+def test_enqueue_for_later(m):
+    sub = hear(m)
+    at = m.now() + HOUR
+    assert m.enqueue("r1.0.0", at=at) == "OK"
+    assert where(m, "r1.0.0") == "due" and run(m)["pl"] == "due"
+    assert sub.get_message(timeout=2)["data"] == str(at).encode(), "the housekeeper is told of an earlier one"
+    assert m.enqueue("r2.0.0", at=at + 1) == "OK"
+    assert sub.get_message(timeout=0.05) is None
+    assert m.enqueue("r3.0.0", at=m.now() - 1) == "OK"
+    assert where(m, "r3.0.0") == "ready:default"
+
+
+def test_backlog(m):
+    """Ready, in flight, due and parked count; dead letters do not."""
+    for n in ("r1.0.0", "r2.0.0", "r3.0.0", "r4.0.0"):
+        taken(m, n)
+    (e1, e2, e3) = (p["message_id"].decode() for p in m.r.xpending_range(Q, "w", "-", "+", 3))
+    m.retry("me", e1, "r1.0.0", HOUR)
+    m.park("me", e2, "r2.0.0", HOUR)
+    m.bury("me", e3, "r3.0.0")
+    before = m.dump()
+    assert m.enqueue("r5.0.0", limit=3) == "BACKLOG_FULL"
+    assert m.dump() == before, "and its id can be tried again"
+    assert m.enqueue("r5.0.0", limit=4) == "OK"
+
+
+@pytest.mark.parametrize("broken", ["q:default", "held", "due", "dead", "oom", "exhausted"])
+@pytest.mark.parametrize("later", [False, True])
+def test_enqueue_fails_whole(m, broken, later):
+    if broken == "oom":
+        m.full()
+    elif broken == "exhausted":
+        exhaust(m, Q)
+        if later:
+            return
+    else:
+        m.r.delete(key(broken))
+        m.r.set(key(broken), "x")
+    before = m.dump()
+    with pytest.raises(redispy.ResponseError):
+        m.enqueue("r1.0.0", at=m.now() + HOUR if later else 0)
+    assert m.dump() == before
+
+
+# ---- set aside and back -----------------------------------------------------------------------------
+
+def test_retry_and_promote(m):
+    e, n = taken(m)
+    sub = hear(m)
+    at = m.now() + 20
+    assert m.retry("me", e, n, at, d="2") == "OK"
+    assert sub.get_message(timeout=2)["data"] == str(at).encode()
+    assert run(m)["pl"] == "due" and run(m)["tm"] == str(at)
+    assert m.peek("due")[1:] == (str(at), []) or m.now() >= at
+    wait_until(lambda: m.now() >= at, 5)
+    names = m.peek("due")[2]
+    assert names == [(n, "default")]
+    assert m.promote("due", names) == [1, 0, 0]
+    assert m.promote("due", names) == [0, 0, 0], "a second housekeeper moves nothing"
+    assert where(m, n) == "ready:default" and run(m)["pl"] == "q:default"
+    assert m.take("me")[0][2] == {"j": n, "d": "2", "s": "s:" + n}, "counted reclaims go along"
+
+
+def test_peek_is_bounded(m):
+    now = m.now()
+    for i in range(60):
+        m.enqueue(f"r{i}.0.0", at=now + 10 ** 6 + i)
+    _, left, names = m.peek("due", "+inf", 1000)
+    assert [n for n, _ in names] == [f"r{i}.0.0" for i in range(50)]
+    assert left == str(now + 10 ** 6 + 50)
+    assert m.peek("due", "+inf", 10)[1] == str(now + 10 ** 6 + 10)
+    assert m.peek("due")[1:] == (str(now + 10 ** 6), [])
+
+
+def test_big_bodies_are_moved_in_portions(m):
+    """256 KiB a call, whatever the count: Redis does nothing else meanwhile."""
+    names = [f"r{i}.0.0" for i in range(6)]
+    for n in names:
+        m.enqueue(n, at=m.now() + HOUR, j=n + "|" + "x" * 100000)
+    left = m.peek("due", "+inf")[2]
+    assert len(left) == 3
+    assert m.promote("due", [(n, "default") for n in names]) == [3, 0, 0]
+    assert m.promote("due", [(n, "default") for n in names]) == [3, 0, 0]
+    entries = [e for e, _, _ in m.take("me", 10)]
+    assert m.release("me", *entries) == 3
+    assert m.release("me", *entries) == 3
+    assert m.release("me", *entries) == 0
+    m.take("me", 10)
+    assert m.reclaim("me") == [3, 3, 0, 0]
+    assert m.reclaim("me") == [3, 0, 1, 0]
+    assert len(look(m).where) == 6 and not look(m).problems
+
+
+def test_promote_without_a_body(m):
+    """Dropped from the set and counted; one that cannot be read stays in held for a person."""
+    m.enqueue("r1.0.0", at=m.now() + HOUR)
+    m.enqueue("r2.0.0", at=m.now() + HOUR)
+    m.enqueue("r3.0.0", at=m.now() + HOUR)
+    m.r.hdel(key("held"), "r1.0.0")
+    m.r.hset(key("held"), "r2.0.0", b"\xc1garbage")
+    names = m.peek("due", "+inf")[2]
+    assert sorted(names) == [("r1.0.0", ""), ("r2.0.0", ""), ("r3.0.0", "default")]
+    assert m.promote("due", names) == [1, 2, 0]
+    assert m.r.zcard(key("due")) == 0
+    assert look(m).problems == ["held has r2.0.0, which lies nowhere"]
+
+
+@pytest.mark.parametrize("broken", ["exhausted", "wrong type"])
+def test_promote_to_a_broken_queue(m, broken):
+    """The queue refuses: its jobs stay, a minute later, and those of other queues are not held up."""
+    m.group("other")
+    m.enqueue("r1.0.0", at=m.now() + 2 * HOUR, queue="other")
+    m.r.zadd(key("due"), {"r1.0.0": 1})
+    m.enqueue("r2.0.0", at=m.now() + HOUR)
+    if broken == "exhausted":
+        exhaust(m, key("q:other"))
+    else:
+        m.r.set(key("q:other"), "x")
+    m.full()
+    assert m.promote("due", m.peek("due", "+inf")[2]) == [1, 0, 1]
+    m.roomy()
+    assert m.r.zscore(key("due"), "r1.0.0") > m.now() + 50000
+    m.r.delete(key("q:other"))
+    assert where(m, "r1.0.0") == "due" and where(m, "r2.0.0") == "ready:default"
+
+
+def test_promote_at_most_fifty(m):
+    names = [(f"r{i}.0.0", "default") for i in range(60)]
+    for n, _ in names:
+        m.enqueue(n, at=m.now() + HOUR)
+    m.full()
+    assert m.promote("due", names) == [50, 0, 0]
+    m.roomy()
+    assert m.r.zcard(key("due")) == 10 and len(look(m).where) == 60
+
+
+def test_park_and_wake(m):
+    e, n = taken(m)
+    sub = hear(m)
+    till = m.now() + HOUR
+    assert m.wake("conn:a") == 0, "nobody waits: nothing to wake"
+    assert m.park("me", e, n, till, look=till - 5) == "OK"
+    assert sub.get_message(timeout=2)["data"] == str(till - 5).encode()
+    assert where(m, n) == "park:conn:a" and run(m)["pl"] == "park:conn:a"
+    assert m.r.zscore(key("lots"), "conn:a") == till - 5
+    m.full()
+    assert m.wake("conn:a") == 1, "also when Redis is full"
+    assert m.r.zscore(key("lots"), "conn:a") == 0
+    assert sub.get_message(timeout=2)["data"] == b"0"
+    names = m.peek("park:conn:a", "+inf")[2]
+    assert m.promote("park:conn:a", names) == [1, 0, 0]
+    assert m.lot("conn:a", till, 0) == 0
+    m.roomy()
+    assert not m.r.exists(key("lots"))
+    assert where(m, n) == "ready:default"
+
+
+def test_wake_while_somebody_looks(m):
+    """15: store and wake exactly between the look at the connection and the new look-at time. Two wakes
+    in a row must differ, or the second is lost until the next look."""
+    e, n = taken(m)
+    m.park("me", e, n, m.now() + HOUR)
+    m.wake("conn:a")
+    had = m.r.zscore(key("lots"), "conn:a")  # the housekeeper looks: nothing has changed yet ...
+    m.wake("conn:a")                         # ... now it has
+    assert m.lot("conn:a", m.now() + HOUR, had) == 1
+    assert m.r.zscore(key("lots"), "conn:a") < 0
+    had = m.r.zscore(key("lots"), "conn:a")
+    again = m.now() + 1000
+    m.full()
+    m.lot("conn:a", again, had)
+    m.roomy()
+    assert m.r.zscore(key("lots"), "conn:a") == again
+    m.lot("conn:a", again + 5, had)
+    assert m.r.zscore(key("lots"), "conn:a") == again, "another housekeeper's older look does not count"
+
+
+def test_park_while_somebody_looks(m):
+    """A job parked between the look and `lot`, with an earlier deadline, is not looked at too late."""
+    e, n = taken(m)
+    now = m.now()
+    m.park("me", e, n, now + HOUR, look=now)
+    had = m.r.zscore(key("lots"), "conn:a")
+    e, n = taken(m, "r2.0.0")
+    m.park("me", e, n, now + 300)
+    m.lot("conn:a", now + 5000, had)
+    assert m.r.zscore(key("lots"), "conn:a") == now + 300
+
+
+def test_park_limit(m):
+    e, n = taken(m)
+    assert m.park("me", e, n, HOUR, limit=1) == "OK"
+    e, n = taken(m, "r2.0.0")
+    before = m.dump()
+    assert m.park("me", e, n, HOUR, limit=1) == "FULL"
+    assert m.dump() == before
+
+
+def test_park_without_a_deadline(m):
+    e, n = taken(m)
+    assert m.park("me", e, n, "inf", look=m.now() + 1000) == "OK"
+    assert where(m, n) == "park:conn:a"
+    m.lot("conn:a", m.now() + 7000, m.r.zscore(key("lots"), "conn:a"))
+    assert m.r.zscore(key("lots"), "conn:a") < m.now() + 8000
+
+
+# ---- workers ----------------------------------------------------------------------------------------
+
+def test_reclaim(m):
+    """A gone worker's jobs are ready again, counted, and its consumer goes with the last of them."""
+    for i in range(3):
+        taken(m, f"r{i}.0.0", "gone")
+    m.beat("gone")
+    assert m.reclaim("gone") == [-1, 0, 0, 0], "it lives"
+    m.r.zadd(key("workers"), {"gone": m.now() - 1})
+    m.full()
+    assert m.reclaim("gone", limit=2) == [2, 0, 0, 0]
+    assert m.reclaim("gone", limit=2) == [1, 0, 1, 0]
+    m.roomy()
+    assert m.r.xinfo_consumers(Q, "w") == []
+    got = m.take("me", 5)
+    assert sorted(j for _, j, _ in got) == ["r0.0.0", "r1.0.0", "r2.0.0"]
+    assert {f["d"] for _, _, f in got} == {"1"}
+    m.reclaim("me")
+    assert {f["d"] for _, _, f in m.take("me2", 5)} == {"2"}
+    assert not look(m).problems
+
+
+def test_reclaim_by_two_housekeepers(m):
+    e, n = taken(m, who="gone")
+    assert m.reclaim("gone") == [1, 0, 1, 0]
+    assert m.reclaim("gone") == [0, 0, 1, 0]
+    assert where(m, n) == "ready:default"
+    assert m.take("me")[0][2]["d"] == "1"
+
+
+def test_reclaim_of_what_is_stuck(m):
+    """A living owner's entry, idle too long; its younger ones and its consumer stay."""
+    e, n = taken(m)
+    m.beat("me")
+    wait_until(lambda: m.r.xpending_range(Q, "w", "-", "+", 1)[0]["time_since_delivered"] > 60, 5)
+    e2, n2 = taken(m, "r2.0.0")
+    assert m.reclaim("me", idle=50) == [1, 0, 0, 0]
+    assert where(m, n) == "ready:default" and where(m, n2) == "pending:default:me"
+
+
+def test_reclaim_without_a_body(m):
+    e, n = taken(m)
+    m.r.xdel(Q, e)
+    assert m.reclaim("me") == [1, 0, 1, 1]
+    assert m.r.xpending(Q, "w")["pending"] == 0
+
+
+@pytest.mark.parametrize("back", ["reclaim", "release"])
+def test_a_broken_queue_keeps_its_pending_entries(m, back):
+    """The id space is used up: what cannot be put back is not taken away."""
+    e, n = taken(m)
+    exhaust(m, Q)
+    m.full()
+    with pytest.raises(redispy.ResponseError, match="exhausted"):
+        m.reclaim("me") if back == "reclaim" else m.release("me", e)
+    m.roomy()
+    assert where(m, n) == "pending:default:me"
+
+
+@pytest.mark.parametrize("back", ["reclaim", "release"])
+def test_strange_entries_are_put_back(m, back):
+    """What a producer can write by bare XADD: thousands of fields, none of ours, ours twice."""
+    m.r.xadd(Q, {"j": "r1.0.0", "x": "1", "s": "sig", **{f"f{i}": "" for i in range(9000)}})
+    m.r.xadd(Q, {"foo": "bar"})
+    m.r.execute_command("XADD", Q, "*", "j", "r2.0.0", "j", "other", "d", "many")
+    entries = [e for e, _, _ in [(e, 0, 0) for e, _ in m.r.xreadgroup("w", "me", {Q: ">"})[0][1]]]
+    (m.reclaim("me") if back == "reclaim" else m.release("me", *entries))
+    got = [f for _, _, f in m.take("me", 5)]
+    d = {"d": "1"} if back == "reclaim" else {}
+    assert got == [{"j": "r1.0.0", "s": "sig", "x": "1", **d}, {"j": "", **d},
+                   {"j": "r2.0.0", "d": "1" if d else "many"}]
+
+
+def test_release(m):
+    """Not counted, and only what is ours and asked for."""
+    e, n = taken(m)
+    e2, n2 = taken(m, "r2.0.0")
+    e3, n3 = taken(m, "r3.0.0", "you")
+    assert m.release("me", e, e3, "1-1") == 1
+    assert (where(m, n), where(m, n2), where(m, n3)) == ("ready:default", "pending:default:me", "pending:default:you")
+    assert m.take("me")[0][2] == {"j": n}
+
+
+def test_beat_and_boss(m):
+    now, boss, late = m.beat("w1", HOUR, 5000)
+    assert abs(now - m.now()) < 1000 and (boss, late) == (1, 0)
+    assert m.beat("w2", HOUR, 5000)[1:] == [0, 0]
+    assert m.beat("w1", HOUR, 5000)[1:] == [1, 0]
+    assert m.beat("w1", HOUR, 0)[1:] == [0, 0], "does not stand any more: the seat is free at once"
+    assert m.beat("w2", HOUR, 5000)[1:] == [1, 0]
+    assert 0 < m.r.pttl(key("boss")) <= 5000
+    m.r.zadd(key("workers"), {"w2": m.now() - 5})
+    assert m.beat("w2")[2] == 1, "its line had run out: whoever it held jobs from may have taken them back"
+    m.beat("w1", HOUR, 0, "old-1", "old-2")
+    assert m.r.zcount(key("workers"), m.now(), "+inf") == 4
+
+
+def test_beat_when_full(m):
+    """A full Redis must not make living workers look dead."""
+    m.full()
+    m.beat("w1", HOUR, 5000)
+    m.roomy()
+    assert m.r.zscore(key("workers"), "w1") > m.now()
+    assert m.reclaim("w1") == [-1, 0, 0, 0]
+
+
+def test_leave(m):
+    m.beat("w1", HOUR, 5000)
+    m.group("other")
+    taken(m, who="w1")
+    m.r.xgroup_createconsumer(key("q:other"), "w", "w1")
+    assert m.leave("w1", "default", "other", "none") == 1
+    assert len(m.r.xinfo_consumers(Q, "w")) == 1, "not with entries pending: they would be dropped"
+    assert m.r.xinfo_consumers(key("q:other"), "w") == []
+    assert not m.r.exists(key("workers"), key("w"), key("boss"))
+    assert m.reclaim("w1") == [1, 0, 1, 0], "at once, no lease to wait for"
+    m.beat("w2", HOUR, 5000)
+    m.beat("w3")
+    m.leave("w3", "default")
+    assert m.r.get(key("boss")) == b"w2"
+
+
+def test_sweep(m):
+    for i in range(60):
+        m.beat(f"w{i}")
+    m.r.zadd(key("workers"), {f"w{i}": m.now() - HOUR for i in range(59)})
+    assert m.sweep(2 * HOUR) == 0
+    assert m.sweep(HOUR // 2) == 50
+    assert m.sweep(HOUR // 2) == 9
+    assert m.r.hkeys(key("w")) == [b"w59"] and m.r.zrange(key("workers"), 0, -1) == [b"w59"]
+
+
+# ---- dead letters and cancel ------------------------------------------------------------------------
+
+def test_bury_replay_purge(m):
+    e, n = taken(m)
+    assert m.bury("me", e, n, d="5") == "OK"
+    assert where(m, n) == "dead" and run(m)["st"] == "dead" and run(m)["r"] == "dead:r1.0.0"
+    assert look(m).results == {"results": [b"dead:r1.0.0"]}
+    m.full()
+    assert m.replay(n) == "OK"
+    m.roomy()
+    assert m.replay(n) == "NONE"
+    assert where(m, n) == "ready:default" and run(m)["st"] == "ready"
+    e, j, fields = m.take("me")[0]
+    assert fields == {"j": n, "s": "s:" + n, "x": "1"}, "begun anew"
+    m.bury("me", e, n)
+    assert m.purge(n) == "OK"
+    assert m.purge(n) == "NONE" and m.replay(n) == "NONE"
+    assert where(m, n) is None and run(m)["st"] == "expired"
+    assert 0 < m.r.pttl(key("run:r1")) <= HOUR
+
+
+def test_bury_keeps_the_record(m):
+    """A run record with a TTL (a mark on an unknown run) must outlive its letter."""
+    m.r.xadd(Q, {"j": "r1.0.0"})
+    e, n = m.one("me")
+    assert m.cancel("r1") == "MARKED"
+    assert m.r.pttl(key("run:r1")) > 0
+    m.bury("me", e, n)
+    assert m.r.pttl(key("run:r1")) == -1
+    assert where(m, n) == "dead"
+
+
+def test_bury_when_out_is_broken(m):
+    e, n = taken(m)
+    m.r.set(key("out:results"), "x")
+    assert m.bury("me", e, n) == "OK_NO_RESULT"
+    m.r.delete(key("out:results"))
+    assert where(m, n) == "dead"
+
+
+def test_replay_to_a_broken_queue(m):
+    e, n = taken(m)
+    m.bury("me", e, n)
+    score = m.r.zscore(key("dead"), n)
+    exhaust(m, Q)
+    with pytest.raises(redispy.ResponseError, match="exhausted"):
+        m.replay(n)
+    assert where(m, n) == "dead" and m.r.zscore(key("dead"), n) == score
+
+
+@pytest.mark.parametrize("aside", ["due", "park:conn:a", "dead"])
+def test_cancel_what_lies_aside(m, aside):
+    e, n = taken(m)
+    {"due": lambda: m.retry("me", e, n, HOUR), "park:conn:a": lambda: m.park("me", e, n, HOUR),
+     "dead": lambda: m.bury("me", e, n)}[aside]()
+    assert m.cancel("r1", n, aside) == "CANCELLED"
+    assert where(m, n) is None and run(m)["st"] == "cancelled"
+    assert look(m).results["results"][-1] == b"cancelled:r1"
+    assert m.r.pttl(key("run:r1")) > 0
+    assert m.cancel("r1", n, aside) == "FINISHED"
+    assert m.promote(aside, [(n, "default")]) == [0, 0, 0]
+    if aside.startswith("park"):
+        assert m.lot("conn:a", HOUR, m.r.zscore(key("lots"), "conn:a")) == 0
+        assert not m.r.exists(key("lots"))
+
+
+def test_cancel_against_promote(m):
+    """It was promoted between the look and the cancel: marked, and the commit ends it."""
+    m.enqueue("r1.0.0", at=m.now() + HOUR)
+    m.promote("due", [("r1.0.0", "default")])
+    assert m.cancel("r1", "r1.0.0", "due") == "MARKED"
+    e, n = m.one("me")
+    assert m.commit("me", (e, n)) == [4]
+    assert where(m, n) is None
+
+
+def test_cancel_what_waits_in_the_queue(m):
+    m.enqueue("r1.0.0")
+    e = text(m.r.xrange(Q)[0][0])
+    assert m.cancel("r1", entry=e) == "CANCELLED"
+    assert where(m, "r1.0.0") is None and m.r.xlen(Q) == 0
+    e, n = taken(m, "r2.0.0")
+    assert m.cancel("r2", entry=e) == "MARKED", "a call may be in flight"
+    assert where(m, n) == "pending:default:me"
+
+
+def test_cancel_an_unknown_run_leaves_nothing_for_ever(m):
+    assert m.cancel("typo", ttl=5000) == "MARKED"
+    assert 0 < m.r.pttl(key("run:typo")) <= 5000
+
+
+def test_cancel_finished(m):
+    e, n = taken(m)
+    m.commit("me", (e, n, {"last": 1}))
+    before = m.dump()
+    assert m.cancel("r1") == "FINISHED"
+    assert m.dump() == before
