@@ -1,8 +1,13 @@
 /*
  * oauth.h - token requests and what their answers mean. No I/O here: worker/token.c talks to the
- * server. Thread  the loop thread only. Errors  none of them ever holds a token or secret, nor raw
- * text of the server beyond its `error` code (checked: printable, cut at 64 characters). Source RFC
- * 6749 sections 2.3.1, 4.4, 5.1, 5.2, 6; RFC 9700 section 4.14; RFC 6750 section 3.
+ * server.
+ * Owns    the bytes of a request, the parsed answer; both are wiped by their deinit.
+ * Thread  the loop thread only.
+ * Units   milliseconds.
+ * Errors  none of them ever holds a token or secret, nor raw text of the server beyond its `error`
+ *         code, and of that only what looks like a code: at most 64 letters, '_', '-', '.'.
+ * Source  RFC 6749 sections 2.3.1, 4.4, 5.1, 5.2, 6 and appendix B; RFC 9700 section 4.14;
+ *         RFC 6750 section 3; RFC 9110 section 11.6.1.
  */
 #ifndef AWQ_OAUTH_H
 #define AWQ_OAUTH_H
@@ -12,11 +17,15 @@
 #include "common/buf.h"
 #include "common/connection.h"
 #include "common/err.h"
-#include "common/http.h"
 #include "common/slice.h"
 
+/* application/x-www-form-urlencoded. Name and value are encoded; '&' is put where it belongs. */
+bool oauth_form_add(struct buf *body, const char *name, struct slice value);
+bool oauth_form_encode(struct buf *out, struct slice text);
+
 /* Body (form) and, for auth: basic, the value of Authorization (id and secret form-encoded before
- * base64, RFC 6749 section 2.3.1). The caller wipes both. */
+ * base64, RFC 6749 section 2.3.1). The caller wipes both: oauth_request_deinit, also on an error.
+ */
 struct oauth_request {
     struct buf body, authorization;
 };
@@ -32,37 +41,41 @@ enum oauth_outcome {
     OAUTH_TRANSIENT, /* 5xx, 408, 425, nonsense with such a status, 200 that is no token answer */
     OAUTH_THROTTLED, /* 429, 503 or slow_down, with Retry-After when given */
 };
+const char *oauth_outcome_name(enum oauth_outcome o); /* "token", "refused" ... */
 struct oauth_answer {
     enum oauth_outcome outcome;
     char reason[65]; /* error code of the server, or ours (not_json, no_access_token, token_type
-                        ...) */
-    char text[200];  /* for people, no secrets */
-    struct slice access_token, refresh_token, scope; /* borrow from `doc` */
+                        ...); "" with a token */
+    char text[200];  /* for people, no secrets; "" with a token */
+    struct slice access_token, refresh_token, scope; /* borrow from `doc`; empty = not said, and
+                                                        without a token */
     int64_t lifetime_ms;                             /* -1 = not said */
-    int64_t retry_after_ms;                          /* 0 = not said */
+    int64_t retry_after_ms;                          /* 0 = not said; a day at most */
     void *doc;                                       /* private; wiped by oauth_answer_deinit */
 };
 /* Judge a complete answer. token_type is compared without case and must be Bearer (absent is taken
- * as Bearer: many servers leave it out). expires_in may be a number or a decimal string; negative,
- * absurd (> 10 years) or unreadable counts as not said. An access token must be visible ASCII (RFC
- * 6750 b64token or wider), 1..16384 bytes. A 200 with `error` inside is not a token. Any 4xx with
- * error=invalid_grant, whatever the status, is REFUSED. An empty 400 or HTML is TRANSIENT at first;
- * the caller counts. */
+ * as Bearer: many servers leave it out). expires_in may be a number or a decimal string; zero,
+ * negative, absurd (> 10 years) or unreadable counts as not said. An access token must be visible
+ * ASCII (RFC 6750 b64token or wider), 1..16384 bytes. A 200 with `error` inside is not a token. A
+ * 2xx or 4xx with error=invalid_grant is REFUSED. An empty 400 or HTML is TRANSIENT at first; the
+ * caller counts. */
 void oauth_answer_judge(struct oauth_answer *a, int status, struct slice body,
                         struct slice content_type, struct slice retry_after, int64_t now_ms);
 void oauth_answer_deinit(struct oauth_answer *a);
 
-/* WWW-Authenticate of a 401/403: what Bearer (or DPoP) challenge says. */
+/* WWW-Authenticate of a 401/403: what its Bearer (or DPoP) challenge says. Several headers of that
+ * name are joined with ", " (RFC 9110 section 5.3). */
 enum oauth_challenge {
-    CHALLENGE_NONE,
+    CHALLENGE_NONE, /* no Bearer or DPoP challenge, or not readable */
     CHALLENGE_INVALID_TOKEN,
     CHALLENGE_INSUFFICIENT_SCOPE,
-    CHALLENGE_OTHER
+    CHALLENGE_OTHER /* no error code, or another */
 };
 enum oauth_challenge oauth_challenge_read(struct slice www_authenticate);
 
 /* When a token should be renewed: exp - min(margin, lifetime / 5), minus up to 10 % of that as
- * jitter that is the same for one connection id and version on every worker. */
+ * jitter that is the same for one connection id and version on every worker. Never before the
+ * token was made; exp itself when that is not known (born 0 or after exp). */
 int64_t oauth_renew_at_ms(struct slice id, uint64_t ver, int64_t born_ms, int64_t exp_ms,
                           int64_t margin_ms);
 
