@@ -67,7 +67,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT))
 
 # ---- building -------------------------------------------------------------------------------------
 
-.PHONY: help deps build objects test unit integration check fmt install clean
+.PHONY: help deps build objects test unit integration check mutants fmt install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -184,6 +184,10 @@ check-unit-valgrind: build $(UNIT_TESTS)
 
 check-integration-asan:
 	+@$(ASAN) integration
+
+mutants: build ## break the code in known ways, and see a test notice each
+	@sh deploy/deps.sh test
+	@/usr/bin/python3 tests/mutants.py '$(T)'
 
 fmt: ## rewrite the sources with clang-format
 	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
