@@ -73,11 +73,26 @@ static bool refuse_member(struct place *p, const char *rule, struct slice name, 
 
 static const struct field *field_named(const struct field *fields, size_t n, struct slice name)
 {
-    for (size_t i = 0; i < n; i++) {
-        if (slice_eq(fields[i].name, name))
+    for (size_t i = 0; name.len > 0 && i < n; i++) {
+        const struct slice *known = &fields[i].name;
+
+        if (known->len == name.len && known->ptr[0] == name.ptr[0] && slice_eq(*known, name))
             return &fields[i];
     }
     return NULL;
+}
+
+/* The next value, passed over whole: its head in *it, all its bytes as the answer. */
+static struct slice read_member(struct reader *r, struct item *it)
+{
+    struct reader start = *r;
+
+    if (read_item(r, it) != WIRE_FINE) /* not so after check_shape */
+        *it = (struct item){.type = ITEM_NIL};
+    if (it->type != ITEM_ARR && it->type != ITEM_MAP)
+        return slice_of(start.at, (size_t)(r->at - start.at));
+    *r = start;
+    return read_raw(r);
 }
 
 /* Unknown members are passed over. One that is known and comes twice would mean one thing to us and
@@ -92,17 +107,15 @@ static bool walk(struct place *p, struct slice map, const struct field *fields, 
         return refuse(p, p->key_rule, "cannot be read");
     for (uint32_t i = 0; i < head.count; i++) {
         const struct field *f;
-        struct reader at;
         struct slice raw;
 
         if (read_item(&r, &key) != WIRE_FINE || key.type != ITEM_STR) {
             p->key = "keys";
             return refuse(p, p->key_rule, "must be strings");
         }
-        at = r;
-        raw = read_raw(&r);
         f = field_named(fields, n, key.bytes);
-        if (!f || read_item(&at, &value) != WIRE_FINE)
+        raw = read_member(&r, &value);
+        if (!f)
             continue;
         p->key = f->name.ptr;
         if (seen & 1u << (f - fields))
@@ -253,7 +266,6 @@ static bool read_pairs(struct place *p, const struct field *f, const struct item
     struct reader r = reader_of(raw);
     bool headers = slot > 0;
     struct item key, value;
-    struct reader at;
 
     if (it->type != ITEM_MAP)
         return refuse(p, f->rule, "must be a map");
@@ -270,10 +282,8 @@ static bool read_pairs(struct place *p, const struct field *f, const struct item
             return refuse_member(p, f->rule, key.bytes, "must have a name of 1 to 256 bytes");
         if (headers && !is_token(key.bytes))
             return refuse_member(p, f->rule, key.bytes, "is not a header name (RFC 9110 5.6.2)");
-        at = r;
-        read_raw(&r);
-        if (read_item(&at, &value) != WIRE_FINE ||
-            !pair_value(p, f->rule, &value, to, slot + *count))
+        read_member(&r, &value);
+        if (!pair_value(p, f->rule, &value, to, slot + *count))
             return false;
         if (headers && !is_field_value(to->value))
             return refuse_member(p, f->rule, key.bytes, "holds a control character");
@@ -468,10 +478,20 @@ static bool call_ambiguous(struct place *p, const struct field *f, const struct 
     return true;
 }
 
+/* By hand, because zeroing the 8 KiB of pairs would cost more than reading the call. */
 static void call_default(struct call *c)
 {
-    *c = (struct call){
-        .method = SLICE_LIT("GET"), .retry_max = 5, .retry_base_ms = 500, .retry_cap_ms = 60000};
+    c->conn = c->url = c->body = c->idem_value = SLICE_NONE;
+    c->method = SLICE_LIT("GET");
+    c->query_count = c->header_count = 0;
+    c->body_kind = BODY_NONE;
+    c->as = AS_CONTENT;
+    c->timeout_ms = 0;
+    c->retry_max = 5;
+    c->retry_base_ms = 500;
+    c->retry_cap_ms = 60000;
+    c->idem = IDEM_AUTO;
+    c->ambiguous = AMBIGUOUS_RETRY;
 }
 
 /* Read call `index` into *to. */
@@ -792,10 +812,13 @@ void envelope_deinit(struct envelope *e)
 /* Empty, with the defaults; the arena is kept. */
 static void envelope_reset(struct envelope *e)
 {
-    void *arena = e->arena;
-
-    *e = (struct envelope){
-        .out = SLICE_LIT("results"), .call_count = 1, .k.branch = SLICE_LIT("0"), .arena = arena};
+    e->id = e->tenant = e->tp = e->ts = e->bytes = SLICE_NONE;
+    e->out = SLICE_LIT("results");
+    e->not_before = e->deadline = 0;
+    call_default(&e->call);
+    e->call_count = 1;
+    e->has_k = false;
+    e->k = (struct cont){.branch = SLICE_LIT("0")};
 }
 
 /* The id of an envelope that is otherwise no good, so that its dead letter can carry it. */
@@ -868,14 +891,11 @@ static bool read_calls(struct place *p)
     if (p->e->call_count > 1)
         read_item(&r, &it);
     for (uint32_t i = 1; i < p->e->call_count; i++) {
-        struct reader at = r;
-        struct slice raw = read_raw(&r);
+        struct slice raw = read_member(&r, &it);
 
         if (p->e->has_k && i != now)
             continue;
-        p->index = (int)i;
-        p->key = "";
-        if (read_item(&at, &it) != WIRE_FINE || it.type != ITEM_MAP)
+        if (it.type != ITEM_MAP)
             return err_rule(p->err, ERR_FORMAT, "then_type", "then[%u] must be a map", i - 1);
         if (!read_call(p, raw, (int)i, i == now ? &p->e->call : &other, i == now))
             return false;

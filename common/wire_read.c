@@ -35,7 +35,7 @@ static enum wire_fault take_bytes(struct reader *r, enum item_type type, uint64_
     if (len > left(r))
         return WIRE_TRUNCATED;
     out->type = type;
-    out->bytes = slice_of(r->at, (size_t)len);
+    out->bytes = (struct slice){(const char *)r->at, (size_t)len};
     r->at += len;
     return WIRE_FINE;
 }

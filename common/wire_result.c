@@ -385,12 +385,25 @@ static bool write_output(struct json_writer *w, const struct result *r)
 
 static void write_error(struct json_writer *w, const struct result *r)
 {
+    struct buf text;
+
+    buf_init(&text, 1024);
     jw_key(w, "error");
     jw_obj(w);
-    jw_member(w, "code", r->error_code);
+    buf_addf(&text, ERROR_URN "%.*s", SLICE_FMT(r->error_code));
+    jw_member(w, "type", buf_slice(&text));
     jw_member(w, "title", r->error_title);
+    if (r->status > 0) {
+        jw_key(w, "status");
+        jw_int(w, r->status);
+    }
     jw_member(w, "detail", r->error_detail);
+    buf_clear(&text);
+    buf_addf(&text, "%.*s/%u", SLICE_FMT(r->id), r->step);
+    jw_member(w, "instance", buf_slice(&text));
+    jw_member(w, "code", r->error_code);
     jw_end_obj(w);
+    buf_deinit(&text);
 }
 
 static void write_times(struct json_writer *w, const struct result *r)
