@@ -26,6 +26,7 @@ struct arena {
 struct place {
     struct envelope *e;
     struct call *call;  /* the call being read */
+    struct call *other; /* where the calls go that are only checked */
     int index;          /* -1 = the envelope itself, 0 = call, i = then[i - 1] */
     const char *inside; /* "", or the map inside it: "retry." */
     const char *key;    /* the member being read */
@@ -882,11 +883,10 @@ static bool read_calls(struct place *p)
 {
     struct reader r = reader_of(p->raw_then);
     uint32_t now = p->e->k.position;
-    struct call other;
     struct item it;
 
     if ((now == 0 || !p->e->has_k) &&
-        !read_call(p, p->raw_call, 0, now == 0 ? &p->e->call : &other, now == 0))
+        !read_call(p, p->raw_call, 0, now == 0 ? &p->e->call : p->other, now == 0))
         return false;
     if (p->e->call_count > 1)
         read_item(&r, &it);
@@ -897,7 +897,7 @@ static bool read_calls(struct place *p)
             continue;
         if (it.type != ITEM_MAP)
             return err_rule(p->err, ERR_FORMAT, "then_type", "then[%u] must be a map", i - 1);
-        if (!read_call(p, raw, (int)i, i == now ? &p->e->call : &other, i == now))
+        if (!read_call(p, raw, (int)i, i == now ? &p->e->call : p->other, i == now))
             return false;
     }
     return true;
