@@ -905,8 +905,14 @@ static bool read_calls(struct place *p)
 
 static bool read_envelope(struct envelope *e, struct slice bytes, struct err *err)
 {
-    struct place p = {
-        .e = e, .index = -1, .inside = "", .key = "", .key_rule = "envelope_key_type", .err = err};
+    struct call other;
+    struct place p = {.e = e,
+                      .other = &other,
+                      .index = -1,
+                      .inside = "",
+                      .key = "",
+                      .key_rule = "envelope_key_type",
+                      .err = err};
 
     if (!walk(&p, bytes, env_fields, ARRAY_LEN(env_fields)))
         return false;
