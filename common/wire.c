@@ -511,12 +511,15 @@ static bool read_call(struct place *p, struct slice raw, int index, struct call 
         {SLICE_LIT("idem"), "call_value_invalid", call_idem},
         {SLICE_LIT("ambiguous"), "call_value_invalid", call_ambiguous},
     };
+    bool walked;
 
     call_default(to);
     p->call = to;
     p->index = index;
     p->keep = keep;
-    if (!walk(p, raw, fields, ARRAY_LEN(fields)))
+    walked = walk(p, raw, fields, ARRAY_LEN(fields));
+    p->call = NULL; /* it may be a local of the caller */
+    if (!walked)
         return false;
     p->key = "url";
     if (to->url.len == 0)
