@@ -74,7 +74,7 @@ int64_t id_backoff_ms(int64_t base_ms, int64_t cap_ms, unsigned tries)
 {
     int64_t ceiling = base_ms;
 
-    for (unsigned i = 0; i < tries && ceiling < cap_ms; i++)
-        ceiling *= 2;
+    for (unsigned i = 0; i < tries && ceiling > 0 && ceiling < cap_ms; i++)
+        ceiling = ceiling > cap_ms / 2 ? cap_ms : ceiling * 2; /* never past what fits */
     return id_uniform_ms(ceiling < cap_ms ? ceiling : cap_ms);
 }
