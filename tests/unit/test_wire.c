@@ -39,6 +39,7 @@ static struct json *load(const char *name)
 
 struct vector {
     char name[64], code[64];
+    unsigned char *raw;
     struct buf json;    /* compact */
     struct slice exact; /* in a block of just their size: the sanitizer sees a byte too far */
 };
@@ -57,7 +58,7 @@ static void vector_init(struct vector *v, const struct json_val *row)
     if (json_get(row, "json"))
         assert_true(json_write(&v->json, json_get(row, "json")));
     assert_true(json_str(json_get(row, "hex"), &s));
-    raw = malloc(s.len / 2 > 0 ? s.len / 2 : 1);
+    v->raw = raw = malloc(s.len / 2 > 0 ? s.len / 2 : 1);
     assert_non_null(raw);
     assert_int_equal(sodium_hex2bin(raw, s.len / 2, s.ptr, s.len, NULL, &len, NULL), 0);
     v->exact = slice_of(raw, len);
@@ -66,7 +67,7 @@ static void vector_init(struct vector *v, const struct json_val *row)
 static void vector_deinit(struct vector *v)
 {
     buf_deinit(&v->json);
-    free((void *)(uintptr_t)v->exact.ptr);
+    free(v->raw);
 }
 
 typedef void on_vector(struct vector *v);
