@@ -55,7 +55,8 @@ $(foreach t,$(TOOLS),$(eval SRC_$(t) := $(sort $(wildcard tools/$(t)/*.c))))
 TOOLS_SRC := $(foreach t,$(TOOLS),$(SRC_$(t)))
 UNIT    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELP := $(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c)))
-ALL_SRC := $(COMMON) $(WORKER) $(TOOLS_SRC) $(UNIT) $(UNIT_HELP)
+FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+ALL_SRC := $(COMMON) $(WORKER) $(TOOLS_SRC) $(UNIT) $(UNIT_HELP) $(FUZZ_SRC)
 
 WORKER_MAIN := $(call with_main,$(WORKER))
 WORKER_LIB  := $(filter-out $(WORKER_MAIN),$(WORKER)) # what unit tests of worker modules link with
@@ -132,6 +133,27 @@ unit: build $(UNIT_TESTS) ## only the unit tests
 integration: build ## only the integration tests
 	@sh deploy/deps.sh test
 	@sh tests/run '$(BUILD)' integration '$(T)'
+
+# ---- fuzzing --------------------------------------------------------------------------------------
+
+# libFuzzer: each target starts from the vectors and keeps what it finds in build/fuzz/corpus/.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_SRC))
+.PHONY: fuzz fuzzers
+fuzz: ## each decoder under libFuzzer for FUZZ_SECONDS (60); T=EXPR picks targets
+	+@$(MAKE) --no-print-directory CC=clang BUILD=build/fuzz SAN=fuzzer-no-link,address,undefined \
+	    CFLAGS='-O1 -g' fuzzers
+	@/usr/bin/python3 tests/fuzz/seeds.py build/fuzz/seeds
+	@for f in $(FUZZ_SRC:tests/fuzz/fuzz_%.c=%); do \
+	    case $$f in *$(T)*) ;; *) continue ;; esac; \
+	    echo "== fuzz $$f"; mkdir -p build/fuzz/corpus/$$f build/fuzz/seeds/$$f; \
+	    build/fuzz/fuzz_$$f -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=1000 -verbosity=0 \
+	        -print_final_stats=1 -artifact_prefix=build/fuzz/$$f- \
+	        build/fuzz/corpus/$$f build/fuzz/seeds/$$f || exit 1; done
+
+fuzzers: $(FUZZERS) # only with the sanitizers that `make fuzz` sets
+$(FUZZERS): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(LIB)
+	$(call link,-fsanitize=fuzzer)
 
 # ---- checking -------------------------------------------------------------------------------------
 
