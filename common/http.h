@@ -1,14 +1,23 @@
 /*
  * http.h - HTTP requests by libcurl multi on the libuv loop.
- * Owns    the multi handle, its timer and polls, the pool of easy handles and links.
- * Thread  the loop thread only.
+ * Owns    the multi handles, their timers and polls, the pool of easy handles and links. Its copy
+ *         of a request's headers is wiped when the request ends; what libcurl and the TLS library
+ *         copied from it is freed by them, not wiped.
+ * Thread  the loop thread only. The process must ignore SIGPIPE: http_new sees to it when nobody
+ *         else has set a handler.
  * Units   milliseconds, bytes.
- * Errors  the callback is called exactly once, never inside http_start. What is known about the
- *         request is in result.sent: that decides whether a repeat is safe (worker/step.c).
- * Source  RFC 9110; libcurl multi_socket interface
- * (curl.se/libcurl/c/curl_multi_socket_action.html). One easy handle per slot, CURLOPT_NOSIGNAL,
- * MAXCONNECTS >= slots x hosts, CAINFO set and CAPATH NULL (a CA directory costs 22 ms per new TLS
- * link), redirects never followed here.
+ * Errors  the callback is called exactly once, never inside http_start or http_cancel. What is
+ *         known about the request is in result.sent: that decides whether a repeat is safe. The
+ *         rule of the error says what happened:
+ *           not sent    resolve_failed, connect_failed, connect_timeout, tls_failed,
+ *                       tls_certificate (ERR_UNREACHABLE); tls_ca_file (ERR_CONFIG); url_invalid
+ *                       (ERR_FORMAT); what address_ok or before_send said
+ *           maybe sent  link_lost, timeout, answer_cut_short, answer_broken (ERR_UNKNOWN);
+ *                       answer_too_big, answer_headers_too_big (ERR_FORMAT)
+ *           either      ERR_CANCELLED, ERR_NOMEM
+ *         Texts name scheme, host and port, never a path, query or header.
+ * Source  RFC 9110, RFC 9112; libcurl's multi_socket interface
+ *         (curl.se/libcurl/c/curl_multi_socket_action.html). Redirects are never followed here.
  */
 #ifndef AWQ_HTTP_H
 #define AWQ_HTTP_H
@@ -30,11 +39,12 @@ struct http_options {
     const char *ca_file; /* PEM bundle; NULL = the system's bundle file */
     const char *proxy;   /* NULL or "" = none; http_proxy in the environment is never obeyed */
     const char *user_agent; /* "awq/0.1" */
-    bool http2;             /* try HTTP/2 over TLS (default on) */
+    bool http2;             /* try HTTP/2 over TLS */
 };
 
-/* Asked for each address before it is dialled, and again (PREREQ) for the address of a reused
- * link just before the request is written. False refuses: nothing is sent. */
+/* Asked for each address before it is dialled, and again for the address of the link, new or kept,
+ * just before the request is written. False refuses: nothing is sent. Not asked when there is a
+ * proxy, which does the dialling. */
 typedef bool http_address_ok(void *owner, const struct sockaddr *addr, struct err *err);
 /* Asked just before the request's first byte is written (also on a reused link); false = do not
  * send. NULL = nothing to ask. Token calls look at their lease here. */
@@ -63,6 +73,10 @@ struct http_call {
                                    "answer_too_big" */
     http_address_ok *address_ok;
     http_before_send *before_send;
+    /* Open a link for this request and close it after. On a kept link the server's own closing may
+     * cross our request, and then nobody knows whether it was done: what must not be repeated (a
+     * token call with a rotating refresh token) does not take that risk. */
+    bool fresh_link;
     const char *pool; /* NULL, or a name: links and TLS sessions are kept apart per name (client
                          certificates) */
 };
@@ -86,8 +100,10 @@ struct http_result {
 typedef void http_cb(void *owner, const struct http_result *result);
 
 struct http *http_new(struct uv_loop_s *loop, const struct http_options *o, struct err *err);
-void http_free(
-    struct http *h); /* cancels what is in flight (callbacks come, ERR_CANCELLED); NULL is fine */
+/* Cancels what is in flight: those callbacks are called inside it, with ERR_CANCELLED. May itself
+ * be called from a result callback, not from address_ok or before_send. The memory goes once the
+ * loop has turned. NULL is fine. */
+void http_free(struct http *h);
 /* owner is also handed to address_ok and before_send. NULL and *err when it cannot start. */
 struct http_request *http_start(struct http *h, const struct http_call *call, http_cb *cb,
                                 void *owner, struct err *err);

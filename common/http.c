@@ -1,0 +1,1516 @@
+#include "common/http.h"
+
+#include <arpa/inet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <curl/curl.h>
+#include <sodium.h>
+#include <uv.h>
+#include "common/clock.h"
+
+enum {
+    CONNECT_MS = 5000,
+    TOTAL_MS = 30000,
+    HEADER_BYTES = 64 * 1024,
+    BODY_BYTES = 1024 * 1024,
+    MAX_HEADERS = 1000,     /* of one answer: each costs an array entry beside its bytes */
+    MAX_SENT_HEADERS = 200, /* of one request */
+    KEEP_BYTES = 16 * 1024, /* a slot keeps buffers up to this for its next request */
+    MAX_POOLS = 64,
+    /* Many servers close an idle link after 60 s; one that is a little younger may be closed under
+     * our request, and then nobody knows whether it was done. */
+    IDLE_LINK_S = 50,
+};
+
+/* Links and TLS sessions that may be shared. A multi handle each, since libcurl would otherwise
+ * hand a link that authenticated one client certificate to another. */
+struct pool {
+    struct http *h;
+    char *name; /* NULL: the common one */
+    CURLM *multi;
+    CURLSH *share;
+    uv_timer_t timer;
+    unsigned in_flight;
+    unsigned draining; /* on the stack: do not close it */
+    uint64_t last_used;
+    struct pool *next;
+};
+
+/* A descriptor that libcurl wants watched. A link stays in epoll between two requests (want == 0):
+ * libcurl drops and takes its interest at every request, which would cost four system calls each
+ * time. An event that comes meanwhile ends the watch. This is only for links that were fully
+ * opened: some versions of libcurl close others, and the resolver's pipes, without telling. */
+struct sock {
+    uv_poll_t poll;
+    struct http *h;
+    struct pool *pool;
+    int fd;
+    int want;   /* UV_READABLE | UV_WRITABLE, as libcurl asks */
+    int polled; /* what libuv watches now */
+};
+
+struct http_request {
+    struct http *h;
+    struct pool *pool;
+    CURL *easy;
+    struct http_request *next_free, *next_all, *next_ended;
+    bool running;  /* http_start has returned it, its callback has not begun */
+    bool attached; /* to its pool's multi handle */
+    bool ended;    /* waits in h->ended for its callback */
+
+    http_cb *cb;
+    void *owner;
+    http_address_ok *address_ok;
+    http_before_send *before_send;
+    bool idempotent, no_body; /* no_body: HEAD, whose answer has none */
+    size_t max_header_bytes;
+
+    /* What goes out: the header lines, one after the other in `text`, wiped afterwards. */
+    struct curl_slist *lines;
+    size_t line_cap;
+    char *text;
+    size_t text_len, text_cap;
+    char *body_copy;
+    char method[16]; /* as last told to `easy` */
+
+    /* What is known */
+    bool wrote;  /* the request's first byte may have left */
+    bool linked; /* its link is open: when libcurl drops it, it may be kept */
+    unsigned tries, opened, refused;
+    struct err err;    /* why we ended it ourselves */
+    struct err denied; /* what address_ok said */
+    char why[CURL_ERROR_SIZE];
+    int64_t sent_ms;
+
+    /* The answer: header lines of the last block, each ended by LF */
+    struct buf head, body;
+    size_t head_seen, head_lines;
+    int status;
+    bool block_start, head_done, body_began;
+    struct http_header *headers;
+    size_t header_cap;
+};
+
+struct http {
+    uv_loop_t *loop;
+    unsigned slots, max_links, in_flight;
+    char *ca_file, *proxy, *user_agent;
+    bool http2, closing;
+    unsigned in_curl; /* we are below a libcurl call: no other may be made */
+    unsigned handles; /* libuv handles not yet closed */
+    uint64_t uses;
+    struct pool *pools;
+    struct http_request *free_slots, *all, *ended;
+    uv_timer_t later; /* calls back what has ended outside a libcurl event */
+    struct sock **by_fd;
+    size_t fd_cap;
+};
+
+/* ---- text ---- */
+
+static bool is_tchar(unsigned char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+}
+
+bool http_is_token(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!is_tchar((unsigned char)s.ptr[i]))
+            return false;
+    }
+    return s.len > 0;
+}
+
+bool http_is_header_value(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.ptr[i];
+
+        if ((c < 0x20 && c != '\t') || c == 0x7f)
+            return false;
+    }
+    return true;
+}
+
+bool http_method_is_idempotent(struct slice method)
+{
+    static const char *const names[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        if (slice_is(method, names[i]))
+            return true;
+    }
+    return false;
+}
+
+struct slice http_header_get(const struct http_result *r, const char *name)
+{
+    for (size_t i = 0; i < r->header_count; i++) {
+        if (slice_eq_nocase(r->headers[i].name, slice_cstr(name)))
+            return r->headers[i].value;
+    }
+    return SLICE_NONE;
+}
+
+/* ---- dates ---- */
+
+struct date {
+    int64_t year;
+    int month, day, hour, minute, second; /* month 1-12 */
+};
+
+/* Match `s` against a pattern: Y four digits, D two, d two or blank and one, M a month name,
+ * W a short and L a long day name, y two digits of a year; all else is itself. */
+static bool take_digits(struct slice *s, size_t n, int *out)
+{
+    uint64_t v;
+
+    if (s->len < n || !slice_to_u64(slice_sub(*s, 0, n), &v))
+        return false;
+    *out = (int)v;
+    *s = slice_sub(*s, n, s->len);
+    return true;
+}
+
+static bool take_name(struct slice *s, const char *const *names, size_t count, int *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (slice_starts(*s, slice_cstr(names[i]))) {
+            *out = (int)i;
+            *s = slice_sub(*s, strlen(names[i]), s->len);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool take_text(struct slice *s, const char *text)
+{
+    int ignored;
+
+    return take_name(s, &text, 1, &ignored);
+}
+
+static const char *const short_days[] = {"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+static const char *const long_days[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                        "Thursday", "Friday", "Saturday"};
+static const char *const months[] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
+static bool take_month(struct slice *s, struct date *d)
+{
+    if (!take_name(s, months, ARRAY_LEN(months), &d->month))
+        return false;
+    d->month++;
+    return true;
+}
+
+static bool take_time(struct slice *s, struct date *d)
+{
+    return take_digits(s, 2, &d->hour) && take_text(s, ":") && take_digits(s, 2, &d->minute) &&
+           take_text(s, ":") && take_digits(s, 2, &d->second);
+}
+
+/* Sun, 06 Nov 1994 08:49:37 GMT */
+static bool imf_date(struct slice s, struct date *d)
+{
+    int day, year;
+    bool ok = take_name(&s, short_days, 7, &day) && take_text(&s, ", ") &&
+              take_digits(&s, 2, &d->day) && take_text(&s, " ") && take_month(&s, d) &&
+              take_text(&s, " ") && take_digits(&s, 4, &year) && take_text(&s, " ") &&
+              take_time(&s, d) && slice_is(s, " GMT");
+
+    if (ok)
+        d->year = year;
+    return ok;
+}
+
+/* Sunday, 06-Nov-94 08:49:37 GMT. The century is the one that puts the date at most 50 years
+ * ahead (RFC 9110 section 5.6.7). */
+static bool rfc850_date(struct slice s, int64_t this_year, struct date *d)
+{
+    int day, year;
+    bool ok = take_name(&s, long_days, 7, &day) && take_text(&s, ", ") &&
+              take_digits(&s, 2, &d->day) && take_text(&s, "-") && take_month(&s, d) &&
+              take_text(&s, "-") && take_digits(&s, 2, &year) && take_text(&s, " ") &&
+              take_time(&s, d) && slice_is(s, " GMT");
+
+    if (!ok)
+        return false;
+    d->year = this_year - this_year % 100 + year;
+    if (d->year > this_year + 50)
+        d->year -= 100;
+    return true;
+}
+
+/* Sun Nov  6 08:49:37 1994 */
+static bool asctime_date(struct slice s, struct date *d)
+{
+    int day, year;
+    bool ok = take_name(&s, short_days, 7, &day) && take_text(&s, " ") && take_month(&s, d) &&
+              take_text(&s, " ") &&
+              (take_text(&s, " ") ? take_digits(&s, 1, &d->day) : take_digits(&s, 2, &d->day)) &&
+              take_text(&s, " ") && take_time(&s, d) && take_text(&s, " ") &&
+              take_digits(&s, 4, &year) && s.len == 0;
+
+    if (ok)
+        d->year = year;
+    return ok;
+}
+
+/* Days since 1970-01-01 in the Gregorian calendar, counted in years that begin in March. */
+static int64_t date_days(const struct date *d)
+{
+    int64_t y = d->month > 2 ? d->year : d->year - 1;
+    int64_t era = y / 400, of_era = y - era * 400;
+    int64_t of_year = (153 * (d->month + (d->month > 2 ? -3 : 9)) + 2) / 5 + d->day - 1;
+
+    return era * 146097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719468;
+}
+
+static bool date_ms(struct slice s, int64_t now_ms, int64_t *out)
+{
+    struct date d = {0};
+    int64_t this_year = 1970 + now_ms / 31556952000; /* the mean year, in ms */
+
+    if (!imf_date(s, &d) && !rfc850_date(s, this_year, &d) && !asctime_date(s, &d))
+        return false;
+    if (d.day < 1 || d.day > 31 || d.hour > 23 || d.minute > 59 || d.second > 60)
+        return false;
+    *out = (date_days(&d) * 86400 + d.hour * 3600 + d.minute * 60 + d.second) * 1000;
+    return true;
+}
+
+bool http_retry_after(struct slice value, int64_t now_ms, int64_t *wait_ms)
+{
+    uint64_t seconds;
+    int64_t at_ms;
+
+    value = slice_trim(value);
+    if (slice_to_u64(value, &seconds)) {
+        if (seconds > INT64_MAX / 1000)
+            return false;
+        *wait_ms = (int64_t)seconds * 1000;
+        return true;
+    }
+    if (!date_ms(value, now_ms, &at_ms))
+        return false;
+    *wait_ms = at_ms > now_ms ? at_ms - now_ms : 0;
+    return true;
+}
+
+/* ---- libuv under libcurl ---- */
+
+static void maybe_free(struct http *h);
+static void drain(struct pool *p);
+
+static void on_sock_closed(uv_handle_t *handle)
+{
+    struct sock *s = handle->data;
+    struct http *h = s->h;
+
+    free(s);
+    h->handles--;
+    maybe_free(h);
+}
+
+static void sock_arm(struct sock *s);
+
+static void act(struct pool *p, curl_socket_t fd, int flags)
+{
+    int running;
+
+    if (!p->multi)
+        return;
+    p->h->in_curl++;
+    curl_multi_socket_action(p->multi, fd, flags, &running);
+    p->h->in_curl--;
+    drain(p);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct sock *s = poll->data;
+    int flags = 0;
+
+    if (status < 0) { /* libuv has stopped the watch; reading will tell libcurl why */
+        s->polled = 0;
+        flags = CURL_CSELECT_ERR | CURL_CSELECT_IN | CURL_CSELECT_OUT;
+    }
+    if (s->want == 0) {
+        uv_poll_stop(&s->poll);
+        s->polled = 0;
+        return;
+    }
+    if (events & UV_READABLE)
+        flags |= CURL_CSELECT_IN;
+    if (events & UV_WRITABLE)
+        flags |= CURL_CSELECT_OUT;
+    act(s->pool, s->fd, flags);
+    if (!uv_is_closing((uv_handle_t *)poll))
+        sock_arm(s); /* after an error, libcurl thinks that it is still being watched */
+}
+
+static void sock_arm(struct sock *s)
+{
+    if (s->want == s->polled || s->want == 0)
+        return;
+    if (uv_poll_start(&s->poll, s->want, on_poll) == 0)
+        s->polled = s->want;
+}
+
+static bool sock_table_reserve(struct http *h, size_t fd)
+{
+    size_t cap = h->fd_cap > 0 ? h->fd_cap : 64;
+    struct sock **table;
+
+    if (fd < h->fd_cap)
+        return true;
+    while (cap <= fd)
+        cap *= 2;
+    table = realloc(h->by_fd, cap * sizeof *table);
+    if (!table)
+        return false;
+    memset(table + h->fd_cap, 0, (cap - h->fd_cap) * sizeof *table);
+    h->by_fd = table;
+    h->fd_cap = cap;
+    return true;
+}
+
+static struct sock *sock_new(struct pool *p, int fd)
+{
+    struct http *h = p->h;
+    struct sock *s;
+
+    if (fd < 0 || !sock_table_reserve(h, (size_t)fd))
+        return NULL;
+    s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    if (uv_poll_init(h->loop, &s->poll, fd) < 0) {
+        free(s);
+        return NULL;
+    }
+    s->poll.data = s;
+    s->h = h;
+    s->pool = p;
+    s->fd = fd;
+    h->handles++;
+    h->by_fd[fd] = s;
+    return s;
+}
+
+static struct sock *sock_get(struct http *h, int fd)
+{
+    return fd >= 0 && (size_t)fd < h->fd_cap ? h->by_fd[fd] : NULL;
+}
+
+static void sock_close(struct http *h, int fd)
+{
+    struct sock *s = sock_get(h, fd);
+
+    if (!s)
+        return;
+    h->by_fd[fd] = NULL;
+    s->want = 0;
+    uv_close((uv_handle_t *)&s->poll, on_sock_closed);
+}
+
+static void on_drop(struct http *h, CURL *easy, struct sock *s)
+{
+    struct http_request *rq = NULL;
+
+    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&rq); /* NULL for libcurl's own handles */
+    if (!rq || !rq->linked) {
+        sock_close(h, s->fd);
+        return;
+    }
+    rq->linked = false;
+    s->want = 0;
+    uv_unref((uv_handle_t *)&s->poll); /* an idle link keeps no loop alive */
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *owner, void *unused)
+{
+    struct pool *p = owner;
+    struct sock *s = sock_get(p->h, fd);
+
+    (void)unused;
+    if (what == CURL_POLL_REMOVE) {
+        if (s)
+            on_drop(p->h, easy, s);
+        return 0;
+    }
+    if (!s)
+        s = sock_new(p, fd);
+    if (!s)
+        return -1;
+    s->want = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
+    uv_ref((uv_handle_t *)&s->poll);
+    sock_arm(s);
+    return 0;
+}
+
+static void on_timeout(uv_timer_t *timer)
+{
+    act(timer->data, CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* -1 stops; 0 means soon, and the timer makes sure that it is not from inside libcurl. */
+static int on_timer(CURLM *multi, long ms, void *owner)
+{
+    struct pool *p = owner;
+
+    (void)multi;
+    if (ms < 0)
+        uv_timer_stop(&p->timer);
+    else
+        uv_timer_start(&p->timer, on_timeout, (uint64_t)ms, 0);
+    return 0;
+}
+
+/* ---- libcurl asks ---- */
+
+static bool address_ok(struct http_request *rq, const struct sockaddr *addr, struct err *err)
+{
+    if (!rq->address_ok || rq->h->proxy) /* a proxy is the operator's choice, and it dials */
+        return true;
+    return rq->address_ok(rq->owner, addr, err);
+}
+
+static curl_socket_t on_open(void *owner, curlsocktype purpose, struct curl_sockaddr *a)
+{
+    struct http_request *rq = owner;
+    int fd;
+
+    (void)purpose;
+    if (!address_ok(rq, &a->addr, &rq->denied)) {
+        rq->refused++;
+        return CURL_SOCKET_BAD;
+    }
+    fd = socket(a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->protocol);
+    if (fd < 0)
+        return CURL_SOCKET_BAD;
+    sock_close(rq->h, fd); /* if libcurl closed a link of this number behind our back */
+    rq->opened++;
+    return fd;
+}
+
+static int on_close(void *owner, curl_socket_t fd)
+{
+    sock_close(owner, fd);
+    return close(fd);
+}
+
+static bool parse_ip(const char *text, struct sockaddr_storage *to)
+{
+    struct sockaddr_in *v4 = (struct sockaddr_in *)to;
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)to;
+
+    memset(to, 0, sizeof *to);
+    if (!text)
+        return false;
+    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+        to->ss_family = AF_INET;
+        return true;
+    }
+    to->ss_family = AF_INET6;
+    return inet_pton(AF_INET6, text, &v6->sin6_addr) == 1;
+}
+
+static bool link_ok(struct http_request *rq, const char *ip)
+{
+    struct sockaddr_storage addr;
+
+    if (!rq->address_ok)
+        return true;
+    if (!parse_ip(ip, &addr))
+        return err_rule(&rq->err, ERR_DENIED, "address_not_allowed",
+                        "the address of the link is not known");
+    return address_ok(rq, (struct sockaddr *)&addr, &rq->err);
+}
+
+/* Just before the request is written. libcurl repeats a request by itself when a reused link
+ * ends without an answer, whatever the method; what was sent may have been done, so a method that
+ * is not idempotent must not go out again here (RFC 9110 section 9.2.2). */
+static bool may_send(struct http_request *rq, const char *ip)
+{
+    if (rq->err.code) /* cancelled */
+        return false;
+    if (rq->wrote && !rq->idempotent)
+        return err_rule(&rq->err, ERR_UNKNOWN, "link_lost",
+                        "the link ended before an answer came; the request may have been done");
+    if (!link_ok(rq, ip))
+        return false;
+    if (rq->before_send && !rq->before_send(rq->owner, &rq->err))
+        return false;
+    return !rq->err.code; /* its owner may have cancelled while it was asked */
+}
+
+static int on_prereq(void *owner, char *ip, char *local_ip, int port, int local_port)
+{
+    struct http_request *rq = owner;
+
+    (void)local_ip;
+    (void)port;
+    (void)local_port;
+    if (!may_send(rq, ip)) {
+        if (!rq->err.code)
+            err_set(&rq->err, ERR_CANCELLED, "its owner did not want it sent");
+        return CURL_PREREQFUNC_ABORT;
+    }
+    rq->tries++;
+    rq->wrote = rq->linked = true;
+    if (rq->sent_ms == 0)
+        rq->sent_ms = clock_wall_ms();
+    return CURL_PREREQFUNC_OK;
+}
+
+static size_t too_big(struct http_request *rq, const char *rule, const char *what, size_t max)
+{
+    if (!rq->err.code)
+        err_rule(&rq->err, ERR_FORMAT, rule, "the answer's %s is over %zu bytes", what, max);
+    return 0; /* anything but the length ends the transfer */
+}
+
+static void start_block(struct http_request *rq, struct slice line)
+{
+    struct slice version;
+    uint64_t status;
+
+    buf_clear(&rq->head);
+    rq->head_lines = 0;
+    rq->block_start = false;
+    rq->head_done = false;
+    rq->status = 0;
+    slice_cut(&line, ' ', &version);
+    if (slice_to_u64(slice_sub(line, 0, 3), &status))
+        rq->status = (int)status;
+}
+
+static bool keep_line(struct http_request *rq, struct slice line)
+{
+    bool folded = line.ptr[0] == ' ' || line.ptr[0] == '\t';
+    size_t from;
+
+    if (folded && rq->head_lines > 0) /* RFC 9112 section 5.2: one space in place of the fold */
+        rq->head.ptr[rq->head.len - 1] = ' ';
+    else if (++rq->head_lines > MAX_HEADERS)
+        return false;
+    line = slice_trim(line);
+    from = rq->head.len;
+    if (!buf_add_slice(&rq->head, line) || !buf_add_char(&rq->head, '\n'))
+        return false;
+    for (char *p = rq->head.ptr + from; p < rq->head.ptr + rq->head.len - 1; p++) {
+        if (*p == '\r') /* a bare CR is no line end, but others might think so */
+            *p = ' ';
+    }
+    return true;
+}
+
+/* One line of a status block or of a trailer. Interim (1xx) blocks come first, each replaced by
+ * the next; what comes after the final block is trailers, which nobody asked for. */
+static size_t on_header(char *ptr, size_t size, size_t count, void *owner)
+{
+    struct http_request *rq = owner;
+    size_t n = size * count;
+    struct slice line = {ptr, n};
+
+    rq->head_seen += n;
+    if (rq->head_seen > rq->max_header_bytes)
+        return too_big(rq, "answer_headers_too_big", "header", rq->max_header_bytes);
+    while (line.len > 0 && (line.ptr[line.len - 1] == '\n' || line.ptr[line.len - 1] == '\r'))
+        line.len--;
+    if (rq->block_start && slice_starts(line, SLICE_LIT("HTTP/"))) {
+        start_block(rq, line);
+    } else if (line.len == 0) {
+        if (!rq->head_done)
+            rq->block_start = rq->status < 200;
+        rq->head_done = true;
+    } else if (!rq->head_done && !keep_line(rq, line)) {
+        return too_big(rq, "answer_headers_too_big", "header", rq->max_header_bytes);
+    }
+    return n;
+}
+
+static bool has_length(struct http_request *rq, curl_off_t *length)
+{
+    return curl_easy_getinfo(rq->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, length) == CURLE_OK &&
+           *length >= 0;
+}
+
+static size_t on_body(char *ptr, size_t size, size_t count, void *owner)
+{
+    struct http_request *rq = owner;
+    size_t n = size * count;
+    curl_off_t length;
+
+    if (!rq->body_began) {
+        rq->body_began = true;
+        if (has_length(rq, &length)) {
+            if ((uint64_t)length > rq->body.max) /* do not read what must be thrown away */
+                return too_big(rq, "answer_too_big", "body", rq->body.max);
+            if (length <= KEEP_BYTES)
+                buf_reserve(&rq->body, (size_t)length);
+        }
+    }
+    if (buf_add(&rq->body, ptr, n))
+        return n;
+    if (n > rq->body.max - rq->body.len)
+        return too_big(rq, "answer_too_big", "body", rq->body.max);
+    err_set(&rq->err, ERR_NOMEM, "out of memory for the answer's body");
+    return 0;
+}
+
+/* ---- pools ---- */
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct pool *p = handle->data;
+    struct http *h = p->h;
+
+    free(p->name);
+    free(p);
+    h->handles--;
+    maybe_free(h);
+}
+
+/* Only when none of its requests is in flight. Its links are closed here. */
+static void pool_close(struct pool *p)
+{
+    CURLM *multi = p->multi;
+
+    for (struct http_request *rq = p->h->all; rq; rq = rq->next_all) {
+        if (rq->easy && rq->pool == p) {
+            curl_easy_setopt(rq->easy, CURLOPT_SHARE, NULL);
+            rq->pool = NULL;
+        }
+    }
+    p->multi = NULL;
+    p->h->in_curl++;
+    curl_multi_cleanup(multi);
+    curl_share_cleanup(p->share);
+    p->h->in_curl--;
+    uv_close((uv_handle_t *)&p->timer, on_timer_closed);
+}
+
+static bool pool_open(struct pool *p)
+{
+    CURLM *m = p->multi = curl_multi_init();
+    CURLSH *sh = p->share = curl_share_init();
+
+    return m && sh && curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_SOCKETDATA, p) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_TIMERDATA, p) == CURLM_OK &&
+           curl_multi_setopt(m, CURLMOPT_MAXCONNECTS, (long)p->h->max_links) == CURLM_OK &&
+           curl_share_setopt(sh, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
+}
+
+static struct pool *pool_new(struct http *h, const char *name, struct err *err)
+{
+    struct pool *p = calloc(1, sizeof *p);
+
+    if (!p)
+        goto nomem;
+    p->h = h;
+    p->name = name ? strdup(name) : NULL;
+    if ((name && !p->name) || !pool_open(p))
+        goto nomem;
+    uv_timer_init(h->loop, &p->timer);
+    p->timer.data = p;
+    h->handles++;
+    p->next = h->pools;
+    h->pools = p;
+    return p;
+nomem:
+    if (p) {
+        if (p->multi)
+            curl_multi_cleanup(p->multi);
+        if (p->share)
+            curl_share_cleanup(p->share);
+        free(p->name);
+        free(p);
+    }
+    err_set(err, ERR_NOMEM, "out of memory for a pool of links");
+    return NULL;
+}
+
+/* Too many names: the one that rests longest makes room. */
+static bool pool_make_room(struct http *h, struct err *err)
+{
+    struct pool **oldest = NULL, *p;
+    unsigned count = 0;
+
+    for (struct pool **at = &h->pools; *at; at = &(*at)->next) {
+        count++;
+        if ((*at)->in_flight == 0 && (*at)->draining == 0 &&
+            (!oldest || (*at)->last_used < (*oldest)->last_used))
+            oldest = at;
+    }
+    if (count < MAX_POOLS)
+        return true;
+    if (!oldest)
+        return err_set(err, ERR_RETRY, "all %d pools of links are in use", MAX_POOLS);
+    p = *oldest;
+    *oldest = p->next;
+    pool_close(p);
+    return true;
+}
+
+static struct pool *pool_get(struct http *h, const char *name, struct err *err)
+{
+    for (struct pool *p = h->pools; p; p = p->next) {
+        if (p->name == name || (p->name && name && strcmp(p->name, name) == 0))
+            return p;
+    }
+    return pool_make_room(h, err) ? pool_new(h, name, err) : NULL;
+}
+
+/* ---- slots ---- */
+
+/* What never changes from one request to the next. */
+static bool easy_options(struct http_request *rq)
+{
+    struct http *h = rq->h;
+    CURL *e = rq->easy;
+    bool ok = true;
+
+#define SET(option, value) (ok = curl_easy_setopt(e, option, value) == CURLE_OK && ok)
+    SET(CURLOPT_PRIVATE, rq);
+    SET(CURLOPT_ERRORBUFFER, rq->why);
+    SET(CURLOPT_NOSIGNAL, 1L);
+    SET(CURLOPT_NOPROGRESS, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075500
+    SET(CURLOPT_PROTOCOLS_STR, "http,https");
+#else
+    SET(CURLOPT_PROTOCOLS, (long)(CURLPROTO_HTTP | CURLPROTO_HTTPS));
+#endif
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* Without it the end of a request waits for getaddrinfo, and the loop with it. */
+    SET(CURLOPT_QUICK_EXIT, 1L);
+#endif
+    SET(CURLOPT_FOLLOWLOCATION, 0L);
+    SET(CURLOPT_HTTP09_ALLOWED, 0L);
+    SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+    SET(CURLOPT_PATH_AS_IS, 1L); /* what was checked is what is sent */
+    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    SET(CURLOPT_HTTP_VERSION,
+        h->http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+    SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
+    SET(CURLOPT_USERAGENT, h->user_agent);
+    SET(CURLOPT_MAXAGE_CONN, (long)IDLE_LINK_S);
+    SET(CURLOPT_PROXY, h->proxy ? h->proxy : ""); /* "": not even from the environment */
+    SET(CURLOPT_NOPROXY, "");
+    SET(CURLOPT_HEADEROPT, (long)CURLHEADER_SEPARATE); /* no token to a proxy */
+    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    SET(CURLOPT_CAINFO, h->ca_file);
+    SET(CURLOPT_CAPATH, NULL);
+    SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
+    SET(CURLOPT_OPENSOCKETDATA, rq);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    SET(CURLOPT_CLOSESOCKETDATA, h);
+    SET(CURLOPT_PREREQFUNCTION, on_prereq);
+    SET(CURLOPT_PREREQDATA, rq);
+    SET(CURLOPT_HEADERFUNCTION, on_header);
+    SET(CURLOPT_HEADERDATA, rq);
+    SET(CURLOPT_WRITEFUNCTION, on_body);
+    SET(CURLOPT_WRITEDATA, rq);
+    return ok;
+}
+
+static void slot_free(struct http_request *rq)
+{
+    if (rq->easy)
+        curl_easy_cleanup(rq->easy);
+    free(rq->lines);
+    free(rq->text);
+    free(rq->body_copy);
+    free(rq->headers);
+    buf_deinit(&rq->head);
+    buf_deinit(&rq->body);
+    free(rq);
+}
+
+static struct http_request *slot_new(struct http *h)
+{
+    struct http_request *rq = calloc(1, sizeof *rq);
+
+    if (!rq)
+        return NULL;
+    rq->h = h;
+    rq->easy = curl_easy_init();
+    if (!rq->easy || !easy_options(rq)) {
+        slot_free(rq);
+        return NULL;
+    }
+    rq->next_all = h->all;
+    h->all = rq;
+    return rq;
+}
+
+/* The one used last comes first: its memory is warm, and the others need not exist. */
+static struct http_request *slot_take(struct http *h)
+{
+    struct http_request *rq = h->free_slots;
+
+    if (!rq)
+        return slot_new(h);
+    h->free_slots = rq->next_free;
+    return rq;
+}
+
+static void trim(struct buf *b)
+{
+    if (b->cap > KEEP_BYTES)
+        buf_deinit(b);
+    else
+        buf_clear(b);
+}
+
+/* Wipe what went out. After it nothing of the caller's is left in the slot. */
+static void slot_wipe(struct http_request *rq)
+{
+    if (rq->easy) {
+        curl_easy_setopt(rq->easy, CURLOPT_HTTPHEADER, NULL);
+        curl_easy_setopt(rq->easy, CURLOPT_POSTFIELDS, NULL);
+    }
+    if (rq->text)
+        sodium_memzero(rq->text, rq->text_len);
+    rq->text_len = 0;
+    if (rq->text_cap > KEEP_BYTES) {
+        free(rq->text);
+        rq->text = NULL;
+        rq->text_cap = 0;
+    }
+    free(rq->body_copy);
+    rq->body_copy = NULL;
+}
+
+static void slot_put(struct http_request *rq)
+{
+    trim(&rq->head);
+    trim(&rq->body);
+    if (rq->header_cap > 100) {
+        free(rq->headers);
+        rq->headers = NULL;
+        rq->header_cap = 0;
+    }
+    rq->next_free = rq->h->free_slots;
+    rq->h->free_slots = rq;
+}
+
+/* ---- what goes out ---- */
+
+static bool framing_header(struct slice name)
+{
+    return slice_eq_nocase(name, SLICE_LIT("Content-Length")) ||
+           slice_eq_nocase(name, SLICE_LIT("Transfer-Encoding")) ||
+           slice_eq_nocase(name, SLICE_LIT("Host"));
+}
+
+static bool header_ok(const struct http_header *f, struct err *err)
+{
+    if (!http_is_token(f->name) || !http_is_header_value(f->value))
+        return err_rule(err, ERR_FORMAT, "header_invalid",
+                        "a header's name or value has characters that are not allowed");
+    if (framing_header(f->name))
+        return err_rule(err, ERR_FORMAT, "header_forbidden", "the header %.*s is set by awq",
+                        SLICE_FMT(f->name));
+    return true;
+}
+
+static bool call_ok(const struct http_call *c, struct err *err)
+{
+    struct slice method = slice_cstr(c->method);
+
+    if (!http_is_token(method) || method.len >= sizeof((struct http_request *)0)->method ||
+        slice_is(method, "CONNECT"))
+        return err_rule(err, ERR_FORMAT, "method_invalid", "not a method that can be sent");
+    if (slice_is(method, "HEAD") && (c->has_body || c->body.len > 0))
+        return err_rule(err, ERR_FORMAT, "method_invalid", "a HEAD request takes no body");
+    if (!c->url || !http_is_header_value(slice_cstr(c->url)))
+        return err_rule(err, ERR_FORMAT, "url_invalid", "the URL has control characters");
+    if (c->header_count > MAX_SENT_HEADERS)
+        return err_rule(err, ERR_FORMAT, "header_invalid", "more than %d headers",
+                        MAX_SENT_HEADERS);
+    for (size_t i = 0; i < c->header_count; i++) {
+        if (!header_ok(&c->headers[i], err))
+            return false;
+    }
+    return c->secret.name.len == 0 || header_ok(&c->secret, err);
+}
+
+static bool text_reserve(struct http_request *rq, size_t bytes, size_t lines)
+{
+    if (bytes > rq->text_cap) {
+        free(rq->text); /* wiped when the request before ended */
+        rq->text_cap = bytes < 1536 ? 1536 : bytes;
+        rq->text = malloc(rq->text_cap);
+        if (!rq->text) {
+            rq->text_cap = 0;
+            return false;
+        }
+    }
+    if (lines > rq->line_cap) {
+        struct curl_slist *more = realloc(rq->lines, lines * sizeof *more);
+
+        if (!more)
+            return false;
+        rq->lines = more;
+        rq->line_cap = lines;
+    }
+    return true;
+}
+
+/* One more node of the list; its text goes where the result points. */
+static char *add_node(struct http_request *rq, size_t *count)
+{
+    char *p = rq->text + rq->text_len;
+
+    rq->lines[*count] = (struct curl_slist){p, NULL};
+    if (*count > 0)
+        rq->lines[*count - 1].next = &rq->lines[*count];
+    ++*count;
+    return p;
+}
+
+/* libcurl's notation: "Name: value", "Name;" for an empty value. */
+static void add_line(struct http_request *rq, size_t *count, const struct http_header *f)
+{
+    char *p = add_node(rq, count);
+
+    p = mempcpy(p, f->name.ptr, f->name.len);
+    if (f->value.len > 0) {
+        p = mempcpy(p, ": ", 2);
+        p = mempcpy(p, f->value.ptr, f->value.len);
+    } else {
+        *p++ = ';';
+    }
+    *p++ = '\0';
+    rq->text_len = (size_t)(p - rq->text);
+}
+
+static void add_fixed(struct http_request *rq, size_t *count, const char *line)
+{
+    size_t n = strlen(line) + 1;
+
+    memcpy(add_node(rq, count), line, n);
+    rq->text_len += n;
+}
+
+/* The list and its text are the slot's own memory: no allocation per header, and the secret is in
+ * one place, to be wiped. */
+static bool set_headers(struct http_request *rq, const struct http_call *c)
+{
+    static const char no_expect[] = "Expect:";     /* no waiting for 100 Continue */
+    static const char no_type[] = "Content-Type:"; /* libcurl would call any body a form */
+    size_t bytes = sizeof no_expect + sizeof no_type + c->secret.name.len + c->secret.value.len + 3;
+    size_t count = 0;
+    bool typed = false;
+
+    for (size_t i = 0; i < c->header_count; i++) {
+        bytes += c->headers[i].name.len + c->headers[i].value.len + 3;
+        typed = typed || slice_eq_nocase(c->headers[i].name, SLICE_LIT("Content-Type"));
+    }
+    if (!text_reserve(rq, bytes, c->header_count + 3))
+        return false;
+    for (size_t i = 0; i < c->header_count; i++)
+        add_line(rq, &count, &c->headers[i]);
+    if (c->secret.name.len > 0)
+        add_line(rq, &count, &c->secret);
+    add_fixed(rq, &count, no_expect);
+    if (!typed)
+        add_fixed(rq, &count, no_type);
+    return curl_easy_setopt(rq->easy, CURLOPT_HTTPHEADER, rq->lines) == CURLE_OK;
+}
+
+/* Every method is a custom one to libcurl, but for what it reads from the answer (HEAD) and
+ * whether a body goes along. */
+static bool set_method(struct http_request *rq, const struct http_call *c)
+{
+    CURL *e = rq->easy;
+    bool has_body = c->has_body || c->body.len > 0;
+    const char *body = c->body.len > 0 ? c->body.ptr : "";
+
+    if (c->copy_body && c->body.len > 0) {
+        rq->body_copy = malloc(c->body.len);
+        if (!rq->body_copy)
+            return false;
+        body = memcpy(rq->body_copy, c->body.ptr, c->body.len);
+    }
+    rq->no_body = strcmp(c->method, "HEAD") == 0;
+    rq->idempotent = http_method_is_idempotent(slice_cstr(c->method));
+    if (curl_easy_setopt(e, CURLOPT_HTTPGET, 1L) != CURLE_OK) /* from whatever it was before */
+        return false;
+    if (rq->no_body && curl_easy_setopt(e, CURLOPT_NOBODY, 1L) != CURLE_OK)
+        return false;
+    if (has_body &&
+        (curl_easy_setopt(e, CURLOPT_POSTFIELDS, body) != CURLE_OK ||
+         curl_easy_setopt(e, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body.len) != CURLE_OK))
+        return false;
+    if (strcmp(rq->method, c->method) == 0)
+        return true;
+    if (curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, c->method) != CURLE_OK)
+        return false;
+    snprintf(rq->method, sizeof rq->method, "%s", c->method);
+    return true;
+}
+
+static bool set_rest(struct http_request *rq, const struct http_call *c)
+{
+    long connect_ms = (long)(c->connect_timeout_ms > 0 ? c->connect_timeout_ms : CONNECT_MS);
+    long total_ms = (long)(c->total_timeout_ms > 0 ? c->total_timeout_ms : TOTAL_MS);
+    long fresh = c->fresh_link ? 1 : 0;
+    CURL *e = rq->easy;
+    bool ok = true;
+
+    SET(CURLOPT_URL, c->url);
+    SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+    SET(CURLOPT_TIMEOUT_MS, total_ms);
+    SET(CURLOPT_FRESH_CONNECT, fresh);
+    SET(CURLOPT_FORBID_REUSE, fresh);
+    return ok;
+}
+#undef SET
+
+static void forget_answer(struct http_request *rq, const struct http_call *c)
+{
+    rq->max_header_bytes = c->max_header_bytes > 0 ? c->max_header_bytes : HEADER_BYTES;
+    rq->head.max = rq->max_header_bytes;
+    rq->body.max = c->max_body_bytes > 0 ? c->max_body_bytes : BODY_BYTES;
+    rq->head_seen = rq->head_lines = 0;
+    rq->status = 0;
+    rq->block_start = true;
+    rq->head_done = rq->body_began = false;
+    rq->wrote = rq->linked = false;
+    rq->tries = rq->opened = rq->refused = 0;
+    rq->err.code = rq->denied.code = ERR_NONE;
+    rq->why[0] = '\0';
+    rq->sent_ms = 0;
+}
+
+static bool slot_load(struct http_request *rq, struct pool *p, const struct http_call *c)
+{
+    forget_answer(rq, c);
+    rq->address_ok = c->address_ok;
+    rq->before_send = c->before_send;
+    if (rq->pool != p && curl_easy_setopt(rq->easy, CURLOPT_SHARE, p->share) != CURLE_OK)
+        return false;
+    rq->pool = p;
+    return set_headers(rq, c) && set_method(rq, c) && set_rest(rq, c);
+}
+
+/* ---- what came of it ---- */
+
+/* The name of what happened, by libcurl's code: before the request was written, and after. */
+static const struct fault {
+    CURLcode code;
+    enum err_code before, after;
+    const char *rule_before, *rule_after;
+} faults[] = {
+    {CURLE_COULDNT_RESOLVE_HOST, ERR_UNREACHABLE, ERR_UNKNOWN, "resolve_failed", "link_lost"},
+    {CURLE_COULDNT_RESOLVE_PROXY, ERR_UNREACHABLE, ERR_UNKNOWN, "resolve_failed", "link_lost"},
+    {CURLE_OPERATION_TIMEDOUT, ERR_UNREACHABLE, ERR_UNKNOWN, "connect_timeout", "timeout"},
+    {CURLE_PEER_FAILED_VERIFICATION, ERR_UNREACHABLE, ERR_UNKNOWN, "tls_certificate", "link_lost"},
+    {CURLE_SSL_CONNECT_ERROR, ERR_UNREACHABLE, ERR_UNKNOWN, "tls_failed", "link_lost"},
+    {CURLE_SSL_CACERT_BADFILE, ERR_CONFIG, ERR_CONFIG, "tls_ca_file", "tls_ca_file"},
+    {CURLE_URL_MALFORMAT, ERR_FORMAT, ERR_UNKNOWN, "url_invalid", "answer_broken"},
+    {CURLE_UNSUPPORTED_PROTOCOL, ERR_FORMAT, ERR_UNKNOWN, "url_invalid", "answer_broken"},
+    {CURLE_OUT_OF_MEMORY, ERR_NOMEM, ERR_UNKNOWN, "", "answer_broken"},
+    {CURLE_PARTIAL_FILE, ERR_UNREACHABLE, ERR_UNKNOWN, "link_lost", "answer_cut_short"},
+    {CURLE_BAD_CONTENT_ENCODING, ERR_UNREACHABLE, ERR_UNKNOWN, "link_lost", "answer_broken"},
+    {CURLE_WEIRD_SERVER_REPLY, ERR_UNREACHABLE, ERR_UNKNOWN, "link_lost", "answer_broken"},
+    {CURLE_OK, ERR_UNREACHABLE, ERR_UNKNOWN, "link_lost", "answer_broken"}, /* see explain */
+};
+
+static const struct fault *fault_of(CURLcode code)
+{
+    static const struct fault other = {.before = ERR_UNREACHABLE,
+                                       .after = ERR_UNKNOWN,
+                                       .rule_before = "connect_failed",
+                                       .rule_after = "link_lost"};
+
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        if (faults[i].code == code)
+            return &faults[i];
+    }
+    return &other;
+}
+
+/* Scheme, host and port, for messages: a path or query may hold what must not be logged. */
+static struct slice url_origin(const char *url)
+{
+    struct slice s = slice_cstr(url);
+    const char *at = url ? strstr(url, "://") : NULL;
+
+    return at ? slice_sub(s, 0, (size_t)(at - url) + 3 + strcspn(at + 3, "/?#")) : SLICE_NONE;
+}
+
+static void explain(struct http_request *rq, CURLcode code, struct err *err)
+{
+    const struct fault *f = fault_of(code);
+    char *url = NULL;
+    const char *why = rq->why[0] ? rq->why : curl_easy_strerror(code);
+    const char *rule = rq->wrote ? f->rule_after : f->rule_before;
+    enum err_code err_code = rq->wrote ? f->after : f->before;
+
+    if (code == CURLE_OK && !rq->head_done) { /* an end by closing, but too early for one */
+        rule = "answer_cut_short";
+        why = "the answer ended within its header";
+    } else if (code == CURLE_OK) {
+        why = "the answer's status is not from 200 to 599";
+    } else if (rq->wrote && !rq->head_done && (code == CURLE_OUT_OF_MEMORY || code == 100)) {
+        rule = "answer_headers_too_big"; /* libcurl's own bound on one line; 100 since its 8.6 */
+        err_code = ERR_FORMAT;
+    }
+    for (char *p = rq->why; *p; p++) {
+        if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e) /* the far side's bytes */
+            *p = '?';
+    }
+    curl_easy_getinfo(rq->easy, CURLINFO_EFFECTIVE_URL, &url);
+    err_rule(err, err_code, rule, "%s %.*s: %s", rq->method, SLICE_FMT(url_origin(url)), why);
+}
+
+/* A server may answer in full and then reset the link or the HTTP/2 stream because it did not
+ * want the rest of our body (RFC 9113 section 8.1): that is an answer. */
+static bool answer_is_whole(struct http_request *rq, CURLcode code)
+{
+    curl_off_t length, got = 0;
+
+    if (!rq->head_done || rq->status < 200 || rq->status > 599)
+        return false;
+    if (code == CURLE_OK)
+        return true;
+    if (code != CURLE_SEND_ERROR && code != CURLE_RECV_ERROR && code != CURLE_HTTP2 &&
+        code != CURLE_HTTP2_STREAM)
+        return false;
+    if (rq->no_body || rq->status == 204 || rq->status == 304)
+        return true;
+    curl_easy_getinfo(rq->easy, CURLINFO_SIZE_DOWNLOAD_T, &got);
+    return has_length(rq, &length) && got == length;
+}
+
+/* Over plain HTTP/1 libcurl counts what the socket took. Over TLS and HTTP/2 bytes may have left
+ * that are not counted yet, so there the callback's word stands. */
+static bool nothing_left(struct http_request *rq)
+{
+    char *url = NULL;
+    long bytes = -1;
+
+    return rq->tries == 1 &&
+           curl_easy_getinfo(rq->easy, CURLINFO_EFFECTIVE_URL, &url) == CURLE_OK && url &&
+           strncasecmp(url, "http:", 5) == 0 && !rq->h->proxy &&
+           curl_easy_getinfo(rq->easy, CURLINFO_REQUEST_SIZE, &bytes) == CURLE_OK && bytes == 0;
+}
+
+static bool split_headers(struct http_request *rq, struct http_result *r)
+{
+    struct slice rest = buf_slice(&rq->head), line, name;
+
+    if (rq->head_lines > rq->header_cap) {
+        size_t cap = rq->head_lines < 24 ? 24 : rq->head_lines;
+        struct http_header *more = realloc(rq->headers, cap * sizeof *more);
+
+        if (!more)
+            return false;
+        rq->headers = more;
+        rq->header_cap = cap;
+    }
+    while (r->header_count < rq->head_lines && slice_cut(&rest, '\n', &line)) {
+        struct slice value = line;
+
+        if (!slice_cut(&value, ':', &name) || name.len == line.len)
+            continue; /* no colon: no header */
+        rq->headers[r->header_count++] = (struct http_header){slice_trim(name), slice_trim(value)};
+    }
+    r->headers = rq->headers;
+    return true;
+}
+
+static void judge(struct http_request *rq, CURLcode code, struct http_result *r)
+{
+    bool ours = rq->err.code != ERR_NONE;
+
+    if (!ours && answer_is_whole(rq, code)) {
+        if (split_headers(rq, r)) {
+            r->sent = HTTP_ANSWERED;
+            r->status = rq->status;
+            r->body = &rq->body;
+            return;
+        }
+        ours = true;
+        err_set(&rq->err, ERR_NOMEM, "out of memory for the answer's headers");
+    }
+    if (rq->wrote && nothing_left(rq))
+        rq->wrote = false;
+    r->sent = rq->wrote ? HTTP_MAYBE_SENT : HTTP_NOT_SENT;
+    if (ours)
+        r->err = rq->err;
+    else if (rq->refused > 0 && rq->opened == 0 && rq->denied.code)
+        r->err = rq->denied;
+    else
+        explain(rq, code, &r->err);
+}
+
+/* The request is out of libcurl's hands. */
+static void finish(struct http_request *rq, CURLcode code)
+{
+    struct http_result r = {.sent_ms = rq->sent_ms, .new_link = rq->opened > 0};
+
+    judge(rq, code, &r);
+    if (r.sent == HTTP_ANSWERED)
+        r.answered_ms = clock_wall_ms();
+    if (r.sent == HTTP_NOT_SENT)
+        r.sent_ms = 0;
+    slot_wipe(rq);
+    rq->running = false;
+    rq->h->in_flight--;
+    if (rq->pool)
+        rq->pool->in_flight--;
+    rq->cb(rq->owner, &r);
+    slot_put(rq);
+}
+
+static void detach(struct http_request *rq)
+{
+    if (!rq->attached)
+        return;
+    rq->attached = false;
+    rq->h->in_curl++;
+    curl_multi_remove_handle(rq->pool->multi, rq->easy);
+    rq->h->in_curl--;
+}
+
+static void drain(struct pool *p)
+{
+    CURLMsg *m;
+    int left;
+
+    p->draining++;
+    while (p->multi && (m = curl_multi_info_read(p->multi, &left))) {
+        struct http_request *rq = NULL;
+        CURLcode code = m->data.result;
+
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&rq);
+        detach(rq);
+        if (!rq->ended) /* a cancelled one is called back by on_later */
+            finish(rq, code);
+    }
+    p->draining--;
+}
+
+/* ---- ends that libcurl did not bring ---- */
+
+static void on_later(uv_timer_t *timer)
+{
+    struct http *h = timer->data;
+    struct http_request *list = h->ended, *rq;
+
+    h->ended = NULL;
+    while ((rq = list)) {
+        list = rq->next_ended;
+        rq->ended = false;
+        if (!rq->running) /* http_free was first */
+            continue;
+        detach(rq);
+        finish(rq, CURLE_ABORTED_BY_CALLBACK);
+    }
+}
+
+void http_cancel(struct http_request *rq)
+{
+    struct http *h = rq->h;
+
+    if (!rq->running || rq->ended)
+        return;
+    if (!rq->err.code)
+        err_set(&rq->err, ERR_CANCELLED, "the request was cancelled");
+    if (h->in_curl == 0) /* else on_prereq stops it, and on_later takes it out */
+        detach(rq);
+    rq->ended = true;
+    rq->next_ended = h->ended;
+    h->ended = rq;
+    uv_timer_start(&h->later, on_later, 0, 0);
+}
+
+struct http_request *http_start(struct http *h, const struct http_call *call, http_cb *cb,
+                                void *owner, struct err *err)
+{
+    struct http_request *rq;
+    struct pool *p;
+
+    if (h->closing) {
+        err_set(err, ERR_CANCELLED, "the HTTP engine is closing");
+        return NULL;
+    }
+    if (h->in_flight >= h->slots) {
+        err_rule(err, ERR_RETRY, "no_slot", "all %u HTTP slots are in use", h->slots);
+        return NULL;
+    }
+    if (!call_ok(call, err) || !(p = pool_get(h, call->pool, err)))
+        return NULL;
+    rq = slot_take(h);
+    if (!rq || !slot_load(rq, p, call) || curl_multi_add_handle(p->multi, rq->easy) != CURLM_OK) {
+        if (rq) {
+            slot_wipe(rq);
+            slot_put(rq);
+        }
+        err_set(err, ERR_NOMEM, "out of memory for a request");
+        return NULL;
+    }
+    rq->cb = cb;
+    rq->owner = owner;
+    rq->running = rq->attached = true;
+    h->in_flight++;
+    p->in_flight++;
+    p->last_used = ++h->uses;
+    return rq;
+}
+
+unsigned http_in_flight(const struct http *h)
+{
+    return h->in_flight;
+}
+
+/* ---- the engine ---- */
+
+static void maybe_free(struct http *h)
+{
+    struct http_request *rq;
+
+    if (h->handles > 0)
+        return;
+    while ((rq = h->all)) {
+        h->all = rq->next_all;
+        slot_free(rq);
+    }
+    free(h->by_fd);
+    free(h->ca_file);
+    free(h->proxy);
+    free(h->user_agent);
+    free(h);
+    curl_global_cleanup();
+}
+
+static void on_later_closed(uv_handle_t *handle)
+{
+    struct http *h = handle->data;
+
+    h->handles--;
+    maybe_free(h);
+}
+
+void http_free(struct http *h)
+{
+    struct pool *p;
+
+    if (!h || h->closing)
+        return;
+    h->closing = true;
+    for (struct http_request *rq = h->all; rq; rq = rq->next_all) {
+        if (rq->running) {
+            detach(rq);
+            if (!rq->err.code)
+                err_set(&rq->err, ERR_CANCELLED, "the HTTP engine was closed");
+            finish(rq, CURLE_ABORTED_BY_CALLBACK);
+        }
+    }
+    for (struct http_request *rq = h->all; rq; rq = rq->next_all) {
+        curl_easy_cleanup(rq->easy);
+        rq->easy = NULL;
+        rq->pool = NULL;
+    }
+    while ((p = h->pools)) {
+        h->pools = p->next;
+        pool_close(p);
+    }
+    for (size_t fd = 0; fd < h->fd_cap; fd++)
+        sock_close(h, (int)fd);
+    uv_close((uv_handle_t *)&h->later, on_later_closed);
+}
+
+/* OpenSSL writes to its socket with write(2), and CURLOPT_NOSIGNAL means that libcurl does not
+ * look after SIGPIPE: a link closed by the far side would end the process. */
+static void ignore_sigpipe(void)
+{
+    struct sigaction now;
+
+    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
+        signal(SIGPIPE, SIG_IGN);
+}
+
+static bool copy_text(const char *from, char **to)
+{
+    if (!from || !*from)
+        return true;
+    *to = strdup(from);
+    return *to != NULL;
+}
+
+/* One file, since a directory of certificates (libcurl's other default in some builds) makes
+ * libcurl read all of them again for every new link. */
+static const char *system_ca_file(void)
+{
+    static const char *const places[] = {
+        "/etc/ssl/certs/ca-certificates.crt", /* Debian, Ubuntu, Alpine, Arch */
+        "/etc/pki/tls/certs/ca-bundle.crt",   /* Fedora, RHEL */
+        "/etc/ssl/ca-bundle.pem",             /* openSUSE */
+        "/etc/ssl/cert.pem",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        if (access(places[i], R_OK) == 0)
+            return places[i];
+    }
+    return places[0]; /* TLS will fail and name it */
+}
+
+static bool options_take(struct http *h, const struct http_options *o, struct err *err)
+{
+    h->slots = o->slots > 0 ? o->slots : 1;
+    h->max_links = o->max_links > 0 ? o->max_links : h->slots * 4;
+    h->http2 = o->http2;
+    if (o->ca_file && access(o->ca_file, R_OK) != 0)
+        return err_rule(err, ERR_CONFIG, "tls_ca_file", "cannot read the CA file %s", o->ca_file);
+    if (!copy_text(o->ca_file ? o->ca_file : system_ca_file(), &h->ca_file) ||
+        !copy_text(o->proxy, &h->proxy) ||
+        !copy_text(o->user_agent ? o->user_agent : "awq/0.1", &h->user_agent))
+        return err_set(err, ERR_NOMEM, "out of memory for the HTTP engine");
+    return true;
+}
+
+struct http *http_new(struct uv_loop_s *loop, const struct http_options *o, struct err *err)
+{
+    struct http *h;
+
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        err_set(err, ERR_CONFIG, "libcurl cannot start");
+        return NULL;
+    }
+    h = calloc(1, sizeof *h);
+    if (!h) {
+        err_set(err, ERR_NOMEM, "out of memory for the HTTP engine");
+        curl_global_cleanup();
+        return NULL;
+    }
+    h->loop = loop;
+    if (!options_take(h, o, err) || !pool_get(h, NULL, err)) {
+        maybe_free(h);
+        return NULL;
+    }
+    ignore_sigpipe();
+    uv_timer_init(loop, &h->later);
+    h->later.data = h;
+    h->handles++;
+    return h;
+}
