@@ -22,6 +22,7 @@ import urllib.request
 import msgpack
 import yaml
 
+import records
 from between import Between
 from procs import PATIENCE, SANITIZED, Process, built, free_port, wait_until
 from servers import Redis
@@ -226,24 +227,33 @@ class Rig:
                 "client": {"id": client, "secret": {"file": str(secret)}, "auth": auth},
                 "scopes": ["read", "write"], "policy": policy, **more}
 
-    def apply(self, conn, code=0):
+    def apply(self, conn, code=0, refresh_token=None):
+        """Link it as an operator does, by awq-ctl conn apply."""
+        if refresh_token:
+            secret = self.folder / f"{conn['id']}.refresh"
+            secret.write_text(refresh_token)
+            secret.chmod(0o600)
+            conn = {**conn, "refresh_token": {"file": str(secret)}}
         path = self.folder / f"{conn['id']}.yaml"
         path.write_text(yaml.safe_dump(conn))
         return self.ctl("conn", "apply", "-f", path, code=code)
 
     def link(self, conn_id="acct", **more):
         """A client_credentials connection to the authorization server."""
-        self.apply(self.conn(conn_id, **more))
+        self.link_by_hand(self.conn(conn_id, **more))
+
+    def link_by_hand(self, conn, refresh_token=""):
+        """Without awq-ctl (records.py): quick, and for tests of the worker alone."""
+        self.need(keys=True)
+        return records.link(self.redis.client, records.Keys(self.keys), self.prefix, conn,
+                            f"{conn['client']['id']}-secret", refresh_token)
 
     def link_refresh(self, conn_id="acct", client="basic", auth="basic", account=None, **more):
         """A connection with a rotating refresh token, as if its owner had just linked it."""
         self.need(peers=True)
         minted = self.auth.mint(account or conn_id, client)
-        path = self.folder / f"{conn_id}.refresh"
-        path.write_text(minted["refresh_token"])
-        path.chmod(0o600)
-        self.apply(self.conn(conn_id, "refresh_token", client, auth,
-                             refresh_token={"file": str(path)}, **more))
+        conn = self.conn(conn_id, "refresh_token", client, auth, **more)
+        self.link_by_hand(conn, minted["refresh_token"])
         return minted
 
     # ---- jobs --------------------------------------------------------------------------------

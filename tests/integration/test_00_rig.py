@@ -7,6 +7,7 @@ import redis as redispy
 
 from between import script_sha
 from procs import BUILD, ROOT, free_port, wait_until
+from records import Keys
 from servers import Redis
 from tls import Authority
 
@@ -188,3 +189,16 @@ def test_tls_redis_with_a_client_certificate(rig):
                                   ssl_keyfile=str(mine_key)).ping()
     with pytest.raises(redispy.ConnectionError):
         redispy.Redis.from_url(url, ssl_ca_certs=str(ca.cert)).ping()
+
+
+def test_a_record_opens_only_in_its_place(rig):
+    rig.use_peers()
+    conn = rig.conn("acct", "refresh_token", "basic", "basic")
+    gen = rig.link_by_hand(conn, "the-refresh-token")
+    record = rig.redis.client.hgetall("awq:{c:acct}")
+    keys = Keys(rig.keys)
+    place = ("awq", "acct", "rt", gen, 0, record[b"cd"].decode())
+    assert keys.open("grant", place, record[b"rt"]) == b"the-refresh-token"
+    assert keys.open("grant", ("awq", "other", *place[2:]), record[b"rt"]) is None
+    assert keys.open("grant", ("awq", "acct", "cs", *place[3:]), record[b"rt"]) is None
+    assert rig.link_by_hand(conn, "another") == gen + 1
