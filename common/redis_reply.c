@@ -1,0 +1,67 @@
+#include "common/redis.h"
+
+#include <hiredis/hiredis.h>
+
+/* struct redis_reply is never defined: it is hiredis' redisReply under a name of ours. */
+static const redisReply *of(const struct redis_reply *r)
+{
+    return (const redisReply *)r;
+}
+
+enum redis_type redis_reply_type(const struct redis_reply *r)
+{
+    if (!r)
+        return REDIS_NIL;
+    switch (of(r)->type) {
+    case REDIS_REPLY_INTEGER:
+        return REDIS_INT;
+    case REDIS_REPLY_STRING:
+        return REDIS_STR;
+    case REDIS_REPLY_STATUS:
+        return REDIS_STATUS;
+    case REDIS_REPLY_ARRAY:
+        return REDIS_ARRAY;
+    case REDIS_REPLY_ERROR:
+        return REDIS_ERROR;
+    default: /* nil; RESP3's other types are never asked for */
+        return REDIS_NIL;
+    }
+}
+
+struct slice redis_reply_str(const struct redis_reply *r)
+{
+    switch (redis_reply_type(r)) {
+    case REDIS_STR:
+    case REDIS_STATUS:
+    case REDIS_ERROR:
+        return slice_of(of(r)->str, of(r)->len);
+    default:
+        return SLICE_NONE;
+    }
+}
+
+int64_t redis_reply_int(const struct redis_reply *r, int64_t otherwise)
+{
+    if (redis_reply_type(r) == REDIS_INT)
+        return of(r)->integer;
+    slice_to_i64(redis_reply_str(r), &otherwise);
+    return otherwise;
+}
+
+size_t redis_reply_len(const struct redis_reply *r)
+{
+    return redis_reply_type(r) == REDIS_ARRAY ? of(r)->elements : 0;
+}
+
+const struct redis_reply *redis_reply_at(const struct redis_reply *r, size_t i)
+{
+    return i < redis_reply_len(r) ? (const struct redis_reply *)of(r)->element[i] : NULL;
+}
+
+const struct redis_reply *redis_reply_field(const struct redis_reply *r, const char *name)
+{
+    for (size_t i = 0; i + 1 < redis_reply_len(r); i += 2)
+        if (slice_is(redis_reply_str(redis_reply_at(r, i)), name))
+            return redis_reply_at(r, i + 1);
+    return NULL;
+}
