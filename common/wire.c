@@ -26,7 +26,6 @@ struct arena {
 struct place {
     struct envelope *e;
     struct call *call;  /* the call being read */
-    struct call *other; /* where the calls go that are only checked */
     int index;          /* -1 = the envelope itself, 0 = call, i = then[i - 1] */
     const char *inside; /* "", or the map inside it: "retry." */
     const char *key;    /* the member being read */
@@ -886,10 +885,11 @@ static bool read_calls(struct place *p)
 {
     struct reader r = reader_of(p->raw_then);
     uint32_t now = p->e->k.position;
+    struct call other;
     struct item it;
 
     if ((now == 0 || !p->e->has_k) &&
-        !read_call(p, p->raw_call, 0, now == 0 ? &p->e->call : p->other, now == 0))
+        !read_call(p, p->raw_call, 0, now == 0 ? &p->e->call : &other, now == 0))
         return false;
     if (p->e->call_count > 1)
         read_item(&r, &it);
@@ -900,7 +900,7 @@ static bool read_calls(struct place *p)
             continue;
         if (it.type != ITEM_MAP)
             return err_rule(p->err, ERR_FORMAT, "then_type", "then[%u] must be a map", i - 1);
-        if (!read_call(p, raw, (int)i, i == now ? &p->e->call : p->other, i == now))
+        if (!read_call(p, raw, (int)i, i == now ? &p->e->call : &other, i == now))
             return false;
     }
     return true;
@@ -908,14 +908,8 @@ static bool read_calls(struct place *p)
 
 static bool read_envelope(struct envelope *e, struct slice bytes, struct err *err)
 {
-    struct call other;
-    struct place p = {.e = e,
-                      .other = &other,
-                      .index = -1,
-                      .inside = "",
-                      .key = "",
-                      .key_rule = "envelope_key_type",
-                      .err = err};
+    struct place p = {
+        .e = e, .index = -1, .inside = "", .key = "", .key_rule = "envelope_key_type", .err = err};
 
     if (!walk(&p, bytes, env_fields, ARRAY_LEN(env_fields)))
         return false;
