@@ -140,6 +140,11 @@ void key_boss(struct key *k, unsigned shard)
     of_shard(k, shard, SLICE_LIT("boss"));
 }
 
+void key_queues(struct key *k, unsigned shard)
+{
+    of_shard(k, shard, SLICE_LIT("queues"));
+}
+
 void key_audit(struct key *k, unsigned shard)
 {
     of_shard(k, shard, SLICE_LIT("audit"));

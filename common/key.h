@@ -57,6 +57,7 @@ void key_out(struct key *k, unsigned shard, struct slice name);
 void key_workers(struct key *k, unsigned shard);
 void key_worker_numbers(struct key *k, unsigned shard);
 void key_boss(struct key *k, unsigned shard);
+void key_queues(struct key *k, unsigned shard); /* set: names of all queues that workers work on */
 void key_audit(struct key *k, unsigned shard);
 
 /* Of a connection. */

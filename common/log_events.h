@@ -27,6 +27,7 @@ X(REDIS_ERROR, "redis.error", "an error reply that nobody expected")
 /* Jobs. */
 X(JOB_TAKEN, "job.taken", "a job was taken from a queue")
 X(JOB_STARTED, "job.started", "its call begins")
+X(STEP_STATE, "step.state", "debug: a step went from one state to the next")
 X(JOB_COMMITTED, "job.committed", "its result is recorded and the next step queued")
 X(JOB_RETRY, "job.retry", "the attempt failed and is put back for later")
 X(JOB_PARKED, "job.parked", "set aside until a token, a lane or a consent is there")

@@ -1,11 +1,9 @@
--- Forget lines of workers that are long gone and hold nothing (their consumers are deleted by reclaim).
--- KEYS workers, w      ARGV keep ms after a line ran out
--- Answers how many were forgotten; at most 50.
+-- Forget the line of a worker that is gone, once its entries were given back.
+-- KEYS workers, w      ARGV worker
+-- Answers 1, or 0 when its time has not passed (it came back).
 local t = redis.call('TIME')
-local old = t[1] * 1000 - ARGV[1]
-local gone = redis.call('ZRANGE', KEYS[1], '-inf', old, 'BYSCORE', 'LIMIT', 0, 50)
-for _, who in ipairs(gone) do
-  redis.call('ZREM', KEYS[1], who)
-  redis.call('HDEL', KEYS[2], who)
-end
-return #gone
+local alive = redis.call('ZSCORE', KEYS[1], ARGV[1])
+if alive and tonumber(alive) > t[1] * 1000 + math.floor(t[2] / 1000) then return 0 end
+redis.call('ZREM', KEYS[1], ARGV[1])
+redis.call('HDEL', KEYS[2], ARGV[1])
+return 1

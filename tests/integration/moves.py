@@ -169,8 +169,8 @@ class Moves:
     def leave(self, who, *queues):
         return self.call("leave", [key("workers"), key("w"), key("boss"), *(key(f"q:{q}") for q in queues)], who)
 
-    def sweep(self, keep):
-        return self.call("sweep", [key("workers"), key("w")], keep)
+    def sweep(self, who):
+        return self.call("sweep", [key("workers"), key("w")], who)
 
     # ---- connections ----
 

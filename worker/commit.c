@@ -1,0 +1,464 @@
+#include "worker/commit.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/id.h"
+#include "common/log.h"
+#include "worker/meters.h"
+#include "worker/worker.h"
+
+#define CALLS_MAX     2 /* commit calls on their way at once; the next ones gather meanwhile */
+#define BATCH_BYTES   (256 * 1024)
+#define BROKEN_TRIES  3 /* then the step hears that its commit cannot be written */
+#define RETRY_BASE_MS 50
+#define RETRY_CAP_MS  2000 /* a third of the default lease */
+#define ARGS_PER_JOB  9
+#define KEYS_PER_JOB  3
+
+struct call { /* one commit script on its way */
+    struct commits *owner;
+    struct move *moves[COMMIT_BATCH];
+    size_t count;
+};
+
+struct line { /* first in, first out */
+    struct move *head, **tail;
+    size_t count;
+};
+
+struct commits {
+    struct worker *w;
+    struct line ready;  /* commits to send */
+    struct line others; /* every other move to send; or to send again */
+    size_t out;         /* moves on their way */
+    unsigned calls_out;
+    unsigned failures;  /* in a row: how long to wait before the next try */
+    uv_prepare_t flush; /* runs when the loop has done all that was ready, just before it sleeps */
+    uv_timer_t again;
+    struct call calls[CALLS_MAX];
+};
+
+static void line_init(struct line *l)
+{
+    *l = (struct line){.tail = &l->head};
+}
+
+static void line_push(struct line *l, struct move *m)
+{
+    m->next = NULL;
+    *l->tail = m;
+    l->tail = &m->next;
+    l->count++;
+}
+
+static struct move *line_pop(struct line *l)
+{
+    struct move *m = l->head;
+
+    if (!m)
+        return NULL;
+    l->head = m->next;
+    if (!l->head)
+        l->tail = &l->head;
+    l->count--;
+    return m;
+}
+
+static void flush_now(struct commits *c);
+
+static void on_flush(uv_prepare_t *p)
+{
+    flush_now(p->data);
+}
+
+static void on_again(uv_timer_t *t)
+{
+    flush_now(t->data);
+}
+
+struct commits *commits_new(struct worker *w)
+{
+    struct commits *c = calloc(1, sizeof *c);
+
+    if (!c)
+        return NULL;
+    c->w = w;
+    line_init(&c->ready);
+    line_init(&c->others);
+    uv_prepare_init(w->loop, &c->flush);
+    uv_timer_init(w->loop, &c->again);
+    c->flush.data = c->again.data = c;
+    return c;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct commits *c = h->data;
+
+    if (!uv_is_closing((uv_handle_t *)&c->flush))
+        uv_close((uv_handle_t *)&c->flush, on_closed);
+    else
+        free(c);
+}
+
+void commits_free(struct commits *c)
+{
+    if (c)
+        uv_close((uv_handle_t *)&c->again, on_closed);
+}
+
+size_t commits_waiting(const struct commits *c)
+{
+    return c->ready.count + c->others.count + c->out;
+}
+
+static void finish(struct move *m, enum verdict v, const struct err *why)
+{
+    meter_move(m->kind, v);
+    m->cb(m->owner, m, v, why);
+}
+
+/* Redis could not take it now: keep it, try again later, the same names. */
+static void put_back(struct commits *c, struct move *m, const struct err *why)
+{
+    m->tries++;
+    if (m->tries == 1 || m->tries % 20 == 0)
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("job", m->name), F_INT("tries", m->tries),
+                  F_ERR(why));
+    line_push(m->kind == MOVE_COMMIT ? &c->ready : &c->others, m);
+    if (!uv_is_active((uv_handle_t *)&c->again))
+        uv_timer_start(&c->again, on_again,
+                       (uint64_t)id_backoff_ms(RETRY_BASE_MS, RETRY_CAP_MS, c->failures++) + 1, 0);
+}
+
+/* ---- commit ---- */
+
+static struct call *free_call(struct commits *c)
+{
+    for (size_t i = 0; i < CALLS_MAX; i++) {
+        if (c->calls[i].count == 0)
+            return &c->calls[i];
+    }
+    return NULL;
+}
+
+static void judge_commit(struct commits *c, struct move *m, const struct redis_reply *answer)
+{
+    struct err why = {0};
+
+    if (redis_reply_type(answer) == REDIS_INT) {
+        static const enum verdict verdicts[] = {
+            [1] = VERDICT_DONE,
+            [2] = VERDICT_LOST,
+            [3] = VERDICT_DUPLICATE,
+            [4] = VERDICT_CANCELLED,
+        };
+        int64_t n = redis_reply_int(answer, 0);
+
+        if (n >= 1 && n <= 4) {
+            finish(m, verdicts[n], NULL);
+            return;
+        }
+    }
+    err_rule(&why, ERR_FORMAT, "commit_failed", "job %s: Redis refused its commit: %.*s", m->name,
+             SLICE_FMT(slice_sub(redis_reply_str(answer), 0, 120)));
+    if (m->tries + 1 >= BROKEN_TRIES) {
+        m->tries = 0;
+        finish(m, VERDICT_BROKEN, &why);
+        return;
+    }
+    put_back(c, m, &why);
+}
+
+static void on_commit(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct call *call = owner;
+    struct commits *c = call->owner;
+    struct call done = *call;
+
+    call->count = 0;
+    c->calls_out--;
+    c->out -= done.count;
+    if (!err)
+        c->failures = 0;
+    for (size_t i = 0; i < done.count; i++) {
+        if (err)
+            put_back(c, done.moves[i], err);
+        else
+            judge_commit(c, done.moves[i], redis_reply_at(reply, i));
+    }
+    if (c->ready.count >= COMMIT_BATCH)
+        flush_now(c);
+    else if (c->ready.count > 0)
+        uv_prepare_start(&c->flush, on_flush);
+}
+
+struct texts { /* what the arguments of one call point into */
+    struct key run[COMMIT_BATCH], out[COMMIT_BATCH];
+    char seq[COMMIT_BATCH][24];
+    char cap[24], ttl[24];
+};
+
+static void commit_args(struct commits *c, struct call *call, struct texts *t, struct slice *argv)
+{
+    struct slice *key = argv, *arg = argv + call->count * KEYS_PER_JOB;
+
+    snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
+    snprintf(t->ttl, sizeof t->ttl, "%" PRId64, c->w->set->dedup_ms);
+    *arg++ = slice_cstr(call->moves[0]->consumer);
+    *arg++ = slice_cstr(t->cap);
+    for (size_t i = 0; i < call->count; i++) {
+        struct move *m = call->moves[i];
+        bool ends = m->next_j.len == 0;
+
+        key_run(&t->run[i], SHARD, slice_cstr(m->run));
+        key_out(&t->out[i], SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
+        snprintf(t->seq[i], sizeof t->seq[i], "%" PRIu64, m->seq);
+        *key++ = key_slice(&c->w->queues[m->queue].key);
+        *key++ = key_slice(&t->run[i]);
+        *key++ = key_slice(&t->out[i]);
+        *arg++ = slice_cstr(m->entry);
+        *arg++ = slice_cstr(t->seq[i]);
+        *arg++ = slice_cstr(m->nonce);
+        *arg++ = m->result;
+        *arg++ = m->next_j;
+        *arg++ = m->next_s;
+        *arg++ = slice_cstr(m->state);
+        *arg++ = ends ? slice_cstr(t->ttl) : SLICE_LIT("0");
+        *arg++ = m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0");
+    }
+}
+
+/* One call: as many as fit, all of one consumer (the fence is checked for one). */
+static bool send_commits(struct commits *c, struct call *call)
+{
+    struct slice argv[COMMIT_BATCH * (KEYS_PER_JOB + ARGS_PER_JOB) + 2];
+    struct texts t;
+    struct err err = {0};
+    size_t bytes = 0;
+
+    while (call->count < COMMIT_BATCH && c->ready.head) {
+        struct move *m = c->ready.head;
+
+        if (call->count > 0 && (bytes + m->result.len + m->next_j.len > BATCH_BYTES ||
+                                strcmp(m->consumer, call->moves[0]->consumer) != 0))
+            break;
+        bytes += m->result.len + m->next_j.len;
+        call->moves[call->count++] = line_pop(&c->ready);
+    }
+    call->owner = c;
+    commit_args(c, call, &t, argv);
+    if (!redis_script(c->w->link, SCRIPT_commit, call->count * KEYS_PER_JOB,
+                      call->count * (KEYS_PER_JOB + ARGS_PER_JOB) + 2, argv, on_commit, call,
+                      &err)) {
+        for (size_t i = 0; i < call->count; i++)
+            put_back(c, call->moves[i], &err);
+        call->count = 0;
+        return false;
+    }
+    c->calls_out++;
+    c->out += call->count;
+    return true;
+}
+
+/* ---- the other moves, one script each ---- */
+
+static void on_move(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct move *m = owner;
+    struct commits *c = m->home;
+    struct slice said = redis_reply_str(reply);
+
+    c->out--;
+    if (err) {
+        put_back(c, m, err);
+        return;
+    }
+    c->failures = 0;
+    if (slice_is(said, "LOST"))
+        finish(m, VERDICT_LOST, NULL);
+    else if (slice_is(said, "DUPLICATE"))
+        finish(m, VERDICT_DUPLICATE, NULL);
+    else if (slice_is(said, "FULL"))
+        finish(m, VERDICT_FULL, NULL);
+    else if (m->kind == MOVE_RELEASE && redis_reply_int(reply, 0) == 0)
+        finish(m, VERDICT_LOST, NULL);
+    else
+        finish(m, VERDICT_DONE, NULL);
+}
+
+/* What the arguments of one move point into. */
+struct move_texts {
+    struct key held, set, lots, run, out, wake;
+    char seq[24], reclaims[16], at[24], look[24], limit[24], cap[24];
+};
+
+static void move_texts(struct commits *c, const struct move *m, struct move_texts *t)
+{
+    key_held(&t->held, SHARD);
+    key_run(&t->run, SHARD, slice_cstr(m->run));
+    key_wake(&t->wake);
+    snprintf(t->seq, sizeof t->seq, "%" PRIu64, m->seq);
+    snprintf(t->reclaims, sizeof t->reclaims, "%" PRIu32, m->reclaims);
+    snprintf(t->at, sizeof t->at, "%" PRId64, m->at_ms);
+    snprintf(t->look, sizeof t->look, "%" PRId64, m->look_ms);
+    snprintf(t->limit, sizeof t->limit, "%" PRId64, c->w->set->park_max);
+    snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
+}
+
+static bool send_retry(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
+{
+    key_due(&t->set, SHARD);
+    const struct slice argv[] = {
+        key_slice(&c->w->queues[m->queue].key),
+        key_slice(&t->held),
+        key_slice(&t->set),
+        key_slice(&t->run),
+        slice_cstr(m->consumer),
+        slice_cstr(m->entry),
+        slice_cstr(m->name),
+        slice_cstr(t->seq),
+        slice_cstr(t->at),
+        m->j,
+        slice_cstr(t->reclaims),
+        m->s,
+        slice_cstr(c->w->queues[m->queue].name),
+        key_slice(&t->wake),
+    };
+
+    return redis_script(c->w->link, SCRIPT_retry, 4, ARRAY_LEN(argv), argv, on_move, m, err);
+}
+
+static bool send_park(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
+{
+    key_park(&t->set, SHARD, slice_cstr(m->resource));
+    key_lots(&t->lots, SHARD);
+    const struct slice argv[] = {
+        key_slice(&c->w->queues[m->queue].key),
+        key_slice(&t->held),
+        key_slice(&t->set),
+        key_slice(&t->lots),
+        key_slice(&t->run),
+        slice_cstr(m->consumer),
+        slice_cstr(m->entry),
+        slice_cstr(m->name),
+        slice_cstr(t->seq),
+        m->at_ms > 0 ? slice_cstr(t->at) : SLICE_LIT("9007199254740991"),
+        m->j,
+        slice_cstr(t->reclaims),
+        m->s,
+        slice_cstr(c->w->queues[m->queue].name),
+        slice_cstr(m->resource),
+        slice_cstr(t->look),
+        slice_cstr(t->limit),
+        key_slice(&t->wake),
+    };
+
+    return redis_script(c->w->link, SCRIPT_park, 5, ARRAY_LEN(argv), argv, on_move, m, err);
+}
+
+static bool send_bury(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
+{
+    key_dead(&t->set, SHARD);
+    key_out(&t->out, SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
+    const struct slice argv[] = {
+        key_slice(&c->w->queues[m->queue].key),
+        key_slice(&t->held),
+        key_slice(&t->set),
+        key_slice(&t->run),
+        key_slice(&t->out),
+        slice_cstr(m->consumer),
+        slice_cstr(m->entry),
+        slice_cstr(m->name),
+        slice_cstr(t->seq),
+        m->j,
+        slice_cstr(t->reclaims),
+        m->s,
+        slice_cstr(c->w->queues[m->queue].name),
+        slice_cstr(m->code),
+        slice_cstr(m->text),
+        m->result,
+        slice_cstr(t->cap),
+        m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0"),
+    };
+
+    return redis_script(c->w->link, SCRIPT_bury, 5, ARRAY_LEN(argv), argv, on_move, m, err);
+}
+
+static bool send_release(struct commits *c, struct move *m, struct err *err)
+{
+    const struct slice argv[] = {
+        key_slice(&c->w->queues[m->queue].key),
+        slice_cstr(m->consumer),
+        slice_cstr(m->entry),
+    };
+
+    return redis_script(c->w->link, SCRIPT_release, 1, ARRAY_LEN(argv), argv, on_move, m, err);
+}
+
+static void send_other(struct commits *c, struct move *m)
+{
+    struct move_texts t;
+    struct err err = {0};
+    bool ok = false;
+
+    move_texts(c, m, &t);
+    switch (m->kind) {
+    case MOVE_RETRY:
+        ok = send_retry(c, m, &t, &err);
+        break;
+    case MOVE_PARK:
+        ok = send_park(c, m, &t, &err);
+        break;
+    case MOVE_BURY:
+        ok = send_bury(c, m, &t, &err);
+        break;
+    case MOVE_RELEASE:
+        ok = send_release(c, m, &err);
+        break;
+    case MOVE_COMMIT:
+        break; /* has a line of its own */
+    }
+    if (ok)
+        c->out++;
+    else
+        put_back(c, m, &err);
+}
+
+static void flush_now(struct commits *c)
+{
+    struct call *call;
+
+    uv_prepare_stop(&c->flush);
+    if (!redis_is_up(c->w->link))
+        return; /* commits_resume comes */
+    for (size_t n = c->others.count; n > 0; n--)
+        send_other(c, line_pop(&c->others));
+    while (c->ready.head && (call = free_call(c)) != NULL) {
+        /* behind a call that is on its way a small batch waits: it will be sent by that call's
+         * answer */
+        if (c->calls_out > 0 && c->ready.count < COMMIT_BATCH)
+            return;
+        if (!send_commits(c, call))
+            return;
+    }
+}
+
+void commit_submit(struct commits *c, struct move *m)
+{
+    m->home = c;
+    m->tries = 0;
+    line_push(m->kind == MOVE_COMMIT ? &c->ready : &c->others, m);
+    if (!uv_is_active((uv_handle_t *)&c->flush))
+        uv_prepare_start(&c->flush, on_flush);
+}
+
+void commits_resume(struct commits *c)
+{
+    c->failures = 0;
+    flush_now(c);
+}

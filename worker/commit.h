@@ -1,0 +1,74 @@
+/*
+ * commit.h - the moves that end a job's stay with this worker: commit, retry, park, bury, release.
+ * Owns    the line of moves that Redis has not answered yet. A move belongs to its step until its
+ *         callback; its texts must live until then.
+ * Thread  the loop thread only.
+ * Errors  a move is repeated, with the same names, until Redis has answered it: an answer lost on
+ * the way is no reason to do the work again (re-commit, do not re-execute). The scripts make
+ * repeats harmless.
+ *
+ * Commits that are ready in the same turn of the loop go out as one call of up to COMMIT_BATCH;
+ * while two calls are on their way the next ones gather, so that a loaded worker sends few and full
+ * ones.
+ */
+#ifndef AWQ_WORKER_COMMIT_H
+#define AWQ_WORKER_COMMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/err.h"
+#include "common/slice.h"
+
+#define COMMIT_BATCH 16
+
+struct worker;
+struct commits;
+
+enum move_kind { MOVE_COMMIT, MOVE_RETRY, MOVE_PARK, MOVE_BURY, MOVE_RELEASE };
+
+enum verdict {
+    VERDICT_DONE,
+    VERDICT_LOST,      /* the lease was gone: nothing was written */
+    VERDICT_DUPLICATE, /* it had been done before; our entry is gone */
+    VERDICT_CANCELLED, /* committed, but no next step: the run was cancelled */
+    VERDICT_FULL,      /* park: the lot holds its limit; the job is still ours */
+    VERDICT_BROKEN, /* commit: Redis refuses the write itself (a key of a wrong type); still ours */
+};
+
+struct move;
+typedef void move_cb(void *owner, struct move *m, enum verdict verdict, const struct err *why);
+
+struct move {
+    enum move_kind kind;
+    unsigned queue;       /* index in worker.queues */
+    const char *consumer; /* who took the entry: this worker, or the one whose journal is emptied */
+    const char *entry;    /* stream entry id */
+    const char *run;      /* RUN */
+    const char *name;     /* RUN.BRANCH.SEQ */
+    uint64_t seq;
+    const char *nonce; /* COMMIT: tells a repeat from another's commit */
+    struct slice j, s; /* RETRY, PARK, BURY: the body as it is to lie there */
+    uint32_t reclaims;
+    struct slice out; /* COMMIT, BURY: result stream; empty = none */
+    struct slice result;
+    struct slice next_j, next_s; /* COMMIT: the next step; empty = none */
+    const char *state;       /* COMMIT: run state: "ready" (goes on), "done", "failed", "expired" */
+    int64_t at_ms;           /* RETRY: when; PARK: until when at the latest (0 = no deadline) */
+    int64_t look_ms;         /* PARK: when the lot is to be looked at */
+    const char *resource;    /* PARK: conn:ID or lane:ID */
+    const char *code, *text; /* BURY */
+    move_cb *cb;
+    void *owner;
+    /* private */
+    struct commits *home;
+    struct move *next;
+    unsigned tries;
+};
+
+struct commits *commits_new(struct worker *w);
+void commits_free(struct commits *c); /* moves not answered are dropped without callback */
+void commit_submit(struct commits *c, struct move *m);
+void commits_resume(struct commits *c); /* the link is up and our life confirmed: send what waits */
+size_t commits_waiting(const struct commits *c);
+
+#endif

@@ -1,0 +1,489 @@
+#include "worker/intake.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "worker/meters.h"
+#include "worker/step.h"
+#include "worker/worker.h"
+
+#define ROOM_WAIT_MS 2 /* a few free slots are worth a fetch when more do not come at once */
+#define FETCH_BYTES  (8 << 20) /* a fetch should not bring more than about this */
+#define HISTORY_PAGE 50
+
+enum intake_state {
+    INTAKE_DOWN,    /* the link is not up, or our life is not confirmed */
+    INTAKE_GROUPS,  /* making the groups */
+    INTAKE_HISTORY, /* reading back what we were given on a lost link */
+    INTAKE_IDLE,    /* no fetch on its way: no room, paused, or just finished */
+    INTAKE_POLLING, /* asked each queue, without BLOCK */
+    INTAKE_BLOCKED, /* waiting for news on all queues */
+    INTAKE_STOPPED,
+};
+
+struct intake {
+    struct worker *w;
+    struct redis *link;
+    enum intake_state state;
+    uv_timer_t room;
+    uv_timer_t again; /* after an error */
+    int64_t client_id;
+    bool was_up; /* there may be history */
+    bool unblocked;
+    size_t asked;  /* answers to come of this poll */
+    size_t got;    /* jobs in this poll */
+    size_t queue;  /* HISTORY: which queue is read */
+    char last[48]; /* HISTORY: read up to here */
+    int64_t answered_ms;
+    unsigned failures;
+};
+
+static void go_on(struct intake *i);
+static void read_history(struct intake *i);
+
+static size_t room(const struct intake *i)
+{
+    const struct worker *w = i->w;
+    size_t n = steps_free_slots(w->steps), mean = steps_mean_bytes(w->steps);
+
+    if (w->phase != PHASE_RUNNING || w->paused || w->refuse_new || !worker_may_call(w))
+        return 0;
+    if (mean > 0 && n > FETCH_BYTES / (mean + 1))
+        n = FETCH_BYTES / (mean + 1) + 1;
+    return n;
+}
+
+/* ---- errors: wait a little, then begin again with the groups ---- */
+
+static void on_again(uv_timer_t *t)
+{
+    struct intake *i = t->data;
+
+    if (i->state == INTAKE_HISTORY)
+        read_history(i);
+    if (i->state == INTAKE_DOWN && redis_is_up(i->link) && worker_may_call(i->w)) {
+        i->state = INTAKE_GROUPS;
+        go_on(i);
+    }
+}
+
+static void fall_back(struct intake *i, const struct err *err)
+{
+    if (i->state == INTAKE_STOPPED)
+        return;
+    if (err->code == ERR_NOT_FOUND) { /* NOGROUP: somebody deleted it */
+        log_event(LOG_ERROR, EV_HOUSE_GROUP_RECREATED, F_ERR(err));
+        meter_group_recreated();
+    } else if (err->code != ERR_CANCELLED) {
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "fetch"), F_ERR(err));
+    }
+    i->state = INTAKE_DOWN;
+    i->was_up = true;
+    uv_timer_start(&i->again, on_again, (uint64_t)id_backoff_ms(20, 2000, i->failures++) + 1, 0);
+}
+
+/* ---- what a fetch brings ---- */
+
+static struct delivery read_fields(unsigned queue, struct slice entry,
+                                   const struct redis_reply *fields)
+{
+    struct delivery d = {.queue = queue, .entry = entry};
+
+    for (size_t f = 0; f + 1 < redis_reply_len(fields); f += 2) {
+        struct slice name = redis_reply_str(redis_reply_at(fields, f));
+        struct slice value = redis_reply_str(redis_reply_at(fields, f + 1));
+        uint64_t n = 0;
+
+        if (slice_is(name, "j")) {
+            d.j = value;
+            d.has_j = true;
+        } else if (slice_is(name, "s")) {
+            d.s = value;
+        } else if (slice_is(name, "d") && slice_to_u64(value, &n)) {
+            d.reclaims = n > 1000 ? 1000 : (uint32_t)n;
+        } else if (slice_is(name, "x")) {
+            d.replayed = true;
+        }
+    }
+    return d;
+}
+
+static unsigned queue_of(const struct intake *i, struct slice key)
+{
+    for (size_t q = 0; q < i->w->queue_count; q++) {
+        if (slice_eq(key, key_slice(&i->w->queues[q].key)))
+            return (unsigned)q;
+    }
+    return 0;
+}
+
+/* [[stream, [[id, [field, value ...]] ...]] ...]; nil when there was nothing. */
+static size_t take_reply(struct intake *i, const struct redis_reply *reply, struct slice *last)
+{
+    size_t n = 0;
+
+    for (size_t a = 0; a < redis_reply_len(reply); a++) {
+        const struct redis_reply *stream = redis_reply_at(reply, a);
+        const struct redis_reply *entries = redis_reply_at(stream, 1);
+        unsigned queue = queue_of(i, redis_reply_str(redis_reply_at(stream, 0)));
+
+        for (size_t e = 0; e < redis_reply_len(entries); e++) {
+            const struct redis_reply *entry = redis_reply_at(entries, e);
+            struct slice id = redis_reply_str(redis_reply_at(entry, 0));
+            struct delivery d = read_fields(queue, id, redis_reply_at(entry, 1));
+
+            n++;
+            *last = id;
+            /* history, or a group made again, can bring what is in flight here already */
+            if (!steps_has(i->w->steps, queue, id))
+                (void)steps_take(i->w->steps, &d);
+        }
+    }
+    i->answered_ms = clock_boot_ms();
+    i->failures = 0;
+    return n;
+}
+
+/* ---- the fetch ---- */
+
+static void on_poll(void *owner, const struct redis_reply *reply, const struct err *err);
+
+static bool fetch(struct intake *i, size_t first, size_t queues, size_t count, const char *block_ms,
+                  struct err *err)
+{
+    struct slice argv[16 + 2 * 16];
+    char count_text[24];
+    size_t n = 0;
+    int64_t timeout = 0;
+
+    snprintf(count_text, sizeof count_text, "%zu", count);
+    argv[n++] = SLICE_LIT("XREADGROUP");
+    argv[n++] = SLICE_LIT("GROUP");
+    argv[n++] = SLICE_LIT("w");
+    argv[n++] = slice_cstr(i->w->id);
+    argv[n++] = SLICE_LIT("COUNT");
+    argv[n++] = slice_cstr(count_text);
+    if (block_ms) {
+        argv[n++] = SLICE_LIT("BLOCK");
+        argv[n++] = slice_cstr(block_ms);
+        timeout = i->w->set->lease_ms + 5000;
+    }
+    argv[n++] = SLICE_LIT("STREAMS");
+    for (size_t q = 0; q < queues; q++)
+        argv[n++] = key_slice(&i->w->queues[first + q].key);
+    for (size_t q = 0; q < queues; q++)
+        argv[n++] = SLICE_LIT(">");
+    return redis_command(i->link, n, argv, timeout, on_poll, i, err);
+}
+
+static void poll_queues(struct intake *i, size_t free_slots)
+{
+    struct err err = {0};
+    unsigned weights = 0;
+    size_t left = free_slots;
+
+    for (size_t q = 0; q < i->w->queue_count; q++)
+        weights += i->w->queues[q].weight;
+    i->asked = i->got = 0;
+    i->state = INTAKE_POLLING;
+    for (size_t q = 0; q < i->w->queue_count && left > 0; q++) {
+        size_t share = free_slots * i->w->queues[q].weight / weights;
+
+        share = share > 0 ? share : 1;
+        share = share < left ? share : left;
+        if (!fetch(i, q, 1, share, NULL, &err)) {
+            fall_back(i, &err);
+            return;
+        }
+        left -= share;
+        i->asked++;
+    }
+}
+
+static void block(struct intake *i, size_t free_slots)
+{
+    char block_ms[24];
+    struct err err = {0};
+    size_t count = free_slots / i->w->queue_count;
+
+    /* under a third of the lease, so that a dead link is noticed in time */
+    snprintf(block_ms, sizeof block_ms, "%" PRId64, i->w->set->lease_ms * 3 / 10);
+    i->asked = 1;
+    i->got = 0;
+    i->unblocked = false;
+    i->state = INTAKE_BLOCKED;
+    if (!fetch(i, 0, i->w->queue_count, count > 0 ? count : 1, block_ms, &err))
+        fall_back(i, &err);
+}
+
+static void on_room(uv_timer_t *t)
+{
+    go_on(t->data);
+}
+
+static void on_poll(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct intake *i = owner;
+    struct slice last;
+    bool blocked = i->state == INTAKE_BLOCKED;
+
+    if (i->asked > 0)
+        i->asked--;
+    if (err) {
+        if (i->state == INTAKE_STOPPED || i->state == INTAKE_DOWN)
+            return;
+        fall_back(i, err);
+        return;
+    }
+    i->got += take_reply(i, reply, &last);
+    if (i->state == INTAKE_STOPPED || i->state == INTAKE_DOWN || i->asked > 0)
+        return;
+    i->state = INTAKE_IDLE;
+    if (i->got == 0 && !blocked && room(i) > 0)
+        block(i, room(i)); /* all are empty */
+    else
+        go_on(i);
+}
+
+/* With one queue a blocking fetch is as good as a poll: it answers at once when there is work. A
+ * fetch for every slot that comes free would cost a round trip each, so a few are gathered. */
+static void fetch_more(struct intake *i)
+{
+    size_t n = room(i), slots = (size_t)i->w->set->slots;
+    size_t enough = slots / 4 < 16 ? slots / 4 : 16;
+
+    if (n == 0)
+        return;
+    if (n < enough && steps_active(i->w->steps) > 0 && !uv_is_active((uv_handle_t *)&i->room)) {
+        uv_timer_start(&i->room, on_room, ROOM_WAIT_MS, 0);
+        return;
+    }
+    if (n < enough && uv_timer_get_due_in(&i->room) > 0)
+        return;
+    uv_timer_stop(&i->room);
+    if (i->w->queue_count == 1)
+        block(i, n);
+    else
+        poll_queues(i, n);
+}
+
+/* ---- history ---- */
+
+static void on_history(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct intake *i = owner;
+    struct slice last = SLICE_NONE;
+
+    if (err) {
+        fall_back(i, err);
+        return;
+    }
+    if (i->state != INTAKE_HISTORY)
+        return;
+    if (take_reply(i, reply, &last) == 0 || !slice_copy(last, i->last, sizeof i->last)) {
+        i->queue++;
+        snprintf(i->last, sizeof i->last, "0");
+    }
+    if (steps_free_slots(i->w->steps) > 0 || i->queue >= i->w->queue_count)
+        read_history(i);
+    else
+        uv_timer_start(&i->again, on_again, ROOM_WAIT_MS,
+                       0); /* unlikely: no slots for our own entries */
+}
+
+static void read_history(struct intake *i)
+{
+    struct err err = {0};
+    char count[24];
+
+    if (i->queue >= i->w->queue_count) {
+        i->state = INTAKE_IDLE;
+        go_on(i);
+        return;
+    }
+    snprintf(count, sizeof count, "%d", HISTORY_PAGE);
+    const struct slice argv[] = {
+        SLICE_LIT("XREADGROUP"), SLICE_LIT("GROUP"),
+        SLICE_LIT("w"),          slice_cstr(i->w->id),
+        SLICE_LIT("COUNT"),      slice_cstr(count),
+        SLICE_LIT("STREAMS"),    key_slice(&i->w->queues[i->queue].key),
+        slice_cstr(i->last),
+    };
+
+    if (!redis_command(i->link, ARRAY_LEN(argv), argv, 0, on_history, i, &err))
+        fall_back(i, &err);
+}
+
+/* ---- groups ---- */
+
+static void on_group(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct intake *i = owner;
+
+    (void)reply;
+    if (i->asked > 0)
+        i->asked--;
+    if (err &&
+        redis_err_class(slice_cstr(err->rule)) != REDIS_DO_FINE) { /* BUSYGROUP: it is there */
+        fall_back(i, err);
+        return;
+    }
+    if (i->state != INTAKE_GROUPS || i->asked > 0)
+        return;
+    i->state = INTAKE_HISTORY;
+    i->queue = i->was_up ? 0 : i->w->queue_count; /* a new name has no history */
+    i->was_up = true;
+    snprintf(i->last, sizeof i->last, "0");
+    read_history(i);
+}
+
+static void on_client_id(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct intake *i = owner;
+
+    i->client_id = err ? 0 : redis_reply_int(reply, 0);
+}
+
+static void make_groups(struct intake *i)
+{
+    struct err err = {0};
+    const struct slice who[] = {SLICE_LIT("CLIENT"), SLICE_LIT("ID")};
+
+    if (!redis_command(i->link, 2, who, 0, on_client_id, i, &err)) {
+        fall_back(i, &err);
+        return;
+    }
+    i->asked = 0;
+    for (size_t q = 0; q < i->w->queue_count; q++) {
+        /* from 0: what producers added before the group was there is not missed */
+        const struct slice argv[] = {
+            SLICE_LIT("XGROUP"), SLICE_LIT("CREATE"), key_slice(&i->w->queues[q].key),
+            SLICE_LIT("w"),      SLICE_LIT("0"),      SLICE_LIT("MKSTREAM")};
+
+        if (!redis_command(i->link, ARRAY_LEN(argv), argv, 0, on_group, i, &err)) {
+            fall_back(i, &err);
+            return;
+        }
+        i->asked++;
+    }
+}
+
+/* ---- the whole ---- */
+
+static void go_on(struct intake *i)
+{
+    switch (i->state) {
+    case INTAKE_GROUPS:
+        make_groups(i);
+        break;
+    case INTAKE_IDLE:
+        fetch_more(i);
+        break;
+    case INTAKE_DOWN:
+    case INTAKE_HISTORY:
+    case INTAKE_POLLING:
+    case INTAKE_BLOCKED:
+    case INTAKE_STOPPED:
+        break;
+    }
+}
+
+void intake_wake(struct intake *i)
+{
+    if (!i)
+        return;
+    if (i->state == INTAKE_DOWN && !uv_is_active((uv_handle_t *)&i->again) &&
+        redis_is_up(i->link) && worker_may_call(i->w))
+        i->state = INTAKE_GROUPS;
+    go_on(i);
+}
+
+static void on_unblock(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* BLOCK ends by itself soon */
+}
+
+void intake_stop(struct intake *i)
+{
+    char id[24];
+    struct err err = {0};
+
+    snprintf(id, sizeof id, "%" PRId64, i->client_id);
+    const struct slice argv[] = {SLICE_LIT("CLIENT"), SLICE_LIT("UNBLOCK"), slice_cstr(id)};
+
+    if (i->state == INTAKE_BLOCKED && !i->unblocked && i->client_id > 0)
+        i->unblocked = redis_command(i->w->link, ARRAY_LEN(argv), argv, 0, on_unblock, i, &err);
+}
+
+bool intake_is_quiet(const struct intake *i)
+{
+    return i->state == INTAKE_IDLE || i->state == INTAKE_DOWN || i->state == INTAKE_STOPPED;
+}
+
+int64_t intake_idle_ms(const struct intake *i)
+{
+    return clock_boot_ms() - i->answered_ms;
+}
+
+static void on_state(void *owner, enum redis_state state, const struct err *why)
+{
+    struct intake *i = owner;
+
+    if (state == REDIS_UP) {
+        log_event(LOG_INFO, EV_REDIS_UP, F_CSTR("link", "fetch"));
+        intake_wake(i);
+    } else if (state == REDIS_DOWN || state == REDIS_REFUSED) {
+        log_event(LOG_WARN, EV_REDIS_DOWN, F_CSTR("link", "fetch"), F_ERR(why));
+        i->state = INTAKE_DOWN;
+        i->was_up = i->was_up || i->client_id > 0;
+        i->client_id = 0;
+    }
+}
+
+struct intake *intake_new(struct worker *w, struct err *err)
+{
+    struct intake *i = calloc(1, sizeof *i);
+    struct redis_options o = worker_redis_options(w, "fetch");
+
+    if (!i) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    i->w = w;
+    i->answered_ms = clock_boot_ms();
+    uv_timer_init(w->loop, &i->room);
+    uv_timer_init(w->loop, &i->again);
+    i->room.data = i->again.data = i;
+    i->link = redis_new(w->loop, &o, on_state, i, err);
+    if (!i->link) {
+        intake_free(i);
+        return NULL;
+    }
+    return i;
+}
+
+static void on_closed(uv_handle_t *h)
+{
+    struct intake *i = h->data;
+
+    if (!uv_is_closing((uv_handle_t *)&i->again))
+        uv_close((uv_handle_t *)&i->again, on_closed);
+    else
+        free(i);
+}
+
+void intake_free(struct intake *i)
+{
+    if (!i)
+        return;
+    i->state = INTAKE_STOPPED;
+    redis_free(i->link);
+    i->link = NULL;
+    uv_close((uv_handle_t *)&i->room, on_closed);
+}

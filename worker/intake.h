@@ -1,0 +1,30 @@
+/*
+ * intake.h - takes jobs from the queues while there is room.
+ * Owns    the fetch link (it blocks in XREADGROUP, so nothing else uses it) and the consumer
+ * groups. Thread  the loop thread only. Units   milliseconds. Errors  NOGROUP: the group is made
+ * again, from 0, so that nothing that was added meanwhile is missed. After the link was lost the
+ * entries that Redis had given us on it are read back (own history) before anything new. Source
+ * redis.io XREADGROUP (COUNT is per stream; BLOCK; ids other than > give the own history).
+ *
+ * Several queues: each is asked for its share by weight without BLOCK, in one pipeline; only when
+ * all are empty do we block, on all at once.
+ */
+#ifndef AWQ_WORKER_INTAKE_H
+#define AWQ_WORKER_INTAKE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct worker;
+struct err;
+struct intake;
+
+struct intake *intake_new(struct worker *w, struct err *err);
+void intake_free(struct intake *i);
+void intake_wake(struct intake *i);           /* there may be room again */
+void intake_stop(struct intake *i);           /* drain: unblock the link, take nothing more */
+bool intake_is_quiet(const struct intake *i); /* no fetch is on its way */
+/* Milliseconds since the last fetch was answered; for the probe of life. */
+int64_t intake_idle_ms(const struct intake *i);
+
+#endif

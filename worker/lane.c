@@ -1,0 +1,101 @@
+#include "worker/lane.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/log.h"
+#include "worker/step_parts.h"
+
+#define REFUSED_LIMIT   3 /* fresh tokens refused in a row before the lane closes */
+#define REFUSED_WAIT_MS 30000
+#define LEAVE_SLACK_MS  30000 /* over the longest step: time for its commit */
+
+static void member_of(const struct step *s, char *out, size_t size)
+{
+    snprintf(out, size, "%s/%s", s->w->id, s->entry);
+}
+
+static void on_admit(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct step *s = owner;
+
+    s->lane_asked = true;
+    s->err = err ? *err : (struct err){0};
+    s->lane_open = s->in_lane = !err && redis_reply_int(redis_reply_at(reply, 0), 0) == 1;
+    s->lane_wait_ms = redis_reply_int(redis_reply_at(reply, 1), 1000);
+    if (s->lane_wait_ms > 1000) /* slots are given back long before they free themselves */
+        s->lane_wait_ms = 1000;
+    step_advance(s);
+}
+
+bool lane_ask(struct step *s)
+{
+    struct key lane;
+    char limit[16], member[WORKER_ID_MAX + 64], hold[24];
+    struct err err = {0};
+
+    key_conn_lane(&lane, slice_cstr(s->conn->id));
+    snprintf(limit, sizeof limit, "%" PRIu32, s->conn->cfg->concurrency);
+    snprintf(hold, sizeof hold, "%" PRId64, s->w->set->step_max_ms + LEAVE_SLACK_MS);
+    member_of(s, member, sizeof member);
+    const struct slice argv[] = {key_slice(&lane), slice_cstr(limit), slice_cstr(member),
+                                 slice_cstr(hold)};
+
+    s->lane_asked = false;
+    return redis_script(s->w->link, SCRIPT_admit, 1, ARRAY_LEN(argv), argv, on_admit, s, &err);
+}
+
+static void on_depart(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* the slot frees itself in time */
+}
+
+void lane_leave(struct step *s)
+{
+    struct key lane;
+    char member[WORKER_ID_MAX + 64];
+    struct err err = {0};
+
+    if (!s->in_lane)
+        return;
+    s->in_lane = false;
+    key_conn_lane(&lane, slice_cstr(s->conn->id));
+    member_of(s, member, sizeof member);
+    const struct slice argv[] = {key_slice(&lane), slice_cstr(member)};
+
+    (void)redis_script(s->w->link, SCRIPT_depart, 1, ARRAY_LEN(argv), argv, on_depart, s->w, &err);
+    tokens_wake(s->w->tokens, "lane", s->conn->id);
+}
+
+void lane_close(struct step *s, int64_t ms)
+{
+    struct key conn, changed;
+    char wait[24];
+    struct err err = {0};
+    int64_t until = worker_now_ms(s->w) + ms;
+
+    key_conn(&conn, slice_cstr(s->conn->id));
+    key_changed(&changed);
+    snprintf(wait, sizeof wait, "%" PRId64, ms);
+    const struct slice argv[] = {key_slice(&conn), slice_cstr(wait), key_slice(&changed),
+                                 slice_cstr(s->conn->id)};
+
+    if (until <= s->conn->cool_ms)
+        return;
+    s->conn->cool_ms = until; /* here at once, elsewhere by the hint or the next look */
+    log_event(LOG_WARN, EV_LANE_CLOSED, F_CSTR("connection", s->conn->id),
+              F_INT("status", s->status), F_INT("for_ms", ms));
+    (void)redis_script(s->w->link, SCRIPT_cool, 1, ARRAY_LEN(argv), argv, on_depart, s->w, &err);
+}
+
+void lane_refused_fresh(struct step *s)
+{
+    log_event(LOG_WARN, EV_TOKEN_REFUSED, F_CSTR("connection", s->conn->id), F_CSTR("job", s->name),
+              F_UINT("ver", s->token->ver));
+    if (++s->conn->refused_fresh >= REFUSED_LIMIT) {
+        s->conn->refused_fresh = 0;
+        lane_close(s, REFUSED_WAIT_MS / 2 + id_uniform_ms(REFUSED_WAIT_MS / 2));
+    }
+}

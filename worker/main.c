@@ -1,0 +1,110 @@
+/*
+ * main.c - awq-worker: settings, keys, the loop, and the exit code.
+ * Exit: 0 clean end; 1 something was left behind or went wrong; 2 settings or key file; 3 Redis
+ * must not be used.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sodium.h>
+
+#include "common/log.h"
+#include "worker/meters.h"
+#include "worker/step.h"
+#include "worker/token.h"
+#include "worker/worker.h"
+
+static int complain(const struct err *err)
+{
+    fprintf(stderr, "awq-worker: %s\n", err->msg);
+    return 2;
+}
+
+/* Settings into w; -1 = go on, else the exit code. */
+static int configure(struct worker *w, struct settings *set, int argc, char **argv, struct err *err)
+{
+    struct buf print;
+    int code = -1;
+
+    buf_init(&print, 1 << 20);
+    w->config = config_new(&settings_spec, set);
+    if (!w->config) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return complain(err);
+    }
+    switch (config_load(w->config, argc, argv, NULL, &print, err)) {
+    case CONFIG_OK:
+        break;
+    case CONFIG_DONE:
+        fwrite(print.ptr, 1, print.len, stdout);
+        code = 0;
+        break;
+    case CONFIG_BAD:
+        code = complain(err);
+        break;
+    }
+    buf_deinit(&print);
+    return code;
+}
+
+static bool prepare(struct worker *w, struct err *err)
+{
+    enum log_level level = LOG_INFO;
+
+    log_level_parse(slice_cstr(w->set->common.log_level), &level);
+    log_set_level(level);
+    id_worker(w->id);
+    id_hex(w->nonce, 8);
+    log_set_identity("awq-worker", w->id);
+    if (!keys_init(slice_cstr(w->set->common.prefix), err))
+        return false;
+    w->keys = keyring_load(w->set->common.keys, err);
+    w->secrets = w->keys ? secret_pool_new((size_t)w->set->token_cache_bytes, err) : NULL;
+    if (!w->secrets)
+        return false;
+    if (!keyring_has(w->keys, KEY_RUN) || !keyring_has(w->keys, KEY_ACCESS))
+        return err_set(err, ERR_CONFIG, "%s: a worker needs a run key and an access key",
+                       w->set->common.keys);
+    return meters_init(err);
+}
+
+static int run(struct worker *w)
+{
+    struct err err = {0};
+    uv_loop_t loop;
+
+    uv_loop_init(&loop);
+    w->loop = &loop;
+    log_event(LOG_INFO, EV_WORKER_START, F_CSTR("version", settings_spec.version),
+              F_INT("slots", w->set->slots), F_CSTR("prefix", w->set->common.prefix));
+    if (!worker_start(w, &err)) {
+        complain(&err);
+        worker_stop(w, 2);
+    }
+    uv_run(&loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(&loop) != 0)
+        log_event(LOG_ERROR, EV_WORKER_FAILED, F_CSTR("what", "handles were left open"));
+    return w->exit_code;
+}
+
+int main(int argc, char **argv)
+{
+    struct settings set;
+    struct worker w = {.set = &set};
+    struct err err = {0};
+    int code;
+
+    memset(&set, 0, sizeof set);
+    if (!secret_harden_process(&err))
+        return complain(&err);
+    code = configure(&w, &set, argc, argv, &err);
+    if (code < 0)
+        code = prepare(&w, &err) ? run(&w) : complain(&err);
+    steps_free(w.steps);
+    tokens_free(w.tokens);
+    meters_deinit();
+    secret_pool_free(w.secrets);
+    keyring_free(w.keys);
+    config_free(w.config);
+    return code;
+}

@@ -1,0 +1,32 @@
+/*
+ * meters.h - the worker's numbers for Prometheus: one table, and a function for each thing that is
+ * counted. Owns    the process's one struct metrics. Thread  the loop thread only. Units   base
+ * units (seconds).
+ */
+#ifndef AWQ_WORKER_METERS_H
+#define AWQ_WORKER_METERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/slice.h"
+#include "worker/commit.h"
+
+struct worker;
+
+bool meters_init(struct err *err);
+void meters_deinit(void);
+bool meters_write(struct buf *out, const struct worker *w);
+
+void meter_move(enum move_kind kind, enum verdict verdict);
+/* state: done, failed, dead, expired ...; took_ms taken -> committed; wait_ms queued -> sent, -1 =
+ * not sent */
+void meter_step(const char *state, int64_t took_ms, int64_t wait_ms);
+void meter_http(int status); /* 0 = no answer */
+void meter_acquire(struct slice said);
+void meter_renewal(const char *outcome); /* renewed, failed, needs_consent, late */
+void meter_reclaimed(uint64_t jobs);
+void meter_group_recreated(void);
+
+#endif

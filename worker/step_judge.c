@@ -1,0 +1,111 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "common/log.h"
+#include "worker/lane.h"
+#include "worker/step_parts.h"
+
+/* What an attempt's end means. Everything here follows from what is known: not sent, maybe sent,
+ * answered. */
+
+/* Full jitter, and never sooner than the server asked (RFC 9110 section 10.2.3). */
+static int64_t backoff(const struct step *s)
+{
+    int64_t wait = id_backoff_ms(s->env.call.retry_base_ms, s->env.call.retry_cap_ms, s->k.attempt);
+
+    if (s->retry_after_ms > 0)
+        wait = s->retry_after_ms + wait;
+    return wait;
+}
+
+static enum step_state again(struct step *s)
+{
+    struct err why = s->err;
+
+    if (s->k.attempt < s->env.call.retry_max)
+        return step_retry(s, backoff(s));
+    if (why.code == ERR_NONE)
+        err_set(&why, ERR_RETRY, "the last answer was %d", s->status);
+    err_prefix(&why, "job %s: gave up after %u attempts: ", s->name, (unsigned)s->k.attempt + 1);
+    why.rule = "retries_exhausted";
+    return step_bury(s, &why);
+}
+
+static enum step_state judge_not_sent(struct step *s)
+{
+    if (s->aborted || s->err.code == ERR_CANCELLED)
+        return step_release(s);
+    if (s->err.code == ERR_DENIED) { /* the address that a name led to */
+        err_prefix(&s->err, "job %s: ", s->name);
+        return step_bury(s, &s->err);
+    }
+    return again(s);
+}
+
+/* Its outcome is unknown: repeat only what may be repeated (RFC 9110 section 9.2.2), or what
+ * carries a key by which the far side can drop the repeat, unless the job says that even this is
+ * too much. */
+static enum step_state judge_maybe_sent(struct step *s)
+{
+    const struct call *c = &s->env.call;
+    bool keyed = c->idem != IDEM_NONE && c->ambiguous == AMBIGUOUS_RETRY;
+    struct err why = s->err;
+
+    if (s->err.code == ERR_FORMAT &&
+        s->err.rule[0]) { /* too big and the like: a repeat gives the same */
+        err_prefix(&s->err, "job %s: ", s->name);
+        return step_bury(s, &s->err);
+    }
+    if (http_method_is_idempotent(slice_cstr(s->method)) || keyed) {
+        if (s->aborted)
+            return step_retry(s, 0);
+        return again(s);
+    }
+    err_prefix(&why, "job %s: unknown outcome, not repeated: ", s->name);
+    why.rule = "unknown_outcome";
+    return step_bury(s, &why);
+}
+
+static bool is_passing(int status)
+{
+    return status == 408 || status == 425 || status == 429 || status == 500 || status == 502 ||
+           status == 503 || status == 504;
+}
+
+static enum step_state judge_answer(struct step *s)
+{
+    struct err err = {0};
+
+    if (s->status != 401)
+        s->conn->refused_fresh = 0;
+    if (step_is_redirect(s)) {
+        if (step_follow_redirect(s, &err))
+            return STEP_SEND;
+        return step_bury(s, &err);
+    }
+    if (s->status >= 200 && s->status <= 299)
+        return step_finish(s, RESULT_DONE);
+    /* RFC 6750 section 3: invalid_token, or a bare 401 as many servers send; insufficient_scope is
+     * no reason to renew, whatever the status */
+    if (s->status == 401 && !s->drop_token && s->challenge != CHALLENGE_INSUFFICIENT_SCOPE)
+        return STEP_REFUSE;
+    if (is_passing(s->status)) {
+        if (s->status == 429 || s->retry_after_ms > 0)
+            lane_close(s, backoff(s));
+        return again(s);
+    }
+    return step_finish(s, RESULT_FAILED);
+}
+
+enum step_state step_judge(struct step *s)
+{
+    switch (s->sent) {
+    case HTTP_NOT_SENT:
+        return judge_not_sent(s);
+    case HTTP_MAYBE_SENT:
+        return judge_maybe_sent(s);
+    case HTTP_ANSWERED:
+        return judge_answer(s);
+    }
+    return step_release(s);
+}

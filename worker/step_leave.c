@@ -1,0 +1,297 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/json.h"
+#include "common/log.h"
+#include "worker/meters.h"
+#include "worker/step_parts.h"
+
+/* The ways out. Each fills the step's move, submits it, and the step waits in LEAVING for the
+ * verdict. */
+
+static void move_begin(struct step *s, enum move_kind kind, move_cb *cb)
+{
+    s->move = (struct move){
+        .kind = kind,
+        .queue = s->queue,
+        .consumer = s->w->id,
+        .entry = s->entry,
+        .run = s->run,
+        .name = s->name,
+        .seq = s->bad ? 0 : s->k.seq,
+        .nonce = s->nonce,
+        .j = buf_slice(&s->j),
+        .s = buf_slice(&s->s),
+        .reclaims = s->reclaims,
+        .out = s->bad ? SLICE_LIT("results") : s->env.out,
+        .cb = cb,
+        .owner = s,
+    };
+}
+
+static enum step_state submit(struct step *s)
+{
+    commit_submit(s->w->commits, &s->move);
+    return STEP_LEAVING;
+}
+
+static void leave(struct step *s)
+{
+    s->move.cb = NULL; /* LEAVING goes on to DONE */
+    s->stalled = false;
+    step_advance(s);
+}
+
+/* ---- the result ---- */
+
+static bool is_text(const struct step *s)
+{
+    return s->env.call.as != AS_RAW && json_is_utf8(buf_slice(&s->answer));
+}
+
+static void fill_error(const struct err *why, struct result *r)
+{
+    r->error_code = slice_cstr(why->rule[0] ? why->rule : err_code_name(why->code));
+    r->error_title = r->error_code;
+    r->error_detail = slice_cstr(why->msg);
+}
+
+static void build_result(struct step *s, enum result_state state, bool end, const struct err *why)
+{
+    struct result r = {
+        .id = s->env.id.len > 0 ? s->env.id : slice_cstr(s->run),
+        .run = slice_cstr(s->run),
+        .step = s->k.position,
+        .seq = s->k.seq,
+        .end = end,
+        .state = state,
+        .status = s->status,
+        .output = buf_slice(&s->answer),
+        .output_type = slice_cstr(
+            s->answer.len > 0 ? (s->type[0] ? s->type : "application/octet-stream") : ""),
+        .output_is_bin = !is_text(s),
+        .attempts = s->k.attempt + 1,
+        .times = {s->k.queued_ms, s->started_ms, s->sent_ms, s->answered_ms, worker_now_ms(s->w)},
+        .worker = slice_cstr(s->w->id),
+        .tp = s->env.tp,
+        .redacted = s->redacted,
+    };
+
+    if (why && why->code)
+        fill_error(why, &r);
+    buf_clear(&s->result);
+    (void)result_encode(&s->result, &r);
+}
+
+/* ---- k: written again, and signed ---- */
+
+static bool sign(struct step *s, struct slice j, struct buf *sig, struct err *err)
+{
+    struct buf bytes;
+    bool ok;
+
+    buf_init(&bytes, j.len + 1024);
+    ok = wire_signed_bytes(&bytes, slice_cstr(s->w->set->common.prefix),
+                           slice_cstr(s->w->queues[s->queue].name), j) ||
+         err_set(err, ERR_NOMEM, "out of memory");
+    buf_clear(sig);
+    ok = ok && seal_mac(s->w->keys, KEY_RUN, "k", buf_slice(&bytes), sig, err);
+    buf_deinit(&bytes);
+    return ok;
+}
+
+static bool write_k(struct step *s, const struct cont *k, struct err *err)
+{
+    buf_clear(&s->next_j);
+    return envelope_with_k(&s->next_j, &s->env, k, err) &&
+           sign(s, buf_slice(&s->next_j), &s->next_s, err);
+}
+
+/* ---- finish: commit ---- */
+
+static void on_broken_commit(struct step *s, const struct err *why)
+{
+    struct err err = *why;
+
+    err.rule = "commit_failed";
+    s->state = step_bury(s, &err);
+}
+
+static void on_finished(void *owner, struct move *m, enum verdict v, const struct err *why)
+{
+    struct step *s = owner;
+    static const enum log_ev events[] = {
+        [VERDICT_DONE] = EV_JOB_COMMITTED,      [VERDICT_LOST] = EV_JOB_LOST,
+        [VERDICT_DUPLICATE] = EV_JOB_DUPLICATE, [VERDICT_CANCELLED] = EV_JOB_CANCELLED,
+        [VERDICT_FULL] = EV_JOB_LOST,           [VERDICT_BROKEN] = EV_JOB_BURIED,
+    };
+
+    if (v == VERDICT_BROKEN) {
+        on_broken_commit(s, why);
+        return;
+    }
+    meter_step(m->state, worker_now_ms(s->w) - s->started_ms,
+               s->sent_ms > 0 ? s->sent_ms - s->k.queued_ms : -1);
+    log_event(v == VERDICT_DONE ? LOG_DEBUG : LOG_INFO, events[v], F_CSTR("job", s->name),
+              F_CSTR("state", m->state), F_INT("status", s->status),
+              F_INT("attempt", s->k.attempt + 1),
+              F_INT("took_ms", worker_now_ms(s->w) - s->started_ms));
+    leave(s);
+}
+
+static const char *run_state(enum result_state state, bool end)
+{
+    return end ? result_state_name(state) : "ready";
+}
+
+enum step_state step_finish(struct step *s, enum result_state state)
+{
+    bool end = state != RESULT_DONE || s->k.position + 1 >= s->env.call_count;
+    struct err err = {0};
+
+    if (state == RESULT_FAILED)
+        err_rule(&s->err, ERR_FORMAT, "answered", "job %s: the server answered %d", s->name,
+                 s->status);
+    if (!end) {
+        struct cont k = {
+            .branch = s->k.branch,
+            .seq = s->k.seq + 1,
+            .position = s->k.position + 1,
+            .calls = s->k.calls + 1,
+            .input = buf_slice(&s->answer),
+            .input_type = slice_cstr(s->type),
+            .queued_ms = worker_now_ms(s->w),
+        };
+
+        if (!write_k(s, &k, &err)) {
+            err_prefix(&err, "job %s: its next step: ", s->name);
+            return step_bury(s, &err);
+        }
+    }
+    build_result(s, state, end, &s->err);
+    move_begin(s, MOVE_COMMIT, on_finished);
+    s->move.result = buf_slice(&s->result);
+    s->move.state = run_state(state, end);
+    if (!end) {
+        s->move.next_j = buf_slice(&s->next_j);
+        s->move.next_s = buf_slice(&s->next_s);
+    }
+    return submit(s);
+}
+
+/* ---- retry, put off, park ---- */
+
+static void on_moved(void *owner, struct move *m, enum verdict v, const struct err *why)
+{
+    struct step *s = owner;
+    bool parked = m->kind == MOVE_PARK;
+
+    (void)why;
+    if (v == VERDICT_FULL) {
+        struct err err = {0};
+
+        err_rule(&err, ERR_NOMEM, "parking_full",
+                 "job %s: too many jobs wait for %s already; mend it, then replay", s->name,
+                 m->resource);
+        s->state = step_bury(s, &err);
+        return;
+    }
+    log_event(v == VERDICT_DONE ? LOG_DEBUG : LOG_INFO,
+              v == VERDICT_LOST         ? EV_JOB_LOST
+              : v == VERDICT_DUPLICATE  ? EV_JOB_DUPLICATE
+              : parked                  ? EV_JOB_PARKED
+              : m->kind == MOVE_RELEASE ? EV_JOB_RELEASED
+                                        : EV_JOB_RETRY,
+              F_CSTR("job", s->name), F_INT("attempt", s->k.attempt),
+              F_CSTR("resource", parked ? m->resource : ""), F_ERR(&s->err));
+    if (parked && v == VERDICT_DONE && strncmp(m->resource, "conn:", 5) == 0)
+        tokens_on_parked(s->w->tokens, slice_cstr(m->resource + 5));
+    leave(s);
+}
+
+/* Another attempt has ended: say so in k. False: buried instead. */
+static bool count_attempt(struct step *s, struct err *err)
+{
+    s->k.attempt++;
+    return write_k(s, &s->k, err);
+}
+
+enum step_state step_retry(struct step *s, int64_t wait_ms)
+{
+    struct err err = {0};
+
+    if (!count_attempt(s, &err))
+        return step_bury(s, &err);
+    move_begin(s, MOVE_RETRY, on_moved);
+    s->move.at_ms = worker_now_ms(s->w) + wait_ms;
+    s->move.j = buf_slice(&s->next_j);
+    s->move.s = buf_slice(&s->next_s);
+    s->move.reclaims = 0; /* the worker lived through it */
+    return submit(s);
+}
+
+enum step_state step_put_off(struct step *s, int64_t at_ms)
+{
+    move_begin(s, MOVE_RETRY, on_moved);
+    s->move.at_ms = at_ms;
+    return submit(s);
+}
+
+enum step_state step_park(struct step *s, const char *kind, int64_t look_ms, bool count)
+{
+    struct err err = {0};
+
+    if (count && s->k.attempt >= s->env.call.retry_max)
+        return step_finish(s, RESULT_FAILED);
+    if (count && !count_attempt(s, &err))
+        return step_bury(s, &err);
+    buf_clear(&s->resource);
+    buf_addf(&s->resource, "%s:%s", kind, s->conn->id);
+    move_begin(s, MOVE_PARK, on_moved);
+    s->move.at_ms = s->env.deadline;
+    s->move.look_ms = look_ms;
+    s->move.resource = s->resource.ptr;
+    if (count) {
+        s->move.j = buf_slice(&s->next_j);
+        s->move.s = buf_slice(&s->next_s);
+    }
+    return submit(s);
+}
+
+enum step_state step_release(struct step *s)
+{
+    move_begin(s, MOVE_RELEASE, on_moved);
+    return submit(s);
+}
+
+/* ---- bury ---- */
+
+static void on_buried(void *owner, struct move *m, enum verdict v, const struct err *why)
+{
+    struct step *s = owner;
+
+    (void)why;
+    log_event(v == VERDICT_DONE ? LOG_WARN : LOG_INFO,
+              v == VERDICT_LOST        ? EV_JOB_LOST
+              : v == VERDICT_DUPLICATE ? EV_JOB_DUPLICATE
+                                       : EV_JOB_BURIED,
+              F_CSTR("job", s->name), F_CSTR("code", m->code), F_CSTR("text", m->text));
+    if (v == VERDICT_DONE)
+        meter_step("dead", worker_now_ms(s->w) - s->started_ms, -1);
+    leave(s);
+}
+
+enum step_state step_bury(struct step *s, const struct err *why)
+{
+    struct err err = *why;
+
+    snprintf(s->code, sizeof s->code, "%s", err.rule[0] ? err.rule : err_code_name(err.code));
+    snprintf(s->text, sizeof s->text, "%s", err.msg);
+    build_result(s, RESULT_DEAD, true, &err);
+    move_begin(s, MOVE_BURY, on_buried);
+    s->move.code = s->code;
+    s->move.text = s->text;
+    s->move.result = buf_slice(&s->result);
+    return submit(s);
+}

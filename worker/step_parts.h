@@ -1,0 +1,115 @@
+/*
+ * step_parts.h - the inside of a step, for the files that make it up: step.c (its states),
+ * step_request.c (what is sent), step_judge.c (what an answer means), step_leave.c (its move).
+ */
+#ifndef AWQ_WORKER_STEP_PARTS_H
+#define AWQ_WORKER_STEP_PARTS_H
+
+#include "common/expand.h"
+#include "common/http.h"
+#include "common/id.h"
+#include "common/oauth.h"
+#include "common/wire.h"
+#include "worker/commit.h"
+#include "worker/step.h"
+#include "worker/token.h"
+#include "worker/worker.h"
+
+#define STEP_POISON    5 /* reclaims after which a job is a dead letter */
+#define STEP_SUSPECT   2 /* from here on a worker holds one such job at a time */
+#define STEP_REDIRECTS 5
+
+enum step_state {
+    STEP_FREE,
+    STEP_TAKEN,
+    STEP_ADMIT, /* deadline, delay, poison; know the connection */
+    STEP_ADMITTING,
+    STEP_AUTHORIZE, /* the lane, a token */
+    STEP_AUTHORIZING,
+    STEP_MARK, /* ambiguous: dead - write down that a call may leave */
+    STEP_MARKING,
+    STEP_SEND,
+    STEP_SENDING,
+    STEP_JUDGE,
+    STEP_REFUSE, /* 401 invalid_token: look whether there is a newer token */
+    STEP_REFUSING,
+    STEP_LEAVING, /* its move is submitted */
+    STEP_DONE,
+    STEP_STATES
+};
+
+struct step {
+    struct worker *w;
+    enum step_state state;
+    bool advancing;
+    size_t index; /* slot */
+    /* the delivery */
+    unsigned queue;
+    char entry[48];
+    struct buf j, s;
+    uint32_t reclaims;
+    bool replayed, suspect, bad; /* bad: its envelope could not be trusted; only bury is left */
+    struct envelope env;
+    struct cont k; /* where the run stands; changed only to be written again */
+    char run[ID_MAX + 64];
+    char name[JOB_NAME_MAX + 64];
+    char nonce[48];
+    char idem[65];
+    struct err err; /* of the last thing that failed */
+    /* whose account */
+    struct conn *conn;
+    struct token *token;
+    bool in_lane; /* holds one of the connection's concurrent slots */
+    bool lane_asked, lane_open;
+    int64_t lane_wait_ms;
+    struct conn *looked; /* a look's answer, until the state function takes it */
+    bool look_done, stalled, marked, replay_used, drop_token, aborted;
+    /* the request */
+    struct expand *expand;
+    char method[24];
+    struct buf url, body, origin;
+    struct http_header headers[WIRE_MAX_PAIRS + 8];
+    size_t header_count;
+    struct buf header_text; /* what headers point into */
+    bool has_body;
+    struct http_request *rq;
+    unsigned redirects;
+    /* the answer */
+    enum http_sent sent;
+    int status;
+    struct buf answer;
+    char type[128];
+    bool redacted;
+    enum oauth_challenge challenge;
+    struct buf location;
+    int64_t retry_after_ms;
+    int64_t started_ms, sent_ms, answered_ms;
+    /* the way out */
+    struct move move;
+    struct buf result, next_j, next_s, resource;
+    char code[48];
+    char text[256];
+};
+
+/* step.c */
+void step_advance(struct step *s);
+
+/* step_request.c */
+bool step_build_request(struct step *s, struct err *err); /* url, body checked and ready */
+bool step_start_request(struct step *s, struct err *err); /* on the wire; ends in step_on_answer */
+bool step_follow_redirect(struct step *s,
+                          struct err *err); /* s->url is the next hop; token dropped if it left */
+bool step_is_redirect(const struct step *s);
+
+/* step_judge.c */
+enum step_state step_judge(struct step *s);
+
+/* step_leave.c: each fills s->move, submits it and answers STEP_LEAVING */
+enum step_state step_finish(struct step *s, enum result_state state);
+enum step_state step_retry(struct step *s, int64_t wait_ms); /* counts an attempt */
+enum step_state step_put_off(struct step *s, int64_t at_ms); /* does not */
+enum step_state step_park(struct step *s, const char *kind, int64_t look_ms, bool count);
+enum step_state step_bury(struct step *s, const struct err *why); /* code = why->rule */
+enum step_state step_release(struct step *s);
+
+#endif

@@ -1,0 +1,396 @@
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sodium.h>
+
+#include "common/clock.h"
+#include "common/egress.h"
+#include "common/json.h"
+#include "common/log.h"
+#include "worker/meters.h"
+#include "worker/step_parts.h"
+
+#define IDEM_BYTES 16 /* 128 bits of the hash */
+
+/* ---- the Idempotency-Key: the same at every attempt, delivery and replay of this call ---- */
+
+static void idem_auto(struct step *s)
+{
+    crypto_hash_sha256_state h;
+    unsigned char sum[crypto_hash_sha256_BYTES];
+    char place[64];
+
+    snprintf(place, sizeof place, "\n%" PRIu32 "\n%" PRIu64, s->k.position, s->k.calls);
+    crypto_hash_sha256_init(&h);
+    crypto_hash_sha256_update(&h, (const unsigned char *)s->w->install, strlen(s->w->install));
+    crypto_hash_sha256_update(&h, (const unsigned char *)"\n", 1);
+    crypto_hash_sha256_update(&h, (const unsigned char *)s->run, strlen(s->run));
+    crypto_hash_sha256_update(&h, (const unsigned char *)"\n", 1);
+    crypto_hash_sha256_update(&h, (const unsigned char *)s->k.branch.ptr, s->k.branch.len);
+    crypto_hash_sha256_update(&h, (const unsigned char *)place, strlen(place));
+    crypto_hash_sha256_final(&h, sum);
+    sodium_bin2hex(s->idem, sizeof s->idem, sum, IDEM_BYTES);
+}
+
+/* ---- headers ---- */
+
+/* The texts go one behind the other into header_text, which may move while it grows: so names and
+ * values are kept as offsets until header_end. */
+static bool header_add(struct step *s, struct slice name, struct slice value)
+{
+    struct http_header *h = &s->headers[s->header_count];
+
+    if (s->header_count == ARRAY_LEN(s->headers))
+        return false;
+    h->name = slice_of((const char *)(uintptr_t)s->header_text.len, name.len);
+    buf_add_slice(&s->header_text, name);
+    h->value = slice_of((const char *)(uintptr_t)s->header_text.len, value.len);
+    buf_add_slice(&s->header_text, value);
+    s->header_count++;
+    return buf_ok(&s->header_text);
+}
+
+static void header_end(struct step *s)
+{
+    for (size_t i = 0; i < s->header_count; i++) {
+        struct http_header *h = &s->headers[i];
+
+        h->name.ptr = s->header_text.ptr + (uintptr_t)h->name.ptr;
+        h->value.ptr = s->header_text.ptr + (uintptr_t)h->value.ptr;
+    }
+}
+
+static bool call_has_header(const struct call *c, const char *name)
+{
+    for (size_t i = 0; i < c->header_count; i++) {
+        if (slice_eq_nocase(c->headers[i].name, slice_cstr(name)))
+            return true;
+    }
+    return false;
+}
+
+static bool user_headers(struct step *s, struct err *err)
+{
+    const struct call *c = &s->env.call;
+    struct buf value;
+    bool ok = true;
+
+    buf_init(&value, 64 * 1024);
+    for (size_t i = 0; ok && i < c->header_count; i++) {
+        buf_clear(&value);
+        ok = expand_text(s->expand, c->headers[i].value, &value, err) &&
+             egress_check_header(c->headers[i].name, buf_slice(&value), false, err) &&
+             (header_add(s, c->headers[i].name, buf_slice(&value)) ||
+              err_rule(err, ERR_FORMAT, "call_header_invalid", "headers are too many or too long"));
+    }
+    buf_wipe(&value);
+    return ok;
+}
+
+static const char *default_type(const struct step *s)
+{
+    switch (s->env.call.body_kind) {
+    case BODY_JSON:
+        return "application/json";
+    case BODY_TEXT:
+        return "text/plain; charset=utf-8";
+    case BODY_BYTES:
+        return "application/octet-stream";
+    case BODY_NONE:
+        break;
+    }
+    return NULL;
+}
+
+static bool own_headers(struct step *s, struct err *err)
+{
+    const struct call *c = &s->env.call;
+    const char *type = default_type(s);
+    bool ok = true;
+
+    if (s->has_body && !call_has_header(c, "content-type")) {
+        if (type)
+            ok = header_add(s, SLICE_LIT("Content-Type"), slice_cstr(type));
+        else if (s->k.input_type.len > 0) /* the input itself is sent */
+            ok = header_add(s, SLICE_LIT("Content-Type"), s->k.input_type);
+    }
+    if (ok && c->idem != IDEM_NONE && !call_has_header(c, "idempotency-key")) {
+        struct slice value = c->idem_value;
+
+        if (c->idem == IDEM_AUTO) {
+            idem_auto(s);
+            value = slice_cstr(s->idem);
+        }
+        if (!egress_check_header(SLICE_LIT("Idempotency-Key"), value, false, err))
+            return false;
+        ok = header_add(s, SLICE_LIT("Idempotency-Key"), value);
+    }
+    if (ok && s->env.tp.len > 0 && !call_has_header(c, "traceparent") &&
+        http_is_header_value(s->env.tp))
+        ok = header_add(s, SLICE_LIT("traceparent"), s->env.tp);
+    if (ok && s->env.ts.len > 0 && !call_has_header(c, "tracestate") &&
+        http_is_header_value(s->env.ts))
+        ok = header_add(s, SLICE_LIT("tracestate"), s->env.ts);
+    return ok ||
+           err_rule(err, ERR_FORMAT, "call_header_invalid", "headers are too many or too long");
+}
+
+/* ---- body ---- */
+
+static bool takes_body(const char *method)
+{
+    return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+           strcmp(method, "PATCH") == 0;
+}
+
+static bool build_body(struct step *s, struct err *err)
+{
+    const struct call *c = &s->env.call;
+
+    s->has_body = true;
+    switch (c->body_kind) {
+    case BODY_JSON:
+        return expand_json_body(s->expand, c->body, &s->body, err);
+    case BODY_TEXT:
+        return expand_text(s->expand, c->body, &s->body, err);
+    case BODY_BYTES:
+        return buf_add_slice(&s->body, c->body) || err_set(err, ERR_NOMEM, "out of memory");
+    case BODY_NONE:
+        break;
+    }
+    s->has_body = takes_body(s->method);
+    if (s->has_body && s->k.position > 0)
+        return buf_add_slice(&s->body, s->k.input) || err_set(err, ERR_NOMEM, "out of memory");
+    return true;
+}
+
+static bool check_url(struct step *s, struct slice url, struct err *err)
+{
+    struct buf checked;
+    bool ok;
+
+    buf_init(&checked, s->url.max);
+    ok = egress_check(&s->conn->cfg->policy, slice_cstr(s->method), url, &checked, &s->origin, err);
+    if (ok) {
+        buf_deinit(&s->url);
+        s->url = checked;
+    } else {
+        buf_deinit(&checked);
+    }
+    return ok;
+}
+
+bool step_build_request(struct step *s, struct err *err)
+{
+    struct buf url;
+    bool ok;
+
+    buf_init(&url, s->url.max);
+    s->expand = expand_new(s->k.position > 0 ? s->k.input : SLICE_NONE);
+    ok = s->expand || err_set(err, ERR_NOMEM, "out of memory");
+    if (ok && !slice_copy(s->env.call.method, s->method, sizeof s->method))
+        ok = err_rule(err, ERR_FORMAT, "method_invalid", "the method is too long");
+    ok = ok && expand_call_url(s->expand, &s->env.call, &url, err) &&
+         check_url(s, buf_slice(&url), err) && build_body(s, err) && user_headers(s, err) &&
+         own_headers(s, err);
+    if (ok)
+        header_end(s);
+    else
+        err_prefix(err, "job %s: ", s->name);
+    buf_deinit(&url);
+    return ok;
+}
+
+/* ---- the wire ---- */
+
+static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err)
+{
+    const struct step *s = owner;
+
+    return egress_check_address(s->conn->cfg->policy.allow_private, addr, err);
+}
+
+/* An answer that holds the token we sent is kept without it: it must not travel on in a result. */
+static void redact(struct step *s)
+{
+    struct slice token = slice_of(s->token->header + 7, s->token->header_len - 7);
+    struct buf clean;
+    const char *at, *from = s->answer.ptr;
+    size_t left = s->answer.len;
+
+    if (left < token.len || token.len < 8 || !memmem(from, left, token.ptr, token.len))
+        return;
+    buf_init(&clean, s->answer.max + 1024);
+    while ((at = memmem(from, left, token.ptr, token.len)) != NULL) {
+        buf_add(&clean, from, (size_t)(at - from));
+        buf_add_cstr(&clean, "[redacted]");
+        left -= (size_t)(at - from) + token.len;
+        from = at + token.len;
+    }
+    buf_add(&clean, from, left);
+    buf_wipe(&s->answer);
+    s->answer = clean;
+    s->redacted = true;
+}
+
+static bool is_secret_header(struct slice name)
+{
+    return slice_eq_nocase(name, SLICE_LIT("set-cookie")) ||
+           slice_eq_nocase(name, SLICE_LIT("authorization")) ||
+           slice_eq_nocase(name, SLICE_LIT("www-authenticate"));
+}
+
+/* as: response - status, headers and content in one JSON object. */
+static void wrap_response(struct step *s, const struct http_result *res)
+{
+    struct json_writer jw;
+    struct buf out;
+
+    buf_init(&out, s->answer.max * 2 + 65536);
+    jw_init(&jw, &out);
+    jw_obj(&jw);
+    jw_key(&jw, "statusCode");
+    jw_int(&jw, res->status);
+    jw_key(&jw, "headers");
+    jw_obj(&jw);
+    for (size_t i = 0; i < res->header_count; i++) {
+        if (is_secret_header(res->headers[i].name))
+            continue;
+        jw_key_slice(&jw, res->headers[i].name);
+        jw_str(&jw, res->headers[i].value);
+    }
+    jw_end_obj(&jw);
+    jw_key(&jw, "content");
+    jw_str(&jw, buf_slice(&s->answer));
+    jw_end_obj(&jw);
+    if (!buf_ok(&out)) {
+        buf_deinit(&out);
+        return;
+    }
+    buf_deinit(&s->answer);
+    s->answer = out;
+    snprintf(s->type, sizeof s->type, "application/json");
+}
+
+static void take_answer(struct step *s, const struct http_result *res)
+{
+    struct slice type = http_header_get(res, "content-type");
+    size_t max = s->answer.max;
+
+    s->status = res->status;
+    buf_deinit(&s->answer);
+    s->answer = *res->body;
+    s->answer.max = max;
+    *res->body = (struct buf){.max = res->body->max};
+    s->type[0] = '\0';
+    slice_copy(slice_trim(slice_sub(type, 0, slice_find(type, ';'))), s->type, sizeof s->type);
+    s->challenge = oauth_challenge_read(http_header_get(res, "www-authenticate"));
+    s->retry_after_ms = 0;
+    if (!http_retry_after(http_header_get(res, "retry-after"), clock_wall_ms(), &s->retry_after_ms))
+        s->retry_after_ms = 0;
+    buf_clear(&s->location);
+    buf_add_slice(&s->location, http_header_get(res, "location"));
+    if (s->token && !s->drop_token)
+        redact(s);
+    if (s->env.call.as == AS_RESPONSE && !step_is_redirect(s))
+        wrap_response(s, res);
+}
+
+static void on_answer(void *owner, const struct http_result *res)
+{
+    struct step *s = owner;
+
+    s->rq = NULL;
+    s->sent = res->sent;
+    s->err = res->err;
+    s->sent_ms = res->sent_ms > 0 ? res->sent_ms + s->w->skew_ms : s->sent_ms;
+    s->answered_ms = res->answered_ms > 0 ? res->answered_ms + s->w->skew_ms : 0;
+    meter_http(res->sent == HTTP_ANSWERED ? res->status : 0);
+    if (res->sent == HTTP_ANSWERED) {
+        s->err = (struct err){0};
+        take_answer(s, res);
+    }
+    step_advance(s);
+}
+
+static int64_t time_limit(const struct step *s)
+{
+    int64_t ms = s->env.call.timeout_ms > 0 ? s->env.call.timeout_ms : s->w->set->step_timeout_ms;
+
+    return ms < s->w->set->step_max_ms ? ms : s->w->set->step_max_ms;
+}
+
+bool step_start_request(struct step *s, struct err *err)
+{
+    struct http_call hc = {
+        .method = s->method,
+        .url = s->url.ptr,
+        .headers = s->headers,
+        .header_count = s->header_count,
+        .body = buf_slice(&s->body),
+        .has_body = s->has_body,
+        .connect_timeout_ms = s->w->set->connect_timeout_ms,
+        .total_timeout_ms = time_limit(s),
+        .max_body_bytes = (size_t)s->w->set->answer_max_bytes,
+        .address_ok = address_ok,
+    };
+
+    if (!s->drop_token)
+        hc.secret = (struct http_header){SLICE_LIT("Authorization"),
+                                         slice_of(s->token->header, s->token->header_len)};
+    s->sent_ms = s->answered_ms = 0;
+    s->rq = http_start(s->w->http, &hc, on_answer, s, err);
+    return s->rq != NULL;
+}
+
+/* ---- redirects: ours to follow, hop by hop, with the policy asked again at each ---- */
+
+bool step_is_redirect(const struct step *s)
+{
+    return (s->status == 301 || s->status == 302 || s->status == 303 || s->status == 307 ||
+            s->status == 308) &&
+           s->location.len > 0;
+}
+
+/* RFC 9110 section 15.4: 303 turns into GET, as in practice 301 and 302 do for POST; 307 and 308
+ * repeat the request as it was. */
+static void change_method(struct step *s)
+{
+    bool to_get = (s->status == 303 && strcmp(s->method, "HEAD") != 0) ||
+                  ((s->status == 301 || s->status == 302) && strcmp(s->method, "POST") == 0);
+
+    if (!to_get)
+        return;
+    snprintf(s->method, sizeof s->method, "GET");
+    buf_clear(&s->body);
+    s->has_body = false;
+    for (size_t i = 0; i < s->header_count; i++) {
+        if (slice_eq_nocase(s->headers[i].name, SLICE_LIT("content-type")))
+            s->headers[i--] = s->headers[--s->header_count];
+    }
+}
+
+bool step_follow_redirect(struct step *s, struct err *err)
+{
+    struct buf next;
+    char *before = slice_dup(buf_slice(&s->url));
+    bool ok;
+
+    buf_init(&next, s->url.max);
+    ok = before || err_set(err, ERR_NOMEM, "out of memory");
+    if (ok && ++s->redirects > STEP_REDIRECTS)
+        ok = err_rule(err, ERR_FORMAT, "too_many_redirects", "more than %d redirects",
+                      STEP_REDIRECTS);
+    if (ok)
+        change_method(s);
+    ok = ok && egress_resolve(buf_slice(&s->url), buf_slice(&s->location), &next, err) &&
+         check_url(s, buf_slice(&next), err);
+    if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
+        s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
+    if (!ok)
+        err_prefix(err, "job %s: redirect: ", s->name);
+    free(before);
+    buf_deinit(&next);
+    return ok;
+}

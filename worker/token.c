@@ -1,0 +1,538 @@
+#include "worker/token.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sodium.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/oauth.h"
+#include "worker/renew.h"
+#include "worker/worker.h"
+
+#define TRUST_MS 30000 /* how long a record is believed without a look */
+#define SPARE_MS                                                                                   \
+    250 /* a token this close to its end is not sent any more: it would die on the way */
+#define LOOK_AGAIN_MS 2000  /* a parked job's lot, when nothing better is known */
+#define CONSENT_MS    60000 /* the same while the account's owner is asked */
+#define BUCKETS       4096
+
+struct look { /* somebody waits to know a connection */
+    struct look *next;
+    token_look_cb *cb;
+    void *owner;
+};
+
+struct reading { /* one HGETALL on its way, and who waits for it */
+    struct conn *c;
+    struct look *waiting;
+};
+
+struct tokens {
+    struct worker *w;
+    struct conn *buckets[BUCKETS];
+    struct conn *newest, *oldest; /* by use */
+    size_t count;
+    unsigned char hash_key[crypto_shorthash_KEYBYTES];
+};
+
+/* ---- the table ---- */
+
+static size_t bucket_of(const struct tokens *t, struct slice id)
+{
+    unsigned char h[crypto_shorthash_BYTES];
+
+    crypto_shorthash(h, (const unsigned char *)id.ptr, id.len, t->hash_key);
+    return (h[0] | (size_t)h[1] << 8) % BUCKETS;
+}
+
+static void lru_remove(struct tokens *t, struct conn *c)
+{
+    *(c->lru_prev ? &c->lru_prev->lru_next : &t->newest) = c->lru_next;
+    *(c->lru_next ? &c->lru_next->lru_prev : &t->oldest) = c->lru_prev;
+    c->lru_prev = c->lru_next = NULL;
+}
+
+static void lru_push(struct tokens *t, struct conn *c)
+{
+    c->lru_next = t->newest;
+    c->lru_prev = NULL;
+    *(t->newest ? &t->newest->lru_prev : &t->oldest) = c;
+    t->newest = c;
+}
+
+static void conn_free(struct conn *c)
+{
+    connection_cfg_free(c->cfg);
+    token_unref(c->token);
+    free(c);
+}
+
+struct conn *conn_ref(struct conn *c)
+{
+    c->refs++;
+    return c;
+}
+
+void conn_unref(struct conn *c)
+{
+    if (c && --c->refs == 0 && !c->linked)
+        conn_free(c);
+}
+
+/* Out of the table; those who hold it keep it. */
+static void unlink_conn(struct tokens *t, struct conn *c)
+{
+    struct conn **at = &t->buckets[bucket_of(t, slice_cstr(c->id))];
+
+    while (*at != c)
+        at = &(*at)->hash_next;
+    *at = c->hash_next;
+    lru_remove(t, c);
+    c->linked = false;
+    t->count--;
+    if (c->refs == 0)
+        conn_free(c);
+}
+
+static struct conn *find(struct tokens *t, struct slice id)
+{
+    struct conn *c = t->buckets[bucket_of(t, id)];
+
+    while (c && !slice_is(id, c->id))
+        c = c->hash_next;
+    return c;
+}
+
+static bool evict_one(struct tokens *t)
+{
+    for (struct conn *c = t->oldest; c; c = c->lru_prev) {
+        if (c->refs == 0) {
+            unlink_conn(t, c);
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct conn *add(struct tokens *t, struct slice id)
+{
+    struct conn *c = calloc(1, sizeof *c);
+    size_t b = bucket_of(t, id);
+
+    if (!c || !slice_copy(id, c->id, sizeof c->id)) {
+        free(c);
+        return NULL;
+    }
+    while (t->count >= (size_t)t->w->set->connections_max && evict_one(t))
+        ;
+    c->home = t;
+    c->stale = true;
+    c->linked = true;
+    c->hash_next = t->buckets[b];
+    t->buckets[b] = c;
+    lru_push(t, c);
+    t->count++;
+    return c;
+}
+
+struct tokens *tokens_new(struct worker *w, struct err *err)
+{
+    struct tokens *t = calloc(1, sizeof *t);
+
+    if (!t) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    t->w = w;
+    crypto_shorthash_keygen(t->hash_key);
+    return t;
+}
+
+void tokens_free(struct tokens *t)
+{
+    if (!t)
+        return;
+    while (t->newest)
+        unlink_conn(t, t->newest);
+    free(t);
+}
+
+/* ---- tokens ---- */
+
+void token_unref(struct token *k)
+{
+    if (k && --k->refs == 0) {
+        secret_drop(k->pool, k->header);
+        free(k);
+    }
+}
+
+/* Room in guarded memory: the tokens least lately used make place. */
+static char *guarded(struct tokens *t, size_t len)
+{
+    char *p = secret_alloc(t->w->secrets, len);
+
+    while (!p && evict_one(t))
+        p = secret_alloc(t->w->secrets, len);
+    return p;
+}
+
+/* Memory for "Bearer " and a token of `len` bytes, which the caller writes behind it. */
+static struct token *token_new(struct tokens *t, size_t len)
+{
+    struct token *k = calloc(1, sizeof *k);
+
+    if (!k)
+        return NULL;
+    k->refs = 1;
+    k->pool = t->w->secrets;
+    k->header = guarded(t, len + sizeof "Bearer ");
+    if (!k->header) {
+        free(k);
+        return NULL;
+    }
+    memcpy(k->header, "Bearer ", 7);
+    k->header_len = 7 + len;
+    k->header[k->header_len] = '\0';
+    return k;
+}
+
+static void set_token(struct conn *c, struct token *k)
+{
+    token_unref(c->token);
+    c->token = k;
+    if (!k)
+        return;
+    k->gen = c->gen;
+    k->ver = c->ver;
+    k->exp_ms = c->exp_ms;
+    k->born_ms = c->born_ms;
+}
+
+void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
+                  int64_t exp_ms, struct slice access_token)
+{
+    struct token *k = token_new(t, access_token.len);
+
+    if (k)
+        memcpy(k->header + 7, access_token.ptr, access_token.len);
+    c->gen = gen;
+    c->ver = ver;
+    c->born_ms = born_ms;
+    c->exp_ms = exp_ms;
+    c->state = CONN_OK;
+    c->stale = !k; /* no room: read it when it is needed */
+    c->looked_ms = clock_boot_ms();
+    set_token(c, k);
+}
+
+struct token *tokens_use(struct tokens *t, struct conn *c)
+{
+    int64_t now = worker_now_ms(t->w);
+    struct token *k = c->token;
+
+    if (!k || c->state == CONN_CONSENT || c->state == CONN_GONE || now + SPARE_MS >= k->exp_ms)
+        return NULL;
+    if (!c->renewal && c->state == CONN_OK &&
+        now >= oauth_renew_at_ms(slice_cstr(c->id), k->ver, k->born_ms, k->exp_ms,
+                                 c->cfg->refresh_margin_ms))
+        tokens_want(t, c, k->ver);
+    k->refs++;
+    return k;
+}
+
+void tokens_want(struct tokens *t, struct conn *c, uint64_t ver)
+{
+    if (!c->renewal && c->linked)
+        renewal_start(t->w, c, ver);
+}
+
+int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c)
+{
+    int64_t now = worker_now_ms(t->w);
+
+    if (c->state == CONN_CONSENT)
+        return now + CONSENT_MS;
+    if (c->state == CONN_BACKOFF && c->next_ms > now)
+        return c->next_ms;
+    return now + LOOK_AGAIN_MS;
+}
+
+/* ---- reading a record ---- */
+
+static enum conn_state state_of(const struct connection_record *r)
+{
+    if (!r->exists)
+        return CONN_UNKNOWN;
+    if (slice_is(r->state, "NEEDS_CONSENT"))
+        return CONN_CONSENT;
+    if (slice_is(r->state, "DISABLED") || slice_is(r->state, "REMOVED"))
+        return CONN_GONE;
+    return slice_is(r->state, "BACKOFF") ? CONN_BACKOFF : CONN_OK;
+}
+
+static void open_token(struct conn *c, const struct connection_record *r)
+{
+    struct tokens *t = c->home;
+    struct seal_place place = {
+        slice_cstr(t->w->set->common.prefix), slice_cstr(c->id), "at", r->gen, r->ver, r->cd};
+    size_t len = seal_clear_len(r->at);
+    struct token *k;
+
+    if (c->token && c->token->gen == r->gen && c->token->ver == r->ver) {
+        c->token->exp_ms = r->exp_ms;
+        return; /* the same that we have open */
+    }
+    set_token(c, NULL);
+    if (r->at.len == 0)
+        return;
+    k = token_new(t, len);
+    if (!k) {
+        c->stale = true;
+        return;
+    }
+    if (!seal_open(t->w->keys, KEY_ACCESS, &place, r->at, k->header + 7, len + 1, &len,
+                   &c->broken)) {
+        token_unref(k);
+        c->state = CONN_BROKEN;
+        err_prefix(&c->broken, "connection %s: ", c->id);
+        return;
+    }
+    k->header_len = 7 + len;
+    k->header[k->header_len] = '\0';
+    set_token(c, k);
+}
+
+/* Settings that steps hold on to are never changed under them: then a new conn takes the place in
+ * the table, and the old one lives as long as somebody holds it. */
+static struct conn *settled(struct tokens *t, struct conn *c, const struct connection_record *r)
+{
+    if (!c->cfg || slice_is(r->cd, c->cd))
+        return c;
+    unlink_conn(t, c); /* the reading holds a reference */
+    return add(t, slice_cstr(c->id));
+}
+
+static bool take_cfg(struct conn *c, const struct connection_record *r)
+{
+    struct worker *w = c->home->w;
+
+    if (c->cfg && slice_is(r->cd, c->cd))
+        return true;
+    if (!connection_record_verify(r, w->keys, slice_cstr(w->set->common.prefix), slice_cstr(c->id),
+                                  &c->broken))
+        return false;
+    c->cfg = connection_cfg_parse(r->cfg, &c->broken);
+    return c->cfg && slice_copy(r->cd, c->cd, sizeof c->cd);
+}
+
+static void take_record(struct conn *c, const struct connection_record *r)
+{
+    c->state = state_of(r);
+    c->looked_ms = clock_boot_ms();
+    c->stale = c->state == CONN_UNKNOWN; /* it may be linked any moment: always look */
+    c->gen = r->gen;
+    c->ver = r->ver;
+    c->exp_ms = r->exp_ms;
+    c->born_ms = r->born_ms;
+    c->cool_ms = r->cool_ms;
+    c->next_ms = r->next_ms;
+    if (c->state == CONN_UNKNOWN || c->state == CONN_GONE) {
+        set_token(c, NULL);
+        return;
+    }
+    if (!take_cfg(c, r)) {
+        c->state = CONN_BROKEN;
+        c->stale = true;
+        set_token(c, NULL);
+        return;
+    }
+    open_token(c, r);
+}
+
+static void tell_waiting(struct reading *rd, struct conn *c, const struct err *err)
+{
+    struct look *l = rd->waiting;
+
+    while (l) {
+        struct look *next = l->next;
+
+        l->cb(l->owner, err ? NULL : conn_ref(c), err);
+        free(l);
+        l = next;
+    }
+}
+
+static void on_record(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct reading *rd = owner;
+    struct conn *c = rd->c, *now = NULL;
+    struct connection_record r;
+    struct err why = {0};
+
+    if (c->reading == rd)
+        c->reading = NULL;
+    if (err) {
+        why = *err;
+    } else if (connection_record_read(&r, reply, &why)) {
+        now = c->linked ? settled(c->home, c, &r) : c;
+        if (!now)
+            err_set(&why, ERR_NOMEM, "out of memory");
+    }
+    if (now) {
+        conn_ref(now);
+        take_record(now, &r);
+    }
+    tell_waiting(rd, now, now ? NULL : &why);
+    conn_unref(now);
+    conn_unref(c);
+    free(rd);
+}
+
+static struct reading *start_reading(struct tokens *t, struct conn *c, struct err *err)
+{
+    struct reading *rd = calloc(1, sizeof *rd);
+    struct key key;
+
+    key_conn(&key, slice_cstr(c->id));
+    const struct slice argv[] = {SLICE_LIT("HGETALL"), key_slice(&key)};
+
+    if (!rd) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return NULL;
+    }
+    if (!redis_command(t->w->link, 2, argv, 0, on_record, rd, err)) {
+        free(rd);
+        return NULL;
+    }
+    rd->c = conn_ref(c);
+    return rd;
+}
+
+static bool known(const struct conn *c)
+{
+    return !c->stale && c->looked_ms > 0 && clock_boot_ms() - c->looked_ms < TRUST_MS;
+}
+
+enum look_answer tokens_look(struct tokens *t, struct slice id, bool fresh, struct conn **out,
+                             token_look_cb *cb, void *owner, struct err *err)
+{
+    struct conn *c = find(t, id);
+    struct reading *rd;
+    struct look *l;
+
+    *out = NULL;
+    if (!c)
+        c = add(t, id);
+    l = c ? calloc(1, sizeof *l) : NULL;
+    if (!l) {
+        err_set(err, ERR_NOMEM, "out of memory");
+        return LOOK_FAILED;
+    }
+    lru_remove(t, c);
+    lru_push(t, c);
+    if (!fresh && known(c)) {
+        free(l);
+        *out = conn_ref(c);
+        return LOOK_NOW;
+    }
+    /* a read that began earlier may have missed what a fresh look is to see: it gets its own */
+    rd = fresh || !c->reading ? start_reading(t, c, err) : c->reading;
+    if (!rd) {
+        free(l);
+        return LOOK_FAILED;
+    }
+    if (!fresh)
+        c->reading = rd;
+    *l = (struct look){rd->waiting, cb, owner};
+    rd->waiting = l;
+    return LOOK_LATER;
+}
+
+void tokens_forget(struct tokens *t, struct slice id)
+{
+    struct conn *c = find(t, id);
+
+    if (c)
+        c->stale = true;
+}
+
+void tokens_forget_all(struct tokens *t)
+{
+    for (struct conn *c = t->newest; c; c = c->lru_next)
+        c->stale = true;
+}
+
+/* ---- parking cannot lose a wake: park first, then look again ---- */
+
+static void on_wake(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* a lost wake is made good by the lot's own look-again time */
+}
+
+void tokens_wake(struct tokens *t, const char *kind, const char *id)
+{
+    char resource[ID_MAX + 8];
+    struct key lots, wake;
+    struct err err = {0};
+
+    snprintf(resource, sizeof resource, "%s:%s", kind, id);
+    key_lots(&lots, SHARD);
+    key_wake(&wake);
+    const struct slice argv[] = {key_slice(&lots), slice_cstr(resource), key_slice(&wake)};
+
+    (void)redis_script(t->w->link, SCRIPT_wake, 1, ARRAY_LEN(argv), argv, on_wake, t, &err);
+}
+
+static void recheck(struct tokens *t, struct conn *c);
+
+static void on_recheck(void *owner, struct conn *fresh, const struct err *err)
+{
+    struct conn *c = owner;
+    struct tokens *t = c->home;
+    struct token *k;
+
+    c->rechecking = false;
+    if (!err) {
+        k = tokens_use(t, fresh);
+        /* a token is there, or will never be: either way the jobs must be looked at */
+        if (k || fresh->state == CONN_GONE || fresh->state == CONN_UNKNOWN)
+            tokens_wake(t, "conn", fresh->id);
+        token_unref(k);
+        if (c->recheck_again)
+            recheck(t, fresh);
+    }
+    c->recheck_again = false;
+    conn_unref(fresh);
+    conn_unref(c);
+}
+
+/* One look answers for all jobs that were parked before it began. */
+static void recheck(struct tokens *t, struct conn *c)
+{
+    struct conn *now;
+    struct err err = {0};
+
+    if (c->rechecking) {
+        c->recheck_again = true;
+        return;
+    }
+    c->rechecking = true;
+    conn_ref(c);
+    if (tokens_look(t, slice_cstr(c->id), true, &now, on_recheck, c, &err) != LOOK_LATER) {
+        c->rechecking = false; /* no link: the lot's look-again time stands in */
+        conn_unref(c);
+    }
+}
+
+void tokens_on_parked(struct tokens *t, struct slice id)
+{
+    struct conn *c = find(t, id);
+
+    if (c)
+        recheck(t, c);
+}

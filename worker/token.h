@@ -1,0 +1,99 @@
+/*
+ * token.h - the connections this worker knows, and their access tokens, opened.
+ * Owns    a bounded table of connections read from Redis; tokens in guarded memory, shared by
+ *         reference with the steps that send them. What was read is trusted for TRUST_MS, or until
+ *         somebody hints that it changed.
+ * Thread  the loop thread only.
+ * Units   milliseconds; times in a record are Redis' clock.
+ * Errors  a look that fails for want of Redis says ERR_UNREACHABLE or ERR_UNKNOWN: try again later.
+ *         ERR_FORMAT (connection_broken): the record was edited by somebody without the keys.
+ * Source  RFC 6749 section 6, RFC 9700 section 4.14; the protocol of leases is in renew.h.
+ */
+#ifndef AWQ_WORKER_TOKEN_H
+#define AWQ_WORKER_TOKEN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/connection.h"
+#include "common/err.h"
+#include "common/id.h"
+#include "common/slice.h"
+
+struct worker;
+struct tokens;
+struct renewal;
+
+struct token { /* one version of one connection's access token */
+    unsigned refs;
+    uint64_t gen, ver;
+    int64_t born_ms, exp_ms;
+    char *header; /* "Bearer ...", guarded memory */
+    size_t header_len;
+    struct secret_pool *pool;
+};
+
+enum conn_state {
+    CONN_UNKNOWN, /* no such connection */
+    CONN_OK,      /* FRESH, DUE, RENEWING: the token decides */
+    CONN_BACKOFF, /* the last renewal failed; next_ms says when it is tried again */
+    CONN_CONSENT, /* needs its owner */
+    CONN_GONE,    /* disabled or removed */
+    CONN_BROKEN,  /* the record is not authentic, or a key is missing */
+};
+
+struct conn {
+    char id[ID_MAX + 1];
+    enum conn_state state;
+    uint64_t gen, ver;
+    int64_t exp_ms, born_ms, cool_ms, next_ms;
+    char cd[65];                /* digest of cfg */
+    struct connection_cfg *cfg; /* NULL unless the record was good */
+    struct token *token;        /* NULL: none, or none that opens */
+    struct err broken;          /* CONN_BROKEN: why */
+    struct renewal *renewal;    /* under way here */
+    unsigned refused_fresh;     /* 401s in a row for a token that was fresh */
+    /* private */
+    unsigned refs;
+    bool linked; /* in the table */
+    bool stale, rechecking, recheck_again;
+    int64_t looked_ms;
+    struct reading *reading;
+    struct conn *hash_next, *lru_prev, *lru_next;
+    struct tokens *home;
+};
+
+typedef void token_look_cb(void *owner, struct conn *c, const struct err *err);
+
+struct tokens *tokens_new(struct worker *w, struct err *err);
+void tokens_free(struct tokens *t);
+/* Know a connection: as it was lately (fresh = false), or by a read that begins now (true: what was
+ * asked before does not count). NOW: *out has it, with a reference. LATER: cb comes, with a
+ * reference of its own or with NULL and err. FAILED: *err says why, cb does not come. */
+enum look_answer { LOOK_NOW, LOOK_LATER, LOOK_FAILED };
+enum look_answer tokens_look(struct tokens *t, struct slice id, bool fresh, struct conn **out,
+                             token_look_cb *cb, void *owner, struct err *err);
+struct conn *conn_ref(struct conn *c);
+void conn_unref(struct conn *c); /* NULL is fine */
+
+/* A token that can be sent now, with a reference; NULL when there is none. One that is due is
+ * renewed meanwhile, in the background. */
+struct token *tokens_use(struct tokens *t, struct conn *c);
+void token_unref(struct token *k); /* NULL is fine */
+/* Somebody needs a newer token than this version (0 = has none): renew it, or find out who does. */
+void tokens_want(struct tokens *t, struct conn *c, uint64_t ver);
+/* When a job that is parked for this connection should be looked at again at the latest. */
+int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c);
+/* A job was just parked for conn:ID: look once more, and wake it if the connection moved meanwhile.
+ */
+void tokens_on_parked(struct tokens *t, struct slice id);
+/* A hint (P:changed), or our own knowledge, that the record is newer than what we have. */
+void tokens_forget(struct tokens *t, struct slice id);
+void tokens_forget_all(struct tokens *t); /* hints may have been missed */
+/* conn:ID or lane:ID may go on: have its lot looked at. */
+void tokens_wake(struct tokens *t, const char *kind, const char *id);
+
+/* For renew.c: take over what store answered, without another read. */
+void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
+                  int64_t exp_ms, struct slice access_token);
+
+#endif

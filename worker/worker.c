@@ -1,0 +1,381 @@
+#include "worker/worker.h"
+
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "common/log.h"
+#include "common/version.h"
+#include "worker/commit.h"
+#include "worker/hints.h"
+#include "worker/housekeeping.h"
+#include "worker/intake.h"
+#include "worker/liveness.h"
+#include "worker/renew.h"
+#include "worker/step.h"
+#include "worker/token.h"
+
+#define ABORT_SLACK_MS 2000 /* after the drain's end: for the last moves to be written */
+
+int64_t worker_now_ms(const struct worker *w)
+{
+    return clock_wall_ms() + w->skew_ms;
+}
+
+bool worker_may_call(const struct worker *w)
+{
+    return liveness_confirmed(w->liveness) && w->install[0];
+}
+
+struct redis_options worker_redis_options(const struct worker *w, const char *name)
+{
+    const struct config_common *c = &w->set->common;
+
+    return (struct redis_options){
+        .url = c->redis_url,
+        .user = c->redis_user,
+        .password_file = c->redis_password_file,
+        .tls_ca = c->redis_tls_ca,
+        .tls_cert = c->redis_tls_cert,
+        .tls_key = c->redis_tls_key,
+        .name = name,
+        .backoff_cap_ms = w->set->lease_ms / 3,
+    };
+}
+
+/* ---- the end ---- */
+
+static void close_parts(struct worker *w)
+{
+    hints_free(w->hints);
+    intake_free(w->intake);
+    house_free(w->house);
+    liveness_free(w->liveness);
+    http_free(w->http);
+    redis_free(w->link);
+    commits_free(w->commits);
+    uv_close((uv_handle_t *)&w->drain_timer, NULL);
+    for (size_t i = 0; i < ARRAY_LEN(w->signals); i++)
+        uv_close((uv_handle_t *)&w->signals[i], NULL);
+}
+
+void worker_stop(struct worker *w, int exit_code)
+{
+    if (w->phase == PHASE_STOPPING)
+        return;
+    w->phase = PHASE_STOPPING;
+    w->exit_code = exit_code;
+    log_event(LOG_INFO, EV_WORKER_STOP, F_INT("exit", exit_code),
+              F_UINT("left", steps_active(w->steps)));
+    close_parts(w);
+}
+
+static void on_left(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct worker *w = owner;
+
+    (void)reply;
+    if (err && err->code == ERR_CANCELLED)
+        return;
+    w->left = true;
+    worker_stop(w, 0);
+}
+
+/* Nothing is held any more: take our line and our consumers away, then end. */
+static void leave(struct worker *w)
+{
+    struct key workers, numbers, boss;
+    struct slice argv[3 + 16 + 1];
+    struct err err = {0};
+    size_t n = 0;
+
+    w->leaving = true;
+    key_workers(&workers, SHARD);
+    key_worker_numbers(&numbers, SHARD);
+    key_boss(&boss, SHARD);
+    argv[n++] = key_slice(&workers);
+    argv[n++] = key_slice(&numbers);
+    argv[n++] = key_slice(&boss);
+    for (size_t q = 0; q < w->queue_count; q++)
+        argv[n++] = key_slice(&w->queues[q].key);
+    argv[n] = slice_cstr(w->id);
+    if (!redis_script(w->link, SCRIPT_leave, n, n + 1, argv, on_left, w, &err))
+        worker_stop(w, 0); /* Redis is away: the housekeeper will see that we are gone */
+}
+
+void worker_on_idle(struct worker *w)
+{
+    if (w->phase == PHASE_RUNNING) {
+        intake_wake(w->intake);
+        return;
+    }
+    if (w->phase == PHASE_DRAINING && !w->leaving && steps_active(w->steps) == 0 &&
+        renewals_calling(w) == 0 && intake_is_quiet(w->intake))
+        leave(w);
+}
+
+static void on_drain_over(uv_timer_t *t)
+{
+    struct worker *w = t->data;
+
+    if (steps_active(w->steps) == 0 && renewals_calling(w) == 0) {
+        worker_on_idle(w);
+        if (w->leaving)
+            return;
+    }
+    if (!w->leaving && steps_calling(w->steps) > 0) {
+        steps_abort(w->steps);
+        uv_timer_start(&w->drain_timer, on_drain_over, ABORT_SLACK_MS, 0);
+        return;
+    }
+    worker_stop(w, steps_active(w->steps) > 0 ? 1 : 0);
+}
+
+static void drain(struct worker *w)
+{
+    w->phase = PHASE_DRAINING;
+    log_event(LOG_INFO, EV_WORKER_DRAIN, F_UINT("active", steps_active(w->steps)),
+              F_INT("drain_ms", w->set->drain_ms));
+    uv_timer_start(&w->drain_timer, on_drain_over, (uint64_t)w->set->drain_ms, 0);
+    intake_stop(w->intake);
+    steps_release_unsent(w->steps);
+    liveness_beat(w->liveness); /* gives up the housekeeper's seat, if it was ours */
+    worker_on_idle(w);
+}
+
+/* ---- signals ---- */
+
+static void reload(struct worker *w)
+{
+    struct buf applied, refused;
+    struct err err = {0};
+    enum log_level level;
+
+    buf_init(&applied, 4096);
+    buf_init(&refused, 4096);
+    if (config_reload(w->config, &applied, &refused, &err)) {
+        log_event(LOG_INFO, EV_CONFIG_RELOADED, F_STR("applied", buf_slice(&applied)),
+                  F_STR("needs_restart", buf_slice(&refused)));
+        if (log_level_parse(slice_cstr(w->set->common.log_level), &level))
+            log_set_level(level);
+    } else {
+        log_event(LOG_ERROR, EV_CONFIG_BAD, F_ERR(&err));
+    }
+    buf_deinit(&applied);
+    buf_deinit(&refused);
+}
+
+static void on_signal(uv_signal_t *s, int number)
+{
+    struct worker *w = s->data;
+
+    switch (number) {
+    case SIGTERM:
+    case SIGINT:
+        if (w->phase == PHASE_RUNNING)
+            drain(w);
+        else
+            worker_stop(w, w->phase == PHASE_STARTING ? 0 : 1); /* the second time: now */
+        break;
+    case SIGTSTP:
+        w->paused = true;
+        log_event(LOG_INFO, EV_WORKER_PAUSED);
+        break;
+    case SIGCONT:
+        if (w->paused)
+            log_event(LOG_INFO, EV_WORKER_RESUMED);
+        w->paused = false;
+        worker_on_idle(w);
+        break;
+    case SIGHUP:
+        reload(w);
+        break;
+    default:
+        break;
+    }
+}
+
+static void listen_to_signals(struct worker *w)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGTSTP, SIGCONT, SIGHUP};
+
+    for (size_t i = 0; i < ARRAY_LEN(numbers); i++) {
+        uv_signal_init(w->loop, &w->signals[i]);
+        w->signals[i].data = w;
+        uv_signal_start(&w->signals[i], on_signal, numbers[i]);
+    }
+}
+
+/* ---- Redis comes up ---- */
+
+static void on_install(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct worker *w = owner;
+
+    if (err || !slice_copy(redis_reply_str(reply), w->install, sizeof w->install)) {
+        if (!err || err->code != ERR_CANCELLED)
+            log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "install id"), F_ERR(err));
+        w->install[0] = '\0';
+    }
+}
+
+static void on_ignored(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    if (err && err->code != ERR_CANCELLED)
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_ERR(err));
+}
+
+/* The install id is made once, by whoever comes first; Idempotency-Keys are made with it. */
+static void read_install(struct worker *w)
+{
+    struct key meta, queues;
+    char fresh[33];
+    struct err err = {0};
+
+    key_meta(&meta);
+    id_hex(fresh, 16);
+    const struct slice make[] = {SLICE_LIT("HSETNX"), key_slice(&meta), SLICE_LIT("install"),
+                                 slice_cstr(fresh)};
+    const struct slice read[] = {SLICE_LIT("HGET"), key_slice(&meta), SLICE_LIT("install")};
+
+    (void)redis_command(w->link, 4, make, 0, on_ignored, w, &err);
+    (void)redis_command(w->link, 3, read, 0, on_install, w, &err);
+    key_queues(&queues, SHARD);
+    for (size_t q = 0; q < w->queue_count; q++) {
+        const struct slice add[] = {SLICE_LIT("SADD"), key_slice(&queues),
+                                    slice_cstr(w->queues[q].name)};
+
+        (void)redis_command(w->link, 3, add, 0, on_ignored, w, &err);
+    }
+}
+
+/* What an operator must mend before jobs are safe here. */
+static bool server_is_fit(struct worker *w, struct err *err)
+{
+    const struct redis_server *s = redis_server_info(w->link);
+
+    if (s->is_replica)
+        return err_rule(err, ERR_CONFIG, "redis_is_replica",
+                        "Redis at %s is a read-only replica; point redis-url at the primary",
+                        w->set->common.redis_url);
+    if (s->eviction[0] && strcmp(s->eviction, "noeviction") != 0 && !w->set->accept_eviction)
+        return err_rule(err, ERR_CONFIG, "redis_evicts",
+                        "Redis has maxmemory-policy %s and may evict jobs; set it to noeviction "
+                        "(or start with --accept-eviction)",
+                        s->eviction);
+    return true;
+}
+
+static void refuse(struct worker *w, const struct err *why)
+{
+    log_event(LOG_ERROR, EV_REDIS_REFUSED, F_CSTR("link", "main"), F_ERR(why));
+    if (w->phase == PHASE_STARTING) {
+        fprintf(stderr, "awq-worker: %s\n", why->msg);
+        worker_stop(w, 3);
+    }
+}
+
+static void on_link(void *owner, enum redis_state state, const struct err *why)
+{
+    struct worker *w = owner;
+    struct err err = {0};
+
+    switch (state) {
+    case REDIS_UP:
+        if (!server_is_fit(w, &err)) {
+            refuse(w, &err);
+            if (w->phase != PHASE_STOPPING)
+                redis_reset(w->link, "unfit");
+            return;
+        }
+        log_event(LOG_INFO, EV_REDIS_UP, F_CSTR("link", "main"),
+                  F_CSTR("version", redis_server_info(w->link)->version));
+        read_install(w);
+        liveness_beat(w->liveness);
+        break;
+    case REDIS_DOWN:
+        log_event(LOG_WARN, EV_REDIS_DOWN, F_CSTR("link", "main"), F_ERR(why));
+        break;
+    case REDIS_REFUSED:
+        refuse(w, why);
+        break;
+    case REDIS_CONNECTING:
+        break;
+    }
+}
+
+/* The beat came back: first what is finished goes out, then what waits goes on, then new work comes
+ * in. */
+void worker_on_alive(struct worker *w)
+{
+    if (w->phase == PHASE_STARTING) {
+        w->phase = PHASE_RUNNING;
+        log_event(LOG_INFO, EV_WORKER_READY);
+    }
+    if (w->phase == PHASE_STOPPING)
+        return;
+    commits_resume(w->commits);
+    renewals_resume(w);
+    steps_resume(w->steps);
+    worker_on_idle(w);
+    house_tick(w->house);
+}
+
+/* ---- the beginning ---- */
+
+static void name_queues(struct worker *w)
+{
+    for (size_t i = 0; i < w->set->queues.count && i < ARRAY_LEN(w->queues); i++) {
+        struct slice text = slice_cstr(w->set->queues.items[i]), name;
+        struct queue *q = &w->queues[w->queue_count++];
+        uint64_t weight = 1;
+
+        slice_cut(&text, ':', &name);
+        slice_copy(name, q->name, sizeof q->name);
+        slice_to_u64(text, &weight); /* stays 1 when there is none */
+        q->weight = (unsigned)weight;
+        key_queue(&q->key, SHARD, name);
+    }
+}
+
+static bool make_parts(struct worker *w, struct err *err)
+{
+    struct http_options ho = {
+        .slots = (unsigned)w->set->slots + 64, /* token requests too */
+        .max_links = (unsigned)w->set->slots * 4 + 64,
+        .ca_file = w->set->http_ca,
+        .proxy = w->set->http_proxy,
+        .user_agent = "awq/" AWQ_VERSION,
+        .http2 = w->set->http2,
+    };
+    struct redis_options ro = worker_redis_options(w, "main");
+
+    w->commits = commits_new(w);
+    w->liveness = liveness_new(w);
+    w->house = house_new(w);
+    w->tokens = tokens_new(w, err);
+    w->steps = steps_new(w, (size_t)w->set->slots, err);
+    w->http = http_new(w->loop, &ho, err);
+    if (!w->commits || !w->liveness || !w->house)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    if (!w->tokens || !w->steps || !w->http)
+        return false;
+    w->link = redis_new(w->loop, &ro, on_link, w, err);
+    w->intake = w->link ? intake_new(w, err) : NULL;
+    w->hints = w->intake ? hints_new(w, err) : NULL;
+    return w->hints != NULL;
+}
+
+bool worker_start(struct worker *w, struct err *err)
+{
+    name_queues(w);
+    uv_timer_init(w->loop, &w->drain_timer);
+    w->drain_timer.data = w;
+    listen_to_signals(w);
+    return make_parts(w, err);
+}
