@@ -243,7 +243,9 @@ static void on_poll(void *owner, const struct redis_reply *reply, const struct e
     if (i->state == INTAKE_STOPPED || i->state == INTAKE_DOWN || i->asked > 0)
         return;
     i->state = INTAKE_IDLE;
-    if (i->got == 0 && !blocked && room(i) > 0)
+    if (i->w->phase == PHASE_DRAINING)
+        worker_on_idle(i->w); /* this was the last fetch */
+    else if (i->got == 0 && !blocked && room(i) > 0)
         block(i, room(i)); /* all are empty */
     else
         go_on(i);

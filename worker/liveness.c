@@ -112,7 +112,7 @@ void liveness_beat(struct liveness *l)
     /* a little shorter than the lease: a dead housekeeper is replaced before its jobs are due back
      */
     snprintf(boss_ms, sizeof boss_ms, "%" PRId64,
-             w->phase == PHASE_RUNNING ? w->set->lease_ms * 5 / 6 : 0);
+             w->phase == PHASE_DRAINING ? 0 : w->set->lease_ms * 5 / 6);
     const struct slice argv[] = {key_slice(&workers), key_slice(&numbers_key), key_slice(&boss),
                                  slice_cstr(w->id),   slice_cstr(lease),       buf_slice(&text),
                                  slice_cstr(boss_ms)};
