@@ -300,7 +300,7 @@ static bool call_conn(struct place *p, const struct field *f, const struct item 
                       struct slice raw)
 {
     (void)raw;
-    if (it->type != ITEM_STR || (it->bytes.len > 0 && !id_is_connection(it->bytes)))
+    if (it->type != ITEM_STR || !id_is_connection(it->bytes))
         return refuse(p, f->rule, "must be 1-64 characters of A-Za-z0-9_:-");
     p->call->conn = it->bytes;
     return true;
@@ -523,6 +523,9 @@ static bool read_call(struct place *p, struct slice raw, int index, struct call 
     p->key = "url";
     if (to->url.len == 0)
         return refuse(p, "call_url_missing", "is missing");
+    p->key = "conn";
+    if (to->conn.len == 0) /* its policy says where a call may go: without one, nowhere */
+        return refuse(p, "connection_missing", "is missing; name the connection to act for");
     p->key = "retry.cap_ms";
     if (to->retry_cap_ms < to->retry_base_ms)
         return refuse(p, "call_value_invalid", "is less than retry.base_ms");

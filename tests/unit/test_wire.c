@@ -118,7 +118,7 @@ static void check_envelope(struct vector *v)
 static void test_envelope_vectors(void **state)
 {
     (void)state;
-    each_vector("envelopes.json", 17, check_envelope);
+    each_vector("envelopes.json", 16, check_envelope);
 }
 
 static void check_result(struct vector *v)
@@ -188,7 +188,7 @@ static void check_slice(struct slice got, const char *want)
 
 static void test_defaults(void **state)
 {
-    struct buf b = from_json("{\"id\":\"a\",\"call\":{\"url\":\"http://x\"}}");
+    struct buf b = from_json("{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"http://x\"}}");
     struct err err = {0};
     struct envelope e;
 
@@ -198,7 +198,7 @@ static void test_defaults(void **state)
     check_slice(e.id, "a");
     check_slice(e.out, "results");
     check_slice(e.call.method, "GET");
-    check_slice(e.call.conn, "");
+    check_slice(e.call.conn, "c");
     check_slice(e.k.branch, "0");
     assert_int_equal(e.call_count, 1);
     assert_int_equal(e.call.retry_max, 5);
@@ -222,7 +222,8 @@ static const char full[] =
     "\"query\":{\"n\":-5,\"u\":18446744073709551615,\"t\":true,\"f\":false,\"s\":\"v w\"},"
     "\"headers\":{\"X-N\":12},\"body\":{\"a\":1},\"as\":\"raw\",\"timeout_ms\":9,"
     "\"retry\":{\"max\":0,\"base_ms\":1,\"cap_ms\":2},\"idem\":\"key-1\",\"ambiguous\":\"dead\"},"
-    "\"then\":[{\"url\":\"http://y/{id}\",\"idem\":\"none\"},{\"url\":\"http://"
+    "\"then\":[{\"conn\":\"c\",\"url\":\"http://y/"
+    "{id}\",\"idem\":\"none\"},{\"conn\":\"c\",\"url\":\"http://"
     "z\",\"query\":{\"n\":3}}]}";
 
 static void test_all_keys(void **state)
@@ -401,19 +402,23 @@ static void test_texts(void **state)
     static const struct {
         const char *json, *msg;
     } cases[] = {
-        {"{\"id\":\"a\",\"call\":{\"url\":\"u\"},\"then\":[{\"url\":\"u\"},{\"url\":\"u\","
+        {"{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\"},\"then\":[{\"conn\":\"c\",\"url\":"
+         "\"u\"},{\"conn\":\"c\",\"url\":\"u\","
          "\"timeout_ms\":0}]}",
          "then[1].timeout_ms must be an integer from 1 to 86400000"},
-        {"{\"id\":\"a\",\"call\":{\"url\":\"u\",\"retry\":{\"max\":-1}}}",
+        {"{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\",\"retry\":{\"max\":-1}}}",
          "call.retry.max must be an integer from 0 to 1000"},
         {"{\"id\":\"a\",\"call\":{\"url\":\"u\",\"conn\":null}}",
          "call.conn is null; leave the key out instead"},
-        {"{\"id\":\"a\",\"call\":{\"url\":\"u\",\"headers\":{\"X-Key\":\"s3cret\\r\\n\"}}}",
+        {"{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\",\"headers\":{\"X-Key\":"
+         "\"s3cret\\r\\n\"}}}",
          "call.headers member \"X-Key\" holds a control character"},
-        {"{\"id\":\"a\",\"call\":{\"url\":\"u\"},\"then\":[7]}", "then[0] must be a map"},
-        {"{\"id\":\"a b\",\"call\":{\"url\":\"u\"}}", "id must be 1-64 characters of A-Za-z0-9_:-"},
-        {"{\"call\":{\"url\":\"u\"}}", "id is missing"},
-        {"{\"id\":\"a\",\"call\":{\"url\":\"u\",\"body_base64\":\"*\"}}",
+        {"{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\"},\"then\":[7]}",
+         "then[0] must be a map"},
+        {"{\"id\":\"a b\",\"call\":{\"conn\":\"c\",\"url\":\"u\"}}",
+         "id must be 1-64 characters of A-Za-z0-9_:-"},
+        {"{\"call\":{\"conn\":\"c\",\"url\":\"u\"}}", "id is missing"},
+        {"{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\",\"body_base64\":\"*\"}}",
          "body_base64 is not base64 (RFC 4648 4)"},
         {"[]", "the job is not a JSON object"},
     };
@@ -443,7 +448,7 @@ static void test_bounds(void **state)
     envelope_init(&e);
     buf_init(&j, MAX);
     buf_init(&b, MAX);
-    buf_add_cstr(&j, "{\"id\":\"a\",\"call\":{\"url\":\"u\",\"query\":{");
+    buf_add_cstr(&j, "{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\",\"query\":{");
     for (int i = 0; i < WIRE_MAX_PAIRS; i++)
         buf_addf(&j, "%s\"q%d\":%d", i > 0 ? "," : "", i, i);
     buf_add_cstr(&j, "},\"headers\":{");
@@ -451,7 +456,7 @@ static void test_bounds(void **state)
         buf_addf(&j, "%s\"h%d\":%d", i > 0 ? "," : "", i, 1000 + i);
     buf_add_cstr(&j, "}},\"then\":[");
     for (int i = 0; i < WIRE_MAX_CALLS - 1; i++)
-        buf_addf(&j, "%s{\"url\":\"u\"}", i > 0 ? "," : "");
+        buf_addf(&j, "%s{\"conn\":\"c\",\"url\":\"u\"}", i > 0 ? "," : "");
     buf_add_cstr(&j, "],\"deep\":");
     for (int i = 0; i < WIRE_MAX_DEPTH - 1; i++)
         buf_add_char(&j, '[');

@@ -43,8 +43,7 @@ def call(**more):
 
 
 ENVELOPES = [
-    ("smallest", "no token, GET, all defaults", {"v": 1, "id": "a", "call": {"url": URL}}),
-    ("one-call", "a token of connection crm-1", job()),
+    ("smallest", "GET, all defaults", {"v": 1, "id": "a", "call": {"conn": "c", "url": URL}}),
     ("json-body", "a map goes out as JSON", call(method="POST", body={
         "name": "Ünal", "n": 9007199254740993, "big": 18446744073709551615, "low": -9223372036854775808,
         "half": 0.5, "ok": True, "none": None, "list": [1, [2, {"three": 3}], {}], "empty": ""})),
@@ -65,14 +64,14 @@ ENVELOPES = [
     ("then", "three steps; each has the output before it as input", job(then=[
         {"conn": "crm-1", "method": "POST", "url": URL + "/{id}/notes", "query": {"as": "{kind}"},
          "headers": {"X-Lead": "{id}"}, "body": {"text": "about {name}", "lead": "{id}", "literal": "{{id}}"}},
-        {"url": "https://hooks.example.net/done", "method": "POST"}])),
+        {"conn": "hooks", "url": "https://hooks.example.net/done", "method": "POST"}])),
     ("times", "not before, and not after", job(not_before=1767225600000, deadline=1767229200000)),
     ("out", "results to a stream of one's own", job(out="crm-results")),
     ("no-out", "results to the run record only", job(out="")),
     ("tenant-and-trace", "tenant; W3C trace context", job(tenant="acme", tp=TP, ts="vendor=1,other=x")),
     ("bad-trace", "a trace context that cannot be used is dropped", job(tp="00-xyz", ts="a\nb")),
     ("unknown-keys", "kept and passed on", job(x_mine={"a": [1, 2]}, ttl=5)),
-    ("longest-id", "64 characters", {"v": 1, "id": "Az09_:-" + "x" * 57, "call": {"url": URL}}),
+    ("longest-id", "64 characters", {"v": 1, "id": "Az09_:-" + "x" * 57, "call": {"conn": "c", "url": URL}}),
 ]
 
 RESULT = {"id": "lead-1", "run": "lead-1", "step": 0, "seq": 0, "end": True, "state": "done"}
@@ -185,6 +184,11 @@ BAD = [
     ("call-null", "call is a map", pack({**job(), "call": None}), "call_type"),
     ("flow", "not in this version", pack({"v": 1, "id": "a", "flow": "ns/name"}), "flow_not_supported"),
     ("flow-and-call", "not in this version", pack(job(flow="ns/name")), "flow_not_supported"),
+    ("no-conn", "whose policy would say where it may go?", pack({"v": 1, "id": "a", "call": {"url": URL}}),
+     "connection_missing"),
+    ("then-no-conn", "found before the first call is made", pack(job(then=[{"url": URL}])),
+     "connection_missing"),
+    ("conn-empty", "leave it out, or name one", pack(call(conn="")), "call_conn_invalid"),
     ("no-url", "url is required", pack({"v": 1, "id": "a", "call": {}}), "call_url_missing"),
     ("url-empty", "url is not empty", pack(call(url="")), "call_url_invalid"),
     ("url-number", "url is a str", pack(call(url=1)), "call_url_invalid"),
@@ -243,7 +247,7 @@ BAD = [
     ("then-of-text", "of maps", pack(job(then=[URL])), "then_type"),
     ("then-64", "63 at most", pack(job(then=[{"url": "u"}] * 64)), "then_too_many"),
     ("then-third-bad", "found before the first call is made", pack(
-        job(then=[{"url": URL}, {"url": URL}, {"url": URL, "timeout_ms": 0}])), "call_value_invalid"),
+        job(then=[{"conn": "c", "url": URL}, {"conn": "c", "url": URL}, {"conn": "c", "url": URL, "timeout_ms": 0}])), "call_value_invalid"),
     ("then-no-url", "url is required", pack(job(then=[{"method": "POST"}])), "call_url_missing"),
     ("out-odd", "a colon", pack(job(out="a:b")), "out_invalid"),
     ("out-null", "leave it out instead", pack(job(out=None)), "out_invalid"),
