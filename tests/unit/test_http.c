@@ -2,7 +2,7 @@
  * Requests against a server that says exactly what a row tells it to say, on the same loop. The
  * engine's source is included, so that a test can look into a slot.
  */
-#include "common/http.c"
+#include "common/http.c" /* NOLINT(bugprone-suspicious-include) */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,9 +22,9 @@ enum then {
 
 struct act {
     const char *reply; /* NULL: say nothing */
+    size_t len;        /* 0: strlen(reply) */
+    size_t tail;       /* for ENDLESS */
     enum then then;
-    size_t len;  /* 0: strlen(reply) */
-    size_t tail; /* for ENDLESS */
     bool unread; /* do it once linked, without reading */
     bool early;  /* do it once the head is there, without the body */
 };
@@ -243,24 +243,22 @@ struct fixture {
 
 struct outcome {
     struct fixture *f;
+    struct http_request *rq;
+    struct outcome *again; /* start this one from the callback */
+    struct outcome *cancel_in_callback;
+    bool free_in_callback, in_start, was_in_start, new_link;
     int calls; /* of the callback: must end as 1 */
-    bool in_start, was_in_start;
     enum http_sent sent;
-    struct err err;
     int status;
-    char headers[512]; /* "name=value;" each */
     char *body;
     size_t body_len;
     int64_t sent_ms, answered_ms;
-    bool new_link;
     /* what the callbacks answer, and how often they were asked */
     unsigned addresses, sends;
     unsigned refuse_address_at, refuse_send_at; /* the n-th question; 0 = never */
     unsigned cancel_address_at, cancel_send_at;
-    struct http_request *rq;
-    bool free_in_callback;
-    struct outcome *again; /* start this one from the callback */
-    struct outcome *cancel_in_callback;
+    struct err err;
+    char headers[512]; /* "name=value;" each */
 };
 
 static const struct http_options plain_options = {.slots = 8, .user_agent = "awq-test"};
@@ -1188,7 +1186,7 @@ static void shell(const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(cmd, sizeof cmd, fmt, ap);
     va_end(ap);
-    if (system(cmd) != 0)
+    if (system(cmd) != 0) /* NOLINT(cert-env33-c): the words are this file's own */
         fail_msg("failed: %s", cmd);
 }
 
