@@ -1,0 +1,353 @@
+/* The connection file: YAML to settings, by way of the same JSON that the record holds, so that
+ * both pass the same checks; and the secrets that it names. */
+#include "common/connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/json.h"
+#include "common/secret_file.h"
+#include "common/yaml.h"
+
+#define SECRET_BYTES_MAX 16384
+
+/* ---- the file -----------------------------------------------------------------------------------
+ */
+
+static bool read_file(const char *path, struct buf *text, struct err *err)
+{
+    char chunk[8192];
+    FILE *f = fopen(path, "re");
+    size_t n;
+    bool ok;
+
+    if (!f)
+        return err_set(err, ERR_CONFIG, "%s: %s", path, strerror(errno));
+    errno = 0;
+    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0 && buf_add(text, chunk, n))
+        ;
+    ok = !ferror(f);
+    if (!ok)
+        err_set(err, ERR_CONFIG, "%s: %s", path, strerror(errno));
+    else if (!buf_ok(text))
+        ok = err_set(err, ERR_CONFIG, "%s is larger than %d bytes", path, YAML_BYTES_MAX);
+    fclose(f);
+    return ok;
+}
+
+/* ---- settings: each member of the record, and where the file has it -----------------------------
+ */
+
+enum shape { TEXT, SECONDS, NUMBER, FLAG, LIST, WORDS };
+
+static const struct row {
+    const char *member;     /* of the record's JSON */
+    const char *map, *name; /* in the file; map NULL = top level */
+    enum shape shape;
+} rows[] = {
+    {"id", NULL, "id", TEXT},
+    {"grant", NULL, "grant", TEXT},
+    {"token_url", NULL, "token_url", TEXT},
+    {"client_id", "client", "id", TEXT},
+    {"auth", "client", "auth", TEXT},
+    {"scopes", NULL, "scopes", WORDS},
+    {"default_lifetime_ms", "token", "default_lifetime_s", SECONDS},
+    {"refresh_margin_ms", "token", "renew_before_s", SECONDS},
+    {"hosts", "policy", "hosts", LIST},
+    {"methods", "policy", "methods", LIST},
+    {"paths", "policy", "paths", LIST},
+    {"insecure_http", "policy", "insecure_http", FLAG},
+    {"allow_private", "policy", "allow_private", FLAG},
+    {"concurrency", "limits", "concurrency", NUMBER},
+};
+
+static const struct yaml_node *map_of(const struct yaml_node *root, const struct row *row)
+{
+    return row->map ? yaml_get(root, row->map) : root;
+}
+
+static bool put_int(struct json_writer *w, const struct yaml_node *n, const struct row *row,
+                    int64_t unit, struct err *err)
+{
+    int64_t v = 0;
+
+    if (!yaml_int(n, row->name, &v, err))
+        return false;
+    if (v > INT64_MAX / unit || v < INT64_MIN / unit)
+        return yaml_err(n, err, "%s is out of bounds", row->name);
+    jw_int(w, v * unit);
+    return true;
+}
+
+static bool put_list(struct json_writer *w, const struct yaml_node *n, const struct row *row,
+                     struct err *err)
+{
+    struct slice s;
+
+    if (!yaml_expect(n, row->name, YAML_LIST, err))
+        return false;
+    jw_arr(w);
+    for (size_t i = 0; i < n->count; i++) {
+        if (!yaml_str(n->items[i], row->name, &s, err))
+            return false;
+        jw_str(w, s);
+    }
+    jw_end_arr(w);
+    return true;
+}
+
+/* Scopes: a list of them, or one text with blanks between, as providers' pages show it. */
+static bool put_words(struct json_writer *w, const struct yaml_node *n, const struct row *row,
+                      struct err *err)
+{
+    struct buf words;
+    struct slice s;
+    bool ok = true;
+
+    if (n->kind == YAML_SCALAR) {
+        ok = yaml_str(n, row->name, &s, err);
+        if (ok)
+            jw_str(w, s);
+        return ok;
+    }
+    if (!yaml_expect(n, row->name, YAML_LIST, err))
+        return false;
+    buf_init(&words, YAML_BYTES_MAX);
+    for (size_t i = 0; ok && i < n->count; i++) {
+        ok = yaml_str(n->items[i], row->name, &s, err);
+        if (ok && slice_find(s, ' ') < s.len)
+            ok = yaml_err(n->items[i], err, "a scope has no blanks in it");
+        if (ok) {
+            buf_add_slice(&words, s);
+            buf_add_char(&words, ' ');
+        }
+    }
+    if (ok)
+        jw_str(w, buf_slice(&words));
+    buf_deinit(&words);
+    return ok;
+}
+
+static bool put_value(struct json_writer *w, const struct yaml_node *n, const struct row *row,
+                      struct err *err)
+{
+    struct slice s;
+    bool b;
+
+    switch (row->shape) {
+    case TEXT:
+        if (!yaml_str(n, row->name, &s, err))
+            return false;
+        jw_str(w, s);
+        return true;
+    case FLAG:
+        if (!yaml_bool(n, row->name, &b, err))
+            return false;
+        jw_bool(w, b);
+        return true;
+    case SECONDS:
+        return put_int(w, n, row, 1000, err);
+    case NUMBER:
+        return put_int(w, n, row, 1, err);
+    case LIST:
+        return put_list(w, n, row, err);
+    case WORDS:
+        return put_words(w, n, row, err);
+    }
+    return false;
+}
+
+static bool put_settings(struct buf *json, const struct yaml_node *root, struct err *err)
+{
+    struct json_writer w;
+
+    jw_init(&w, json);
+    jw_obj(&w);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct yaml_node *n = yaml_get(map_of(root, &rows[i]), rows[i].name);
+
+        if (!n)
+            continue;
+        jw_key(&w, rows[i].member);
+        if (!put_value(&w, n, &rows[i], err))
+            return false;
+    }
+    jw_end_obj(&w);
+    return buf_ok(json) || err_set(err, ERR_CONFIG, "its settings are too long");
+}
+
+static bool check_map(const struct yaml_node *root, const char *name, const char *const *keys,
+                      size_t count, struct err *err)
+{
+    const struct yaml_node *map = name ? yaml_get(root, name) : root;
+
+    if (!map)
+        return true;
+    return yaml_expect(map, name ? name : "a connection file", YAML_MAP, err) &&
+           yaml_check_keys(map, keys, count, err);
+}
+
+static bool check_shape(const struct yaml_node *root, struct err *err)
+{
+    static const char *const top[] = {"id",     "grant",  "token_url",
+                                      "client", "scopes", "refresh_token",
+                                      "policy", "limits", "token"};
+    static const char *const client[] = {"id", "secret", "auth"};
+    static const char *const policy[] = {"hosts", "methods", "paths", "insecure_http",
+                                         "allow_private"};
+    static const char *const limits[] = {"concurrency"};
+    static const char *const token[] = {"default_lifetime_s", "renew_before_s"};
+
+    return check_map(root, NULL, top, ARRAY_LEN(top), err) &&
+           check_map(root, "client", client, ARRAY_LEN(client), err) &&
+           check_map(root, "policy", policy, ARRAY_LEN(policy), err) &&
+           check_map(root, "limits", limits, ARRAY_LEN(limits), err) &&
+           check_map(root, "token", token, ARRAY_LEN(token), err);
+}
+
+/* Where to look for what a check of the settings complains about: the member itself, the map that
+ * lacks it, else the top. */
+static const struct yaml_node *node_of(const struct yaml_node *root, const char *member)
+{
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        const struct yaml_node *map = map_of(root, &rows[i]);
+        const struct yaml_node *n = yaml_get(map, rows[i].name);
+
+        if (strcmp(rows[i].member, member) == 0)
+            return n ? n : map ? map : root;
+    }
+    return root;
+}
+
+static struct connection_cfg *read_settings(const struct yaml_node *root, struct err *err)
+{
+    struct connection_cfg *cfg = NULL;
+    const char *setting = "";
+    struct err why = {0};
+    struct buf json;
+
+    buf_init(&json, YAML_BYTES_MAX * 2);
+    if (check_shape(root, err) && put_settings(&json, root, err)) {
+        cfg = connection_cfg_parse_at(buf_slice(&json), &setting, &why);
+        if (!cfg)
+            yaml_err(node_of(root, setting), err, "%s", why.msg);
+    }
+    buf_deinit(&json);
+    return cfg;
+}
+
+/* ---- secrets ------------------------------------------------------------------------------------
+ */
+
+/* A name relative to the connection file is looked for beside it. */
+static bool read_secret_file(const char *beside, struct slice name, const char *what,
+                             struct buf *out, struct err *err)
+{
+    const char *slash = strrchr(beside, '/');
+    struct buf path;
+    bool ok;
+
+    buf_init(&path, 4096);
+    if (slash && name.ptr[0] != '/')
+        buf_add(&path, beside, (size_t)(slash - beside) + 1);
+    if (!buf_add_slice(&path, name))
+        ok = err_set(err, ERR_CONFIG, "%s: the name of its file is too long", what);
+    else
+        ok = secret_file_read(path.ptr, what, out, err);
+    buf_deinit(&path);
+    return ok;
+}
+
+static bool read_secret_env(const struct yaml_node *n, struct slice name, const char *what,
+                            struct buf *out, struct err *err)
+{
+    const char *value = getenv(name.ptr); /* a scalar's text is NUL-ended */
+
+    if (!value || !*value)
+        return yaml_err(n, err, "%s: the environment has no %.*s", what, SLICE_FMT(name));
+    return buf_add_cstr(out, value) ||
+           yaml_err(n, err, "%s is longer than %d bytes", what, SECRET_BYTES_MAX);
+}
+
+/* {file: PATH} or {env: NAME}. What stands there instead is never repeated: it may be the secret.
+ */
+static bool read_secret(const char *path, const struct yaml_node *n, const char *what,
+                        struct buf *out, struct err *err)
+{
+    static const char *const keys[] = {"file", "env"};
+    const struct yaml_node *file = yaml_get(n, "file"), *env = yaml_get(n, "env");
+    struct slice name;
+
+    if (n->kind != YAML_MAP)
+        return yaml_err(n, err,
+                        "%s must be {file: PATH} or {env: NAME}: secrets do not belong in this "
+                        "file",
+                        what);
+    if (!yaml_check_keys(n, keys, ARRAY_LEN(keys), err))
+        return false;
+    if (!file == !env)
+        return yaml_err(n, err, "%s needs either file or env", what);
+    if (!yaml_str(file ? file : env, what, &name, err))
+        return false;
+    if (name.len == 0)
+        return yaml_err(n, err, "%s: the name is empty", what);
+    if (file ? !read_secret_file(path, name, what, out, err)
+             : !read_secret_env(env, name, what, out, err))
+        return false;
+    return out->len > 0 || yaml_err(n, err, "%s is empty", what);
+}
+
+static bool read_secrets(struct connection_file *f, const char *path, const struct yaml_node *root,
+                         struct err *err)
+{
+    const struct yaml_node *client = yaml_get(root, "client"), *secret = yaml_get(client, "secret");
+    const struct yaml_node *refresh = yaml_get(root, "refresh_token");
+
+    if (f->cfg->auth != CLIENT_AUTH_NONE && !secret)
+        return yaml_err(client, err,
+                        "client.secret is missing (or auth: none for a client "
+                        "without one)");
+    if (f->cfg->auth == CLIENT_AUTH_NONE && secret)
+        return yaml_err(secret, err, "client.secret has no use with auth: none");
+    if (f->cfg->grant != GRANT_REFRESH_TOKEN && refresh)
+        return yaml_err(refresh, err, "refresh_token has no use with grant: %s",
+                        grant_kind_name(f->cfg->grant));
+    return (!secret || read_secret(path, secret, "client.secret", &f->client_secret, err)) &&
+           (!refresh || read_secret(path, refresh, "refresh_token", &f->refresh_token, err));
+}
+
+bool connection_file_read(struct connection_file *f, const char *path, struct err *err)
+{
+    struct connection_file got = {0};
+    struct yaml_doc *doc = NULL;
+    struct buf text;
+    bool ok = false;
+
+    buf_init(&text, YAML_BYTES_MAX);
+    buf_init(&got.client_secret, SECRET_BYTES_MAX);
+    buf_init(&got.refresh_token, SECRET_BYTES_MAX);
+    if (read_file(path, &text, err)) {
+        doc = yaml_doc_parse(buf_slice(&text), err);
+        if (doc)
+            got.cfg = read_settings(yaml_doc_root(doc), err);
+        ok = got.cfg && read_secrets(&got, path, yaml_doc_root(doc), err);
+        if (!ok)
+            err_prefix(err, "%s: ", path);
+    }
+    yaml_doc_free(doc);
+    buf_wipe(&text); /* somebody may have put a secret there after all */
+    if (ok)
+        *f = got;
+    else
+        connection_file_deinit(&got);
+    return ok;
+}
+
+void connection_file_deinit(struct connection_file *f)
+{
+    connection_cfg_free(f->cfg);
+    f->cfg = NULL;
+    buf_wipe(&f->client_secret);
+    buf_wipe(&f->refresh_token);
+}
