@@ -119,7 +119,7 @@ char *secret_alloc(struct secret_pool *p, size_t len)
     uint32_t order = 0;
     struct block *b;
 
-    if (len > SECRET_MAX)
+    if (len > SECRET_BYTES_MAX)
         return NULL;
     while (((size_t)MIN_BYTES << order) < HEAD + len)
         order++;

@@ -16,7 +16,7 @@
 #include "common/err.h"
 #include "common/slice.h"
 
-#define SECRET_MAX (64 * 1024 - 16) /* bytes of one secret */
+#define SECRET_BYTES_MAX (64 * 1024 - 16) /* bytes of one secret */
 
 struct secret_pool;
 struct secret_pool *secret_pool_new(size_t bytes, struct err *err); /* rounded up to 64 KiB */

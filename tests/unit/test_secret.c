@@ -24,8 +24,8 @@ static void test_bounds(void **state)
     } cases[] = {
         {1, 1, true, "a pool is at least one top block"},
         {TOP, 0, true, "an empty secret still has an address of its own"},
-        {TOP, SECRET_MAX, true, "one secret may fill a top block"},
-        {TOP, SECRET_MAX + 1, false, "with its header it would not fit any block"},
+        {TOP, SECRET_BYTES_MAX, true, "one secret may fill a top block"},
+        {TOP, SECRET_BYTES_MAX + 1, false, "with its header it would not fit any block"},
         {4 * TOP, 2 * TOP, false, "blocks are not joined over the top order"},
         {TOP, SIZE_MAX, false, "no overflow"},
     };
@@ -111,7 +111,7 @@ static void test_full_and_joined_again(void **state)
     for (size_t i = 0; i < ARRAY_LEN(s); i++)
         secret_drop(p, s[(i * 7) % ARRAY_LEN(s)]); /* 7 has no factor in common with 1024 */
     assert_int_equal(secret_pool_used(p), 0);
-    s[0] = secret_alloc(p, SECRET_MAX);
+    s[0] = secret_alloc(p, SECRET_BYTES_MAX);
     assert_non_null(s[0]);
     secret_drop(p, s[0]);
     secret_pool_free(p);
