@@ -40,6 +40,9 @@ size_t redis_reply_len(const struct redis_reply *r);       /* elements of an arr
 const struct redis_reply *redis_reply_at(const struct redis_reply *r, size_t i); /* NULL outside */
 /* HGETALL-shaped arrays: the value after `name`, or NULL. */
 const struct redis_reply *redis_reply_field(const struct redis_reply *r, const char *name);
+/* A copy to keep, for programs that do one thing after the other. NULL when out of memory. */
+struct redis_reply *redis_reply_copy(const struct redis_reply *r);
+void redis_reply_free(struct redis_reply *copy); /* NULL is fine */
 
 /* ---- scripts, embedded at build time from common/scripts/<name>.lua ---- */
 

@@ -1,5 +1,6 @@
 #include "common/redis.h"
 
+#include <stdlib.h>
 #include <hiredis/hiredis.h>
 
 /* struct redis_reply is never defined: it is hiredis' redisReply under a name of ours. */
@@ -64,4 +65,58 @@ const struct redis_reply *redis_reply_field(const struct redis_reply *r, const c
         if (slice_is(redis_reply_str(redis_reply_at(r, i)), name))
             return redis_reply_at(r, i + 1);
     return NULL;
+}
+
+/* ---- copies: the same struct, in memory of ours ---- */
+
+static void copy_free(redisReply *r)
+{
+    if (!r)
+        return;
+    for (size_t i = 0; i < r->elements; i++)
+        copy_free(r->element[i]);
+    free(r->element);
+    free(r->str);
+    free(r);
+}
+
+static redisReply *copy(const redisReply *from)
+{
+    redisReply *to = calloc(1, sizeof *to);
+
+    if (!to)
+        return NULL;
+    to->type = from->type;
+    to->integer = from->integer;
+    if (from->str) {
+        to->str = slice_dup(slice_of(from->str, from->len));
+        to->len = from->len;
+        if (!to->str)
+            goto fail;
+    }
+    if (from->elements > 0) {
+        to->element = calloc(from->elements, sizeof(redisReply *));
+        if (!to->element)
+            goto fail;
+        to->elements = from->elements;
+    }
+    for (size_t i = 0; i < to->elements; i++) { /* as deep as hiredis reads: 9 */
+        to->element[i] = copy(from->element[i]);
+        if (!to->element[i])
+            goto fail;
+    }
+    return to;
+fail:
+    copy_free(to);
+    return NULL;
+}
+
+struct redis_reply *redis_reply_copy(const struct redis_reply *r)
+{
+    return (struct redis_reply *)copy(of(r));
+}
+
+void redis_reply_free(struct redis_reply *r)
+{
+    copy_free((redisReply *)r);
 }
