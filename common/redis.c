@@ -71,6 +71,7 @@ struct redis {
     bool once, freed;
 
     struct redis_dial *dial;
+    struct redis_tls *tls;   /* NULL until it is needed */
     struct redis_wire *wire; /* NULL unless SHAKING, CHECKING or UP */
     uint64_t old_trips;      /* of wires that are gone */
     unsigned tries;
@@ -612,18 +613,20 @@ static void on_gone(void *owner, const struct err *err)
 
 static const struct redis_wire_events wire_events = {on_open, on_reply, on_gone};
 
-/* The context is made anew each time, so that renewed certificate files are picked up. */
+/* Certificates are renewed while we run: the context is made anew when its files have changed. */
 static bool start_tls(struct redis *r, int fd, struct ssl_st **ssl, struct err *err)
 {
-    struct redis_tls *tls;
-
     *ssl = NULL;
     if (!r->url.tls)
         return true;
-    tls = redis_tls_new(r->tls_ca, r->tls_cert, r->tls_key, err);
-    if (tls)
-        *ssl = redis_tls_session(tls, fd, r->url.host, err);
-    redis_tls_free(tls); /* the session holds on to what it needs */
+    if (r->tls && !redis_tls_is_current(r->tls)) {
+        redis_tls_free(r->tls);
+        r->tls = NULL;
+    }
+    if (!r->tls)
+        r->tls = redis_tls_new(r->tls_ca, r->tls_cert, r->tls_key, err);
+    if (r->tls)
+        *ssl = redis_tls_session(r->tls, fd, r->url.host, err);
     return *ssl != NULL;
 }
 
@@ -867,6 +870,7 @@ static void destroy(struct redis *r)
         free(s->channel);
         free(s);
     }
+    redis_tls_free(r->tls);
     redis_url_deinit(&r->url);
     free(r->name);
     free(r->user);

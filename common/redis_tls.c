@@ -4,14 +4,55 @@
 #include <stdlib.h>
 #include <string.h>
 #include <arpa/inet.h>
+#include <sys/stat.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include "common/secret_file.h"
+#include "common/slice.h"
+
+/* Which file it was that was read; zero when there is none. */
+struct stamp {
+    char *path;
+    struct stat st;
+};
 
 struct redis_tls {
     SSL_CTX *ctx;
+    struct stamp files[3];
 };
+
+/* Taken before the file is read: what changes in between is then seen as changed. */
+static bool stamp_take(struct stamp *s, const char *path)
+{
+    if (!path)
+        return true;
+    s->path = strdup(path);
+    if (stat(path, &s->st) != 0)
+        s->st = (struct stat){0};
+    return s->path != NULL;
+}
+
+static bool stamp_holds(const struct stamp *s)
+{
+    struct stat now = {0};
+
+    if (!s->path)
+        return true;
+    if (stat(s->path, &now) != 0)
+        now = (struct stat){0};
+    return now.st_dev == s->st.st_dev && now.st_ino == s->st.st_ino &&
+           now.st_size == s->st.st_size && now.st_mtim.tv_sec == s->st.st_mtim.tv_sec &&
+           now.st_mtim.tv_nsec == s->st.st_mtim.tv_nsec;
+}
+
+bool redis_tls_is_current(const struct redis_tls *t)
+{
+    for (size_t i = 0; i < ARRAY_LEN(t->files); i++)
+        if (!stamp_holds(&t->files[i]))
+            return false;
+    return true;
+}
 
 static const char *reason(void)
 {
@@ -65,7 +106,8 @@ struct redis_tls *redis_tls_new(const char *ca, const char *cert, const char *ke
     ERR_clear_error();
     if (t)
         t->ctx = SSL_CTX_new(TLS_client_method());
-    if (!t || !t->ctx) {
+    if (!t || !t->ctx || !stamp_take(&t->files[0], ca ? ca : X509_get_default_cert_file()) ||
+        !stamp_take(&t->files[1], cert) || !stamp_take(&t->files[2], key)) {
         err_set(err, ERR_NOMEM, "no memory for TLS");
         goto fail;
     }
@@ -86,6 +128,8 @@ void redis_tls_free(struct redis_tls *t)
     if (!t)
         return;
     SSL_CTX_free(t->ctx);
+    for (size_t i = 0; i < ARRAY_LEN(t->files); i++)
+        free(t->files[i].path);
     free(t);
 }
 

@@ -19,6 +19,9 @@ struct redis_tls;
 /* ca NULL = the system's; cert and key NULL = no client certificate. */
 struct redis_tls *redis_tls_new(const char *ca, const char *cert, const char *key, struct err *err);
 void redis_tls_free(struct redis_tls *t); /* NULL is fine */
+/* False once one of its files has been replaced or changed. Reading the system's bundle costs some
+ * 20 ms, so a context is kept for as long as it is current. */
+bool redis_tls_is_current(const struct redis_tls *t);
 /* A client session on fd that accepts only a certificate for `host` (a name or an address). */
 struct ssl_st *redis_tls_session(struct redis_tls *t, int fd, const char *host, struct err *err);
 /* Fill *err after a call on the session that returned rc <= 0 and did not just want to wait. */
