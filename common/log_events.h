@@ -13,6 +13,7 @@ X(WORKER_PAUSED, "worker.paused",
   "fetching stopped: asked to, or liveness not confirmed for a lease")
 X(WORKER_RESUMED, "worker.resumed", "fetching again")
 X(WORKER_FAILED, "worker.failed", "cannot go on; the process ends with an error")
+X(PROBE_LISTENING, "probe.listening", "probes and metrics are served on this port")
 X(PROBE_FAILED, "probe.failed", "a health check began to fail; says which and why")
 X(CONFIG_RELOADED, "config.reloaded", "settings re-read; what was applied and what needs a restart")
 X(CONFIG_BAD, "config.bad", "settings refused; at a reload the old ones stay")

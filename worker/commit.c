@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
+#include "worker/journal.h"
 #include "worker/meters.h"
 #include "worker/worker.h"
 
@@ -119,6 +120,8 @@ size_t commits_waiting(const struct commits *c)
 static void finish(struct move *m, enum verdict v, const struct err *why)
 {
     meter_move(m->kind, v);
+    if (m->journaled)
+        journal_done(m->home->w->journal, m);
     m->cb(m->owner, m, v, why);
 }
 
@@ -126,6 +129,7 @@ static void finish(struct move *m, enum verdict v, const struct err *why)
 static void put_back(struct commits *c, struct move *m, const struct err *why)
 {
     m->tries++;
+    journal_keep(c->w->journal, m);
     if (m->tries == 1 || m->tries % 20 == 0)
         log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("job", m->name), F_INT("tries", m->tries),
                   F_ERR(why));
@@ -218,7 +222,7 @@ static void commit_args(struct commits *c, struct call *call, struct texts *t, s
         key_run(&t->run[i], SHARD, slice_cstr(m->run));
         key_out(&t->out[i], SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
         snprintf(t->seq[i], sizeof t->seq[i], "%" PRIu64, m->seq);
-        *key++ = key_slice(&c->w->queues[m->queue].key);
+        *key++ = key_slice(&m->queue->key);
         *key++ = key_slice(&t->run[i]);
         *key++ = key_slice(&t->out[i]);
         *arg++ = slice_cstr(m->entry);
@@ -314,20 +318,13 @@ static bool send_retry(struct commits *c, struct move *m, struct move_texts *t, 
 {
     key_due(&t->set, SHARD);
     const struct slice argv[] = {
-        key_slice(&c->w->queues[m->queue].key),
-        key_slice(&t->held),
-        key_slice(&t->set),
-        key_slice(&t->run),
-        slice_cstr(m->consumer),
-        slice_cstr(m->entry),
-        slice_cstr(m->name),
-        slice_cstr(t->seq),
-        slice_cstr(t->at),
-        m->j,
-        slice_cstr(t->reclaims),
-        m->s,
-        slice_cstr(c->w->queues[m->queue].name),
-        key_slice(&t->wake),
+        key_slice(&m->queue->key),  key_slice(&t->held),
+        key_slice(&t->set),         key_slice(&t->run),
+        slice_cstr(m->consumer),    slice_cstr(m->entry),
+        slice_cstr(m->name),        slice_cstr(t->seq),
+        slice_cstr(t->at),          m->j,
+        slice_cstr(t->reclaims),    m->s,
+        slice_cstr(m->queue->name), key_slice(&t->wake),
     };
 
     return redis_script(c->w->link, SCRIPT_retry, 4, ARRAY_LEN(argv), argv, on_move, m, err);
@@ -338,7 +335,7 @@ static bool send_park(struct commits *c, struct move *m, struct move_texts *t, s
     key_park(&t->set, SHARD, slice_cstr(m->resource));
     key_lots(&t->lots, SHARD);
     const struct slice argv[] = {
-        key_slice(&c->w->queues[m->queue].key),
+        key_slice(&m->queue->key),
         key_slice(&t->held),
         key_slice(&t->set),
         key_slice(&t->lots),
@@ -351,7 +348,7 @@ static bool send_park(struct commits *c, struct move *m, struct move_texts *t, s
         m->j,
         slice_cstr(t->reclaims),
         m->s,
-        slice_cstr(c->w->queues[m->queue].name),
+        slice_cstr(m->queue->name),
         slice_cstr(m->resource),
         slice_cstr(t->look),
         slice_cstr(t->limit),
@@ -366,24 +363,15 @@ static bool send_bury(struct commits *c, struct move *m, struct move_texts *t, s
     key_dead(&t->set, SHARD);
     key_out(&t->out, SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
     const struct slice argv[] = {
-        key_slice(&c->w->queues[m->queue].key),
-        key_slice(&t->held),
-        key_slice(&t->set),
-        key_slice(&t->run),
-        key_slice(&t->out),
-        slice_cstr(m->consumer),
-        slice_cstr(m->entry),
-        slice_cstr(m->name),
-        slice_cstr(t->seq),
-        m->j,
-        slice_cstr(t->reclaims),
-        m->s,
-        slice_cstr(c->w->queues[m->queue].name),
-        slice_cstr(m->code),
-        slice_cstr(m->text),
-        m->result,
-        slice_cstr(t->cap),
-        m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0"),
+        key_slice(&m->queue->key),  key_slice(&t->held),
+        key_slice(&t->set),         key_slice(&t->run),
+        key_slice(&t->out),         slice_cstr(m->consumer),
+        slice_cstr(m->entry),       slice_cstr(m->name),
+        slice_cstr(t->seq),         m->j,
+        slice_cstr(t->reclaims),    m->s,
+        slice_cstr(m->queue->name), slice_cstr(m->code),
+        slice_cstr(m->text),        m->result,
+        slice_cstr(t->cap),         m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0"),
     };
 
     return redis_script(c->w->link, SCRIPT_bury, 5, ARRAY_LEN(argv), argv, on_move, m, err);
@@ -392,7 +380,7 @@ static bool send_bury(struct commits *c, struct move *m, struct move_texts *t, s
 static bool send_release(struct commits *c, struct move *m, struct err *err)
 {
     const struct slice argv[] = {
-        key_slice(&c->w->queues[m->queue].key),
+        key_slice(&m->queue->key),
         slice_cstr(m->consumer),
         slice_cstr(m->entry),
     };
@@ -452,6 +440,8 @@ void commit_submit(struct commits *c, struct move *m)
 {
     m->home = c;
     m->tries = 0;
+    if (!redis_is_up(c->w->link))
+        journal_keep(c->w->journal, m);
     line_push(m->kind == MOVE_COMMIT ? &c->ready : &c->others, m);
     if (!uv_is_active((uv_handle_t *)&c->flush))
         uv_prepare_start(&c->flush, on_flush);

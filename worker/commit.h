@@ -21,6 +21,7 @@
 
 #define COMMIT_BATCH 16
 
+struct queue;
 struct worker;
 struct commits;
 
@@ -40,7 +41,7 @@ typedef void move_cb(void *owner, struct move *m, enum verdict verdict, const st
 
 struct move {
     enum move_kind kind;
-    unsigned queue;       /* index in worker.queues */
+    const struct queue *queue; /* lives as long as the move */
     const char *consumer; /* who took the entry: this worker, or the one whose journal is emptied */
     const char *entry;    /* stream entry id */
     const char *run;      /* RUN */
@@ -63,6 +64,7 @@ struct move {
     struct commits *home;
     struct move *next;
     unsigned tries;
+    bool journaled;
 };
 
 struct commits *commits_new(struct worker *w);

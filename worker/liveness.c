@@ -8,6 +8,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "worker/housekeeping.h"
+#include "worker/journal.h"
 #include "worker/step.h"
 #include "worker/worker.h"
 
@@ -113,12 +114,13 @@ void liveness_beat(struct liveness *l)
      */
     snprintf(boss_ms, sizeof boss_ms, "%" PRId64,
              w->phase == PHASE_DRAINING ? 0 : w->set->lease_ms * 5 / 6);
-    const struct slice argv[] = {key_slice(&workers), key_slice(&numbers_key), key_slice(&boss),
-                                 slice_cstr(w->id),   slice_cstr(lease),       buf_slice(&text),
-                                 slice_cstr(boss_ms)};
+    struct slice argv[7 + JOURNAL_OTHERS] = {
+        key_slice(&workers), key_slice(&numbers_key), key_slice(&boss),   slice_cstr(w->id),
+        slice_cstr(lease),   buf_slice(&text),        slice_cstr(boss_ms)};
+    size_t argc = 7 + journal_others(w->journal, argv + 7);
 
     l->sent_ms = clock_boot_ms();
-    l->waiting = redis_script(w->link, SCRIPT_beat, 3, ARRAY_LEN(argv), argv, on_beat, l, &err);
+    l->waiting = redis_script(w->link, SCRIPT_beat, 3, argc, argv, on_beat, l, &err);
     buf_deinit(&text);
 }
 

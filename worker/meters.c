@@ -19,6 +19,13 @@ enum {
     M_TRIPS,
     M_ACTIVE,
     M_SLOTS,
+    M_READY,
+    M_OLDEST,
+    M_DUE,
+    M_PARKED,
+    M_DEAD,
+    M_OVERDUE,
+    M_DRAIN,
     M_COUNT
 };
 
@@ -28,7 +35,9 @@ static const char *const renewals[] = {"renewed", "failed", "needs_consent", "la
 static const char *const acquires[] = {"HAVE",    "BUSY",   "GRACE", "BACKOFF",
                                        "CONSENT", "BEHIND", "GONE",  "other"};
 
-static const struct metric table[M_COUNT] = {
+static const char *queue_names[16]; /* set once, before the table is used */
+
+static struct metric table[M_COUNT] = {
     [M_COMMITS] = {.name = "awq_commits_total",
                    .type = METRIC_COUNTER,
                    .label = "outcome",
@@ -77,12 +86,46 @@ static const struct metric table[M_COUNT] = {
                          "turn of the loop."},
     [M_ACTIVE] = {.name = "awq_steps_active", .type = METRIC_GAUGE, .help = "Steps in hand."},
     [M_SLOTS] = {.name = "awq_slots", .type = METRIC_GAUGE, .help = "Steps in hand at most."},
+    [M_READY] = {.name = "awq_jobs_ready",
+                 .type = METRIC_GAUGE,
+                 .label = "queue",
+                 .values = queue_names,
+                 .help = "Jobs on the queue, ready or in flight (from the housekeeper only)."},
+    [M_OLDEST] = {.name = "awq_oldest_ready_age_seconds",
+                  .type = METRIC_GAUGE,
+                  .label = "queue",
+                  .values = queue_names,
+                  .help = "Age of the oldest entry on the queue (from the housekeeper only)."},
+    [M_DUE] = {.name = "awq_jobs_due",
+               .type = METRIC_GAUGE,
+               .help = "Jobs set aside until a time: retries, delays (from the housekeeper only)."},
+    [M_PARKED] = {.name = "awq_jobs_parked",
+                  .type = METRIC_GAUGE,
+                  .help =
+                      "Jobs waiting for a token, a lane, a consent (from the housekeeper only)."},
+    [M_DEAD] = {.name = "awq_jobs_dead",
+                .type = METRIC_GAUGE,
+                .help = "Dead letters (from the housekeeper only)."},
+    [M_OVERDUE] = {.name = "awq_due_overdue_seconds",
+                   .type = METRIC_GAUGE,
+                   .help = "How late the first due job is (from the housekeeper only)."},
+    [M_DRAIN] =
+        {.name = "awq_backlog_drain_seconds",
+         .type = METRIC_GAUGE,
+         .label = "queue",
+         .values = queue_names,
+         .help = "Length of the queue over the rate at which jobs left it since the last scrape "
+                 "(from the housekeeper only)."},
 };
 
 static struct metrics *meters;
 
-bool meters_init(struct err *err)
+bool meters_init(const struct worker *w, struct err *err)
 {
+    for (size_t q = 0; q < w->queue_count; q++)
+        queue_names[q] = w->queues[q].name;
+    table[M_READY].value_count = table[M_OLDEST].value_count = table[M_DRAIN].value_count =
+        w->queue_count;
     meters = metrics_new(table, M_COUNT, err);
     return meters != NULL;
 }
@@ -91,6 +134,50 @@ void meters_deinit(void)
 {
     metrics_free(meters);
     meters = NULL;
+}
+
+/* ---- the shard ---- */
+
+static struct {
+    int64_t now_ms;
+    int64_t length[16], added[16];
+} last; /* the numbers before these: what left a queue since */
+
+static void show_queue(size_t q, int64_t now, const struct redis_reply *stats)
+{
+    int64_t length = redis_reply_int(redis_reply_at(stats, 5 + 3 * q), 0);
+    int64_t first = redis_reply_int(redis_reply_at(stats, 6 + 3 * q), now);
+    int64_t added = redis_reply_int(redis_reply_at(stats, 7 + 3 * q), -1);
+    int64_t gone = added - last.added[q] - (length - last.length[q]);
+
+    metrics_set(meters, M_READY, q, (double)length);
+    metrics_set(meters, M_OLDEST, q, (double)(now > first ? now - first : 0) / 1000);
+    if (added >= 0 && last.now_ms > 0 && gone > 0)
+        metrics_set(meters, M_DRAIN, q,
+                    (double)length * (double)(now - last.now_ms) / 1000 / (double)gone);
+    last.length[q] = length;
+    last.added[q] = added;
+}
+
+void meters_shard(const struct worker *w, const struct redis_reply *stats)
+{
+    static const size_t gauges[] = {M_READY, M_OLDEST, M_DUE, M_PARKED, M_DEAD, M_OVERDUE, M_DRAIN};
+    int64_t now = redis_reply_int(redis_reply_at(stats, 0), 0);
+    int64_t first_due = redis_reply_int(redis_reply_at(stats, 4), now);
+
+    for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
+        metrics_unset(meters, gauges[i]);
+    if (!stats) {
+        last.now_ms = 0;
+        return;
+    }
+    metrics_set(meters, M_DUE, 0, (double)redis_reply_int(redis_reply_at(stats, 1), 0));
+    metrics_set(meters, M_PARKED, 0, (double)redis_reply_int(redis_reply_at(stats, 2), 0));
+    metrics_set(meters, M_DEAD, 0, (double)redis_reply_int(redis_reply_at(stats, 3), 0));
+    metrics_set(meters, M_OVERDUE, 0, (double)(now > first_due ? now - first_due : 0) / 1000);
+    for (size_t q = 0; q < w->queue_count; q++)
+        show_queue(q, now, stats);
+    last.now_ms = now;
 }
 
 bool meters_write(struct buf *out, const struct worker *w)

@@ -13,10 +13,14 @@
 #include "common/slice.h"
 #include "worker/commit.h"
 
+struct redis_reply;
 struct worker;
 
-bool meters_init(struct err *err);
+bool meters_init(const struct worker *w, struct err *err); /* after the queues have their names */
 void meters_deinit(void);
+/* The shard's numbers (answer of stats.lua), or NULL: this worker does not keep house and shows
+ * none. */
+void meters_shard(const struct worker *w, const struct redis_reply *stats);
 bool meters_write(struct buf *out, const struct worker *w);
 
 void meter_move(enum move_kind kind, enum verdict verdict);

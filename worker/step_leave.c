@@ -14,7 +14,7 @@ static void move_begin(struct step *s, enum move_kind kind, move_cb *cb)
 {
     s->move = (struct move){
         .kind = kind,
-        .queue = s->queue,
+        .queue = &s->w->queues[s->queue],
         .consumer = s->w->id,
         .entry = s->entry,
         .run = s->run,
@@ -118,6 +118,12 @@ static void on_broken_commit(struct step *s, const struct err *why)
     s->state = step_bury(s, &err);
 }
 
+/* Two clocks a little apart can make it negative. */
+static int64_t waited_ms(const struct step *s)
+{
+    return s->sent_ms > s->k.queued_ms ? s->sent_ms - s->k.queued_ms : 0;
+}
+
 static void on_finished(void *owner, struct move *m, enum verdict v, const struct err *why)
 {
     struct step *s = owner;
@@ -131,8 +137,7 @@ static void on_finished(void *owner, struct move *m, enum verdict v, const struc
         on_broken_commit(s, why);
         return;
     }
-    meter_step(m->state, worker_now_ms(s->w) - s->started_ms,
-               s->sent_ms > 0 ? s->sent_ms - s->k.queued_ms : -1);
+    meter_step(m->state, worker_now_ms(s->w) - s->started_ms, s->sent_ms > 0 ? waited_ms(s) : -1);
     log_event(v == VERDICT_DONE ? LOG_DEBUG : LOG_INFO, events[v], F_CSTR("job", s->name),
               F_CSTR("state", m->state), F_INT("status", s->status),
               F_INT("attempt", s->k.attempt + 1),

@@ -13,7 +13,10 @@
 #include "worker/hints.h"
 #include "worker/housekeeping.h"
 #include "worker/intake.h"
+#include "worker/journal.h"
 #include "worker/liveness.h"
+#include "worker/meters.h"
+#include "worker/probe.h"
 #include "worker/renew.h"
 #include "worker/step.h"
 #include "worker/token.h"
@@ -50,12 +53,14 @@ struct redis_options worker_redis_options(const struct worker *w, const char *na
 
 static void close_parts(struct worker *w)
 {
+    probe_free(w->probe);
     hints_free(w->hints);
     intake_free(w->intake);
     house_free(w->house);
     liveness_free(w->liveness);
     http_free(w->http);
     redis_free(w->link);
+    journal_free(w->journal);
     commits_free(w->commits);
     uv_close((uv_handle_t *)&w->drain_timer, NULL);
     for (size_t i = 0; i < ARRAY_LEN(w->signals); i++)
@@ -113,7 +118,7 @@ void worker_on_idle(struct worker *w)
         return;
     }
     if (w->phase == PHASE_DRAINING && !w->leaving && steps_active(w->steps) == 0 &&
-        renewals_calling(w) == 0 && intake_is_quiet(w->intake))
+        renewals_calling(w) == 0 && commits_waiting(w->commits) == 0 && intake_is_quiet(w->intake))
         leave(w);
 }
 
@@ -368,14 +373,23 @@ static bool make_parts(struct worker *w, struct err *err)
     w->link = redis_new(w->loop, &ro, on_link, w, err);
     w->intake = w->link ? intake_new(w, err) : NULL;
     w->hints = w->intake ? hints_new(w, err) : NULL;
-    return w->hints != NULL;
+    if (!w->hints)
+        return false;
+    if (w->set->journal) {
+        w->journal = journal_open(w, w->set->journal, err);
+        if (!w->journal)
+            return false;
+    }
+    if (w->set->probe_listen)
+        w->probe = probe_new(w, w->set->probe_listen, err);
+    return w->probe || !w->set->probe_listen;
 }
 
 bool worker_start(struct worker *w, struct err *err)
 {
-    name_queues(w);
     uv_timer_init(w->loop, &w->drain_timer);
     w->drain_timer.data = w;
     listen_to_signals(w);
-    return make_parts(w, err);
+    name_queues(w);
+    return meters_init(w, err) && make_parts(w, err);
 }
