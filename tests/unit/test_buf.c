@@ -73,6 +73,11 @@ static void test_huge(void **state)
     buf_clear(&b);
     assert_true(buf_reserve(&b, 10));
     buf_deinit(&b);
+    buf_init(&b, 10000);
+    assert_true(buf_add_cstr(&b, "abc"));
+    assert_true(buf_reserve(&b, 5000));
+    assert_string_equal(b.ptr, "abc"); /* its NUL moved with it */
+    buf_deinit(&b);
 }
 
 static void test_growth_keeps(void **state)

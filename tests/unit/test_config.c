@@ -74,7 +74,7 @@ static bool check_pair(const void *settings, struct err *err)
 {
     const struct settings *s = settings;
 
-    return s->slots != 13 || err_set(err, ERR_CONFIG, "slots and luck do not agree");
+    return (s->slots != 13 && s->drain_ms != 13) || err_set(err, ERR_CONFIG, "luck is against it");
 }
 
 static struct config_spec spec = {.program = "awq-test",
@@ -260,6 +260,7 @@ static void test_units(void **state)
         {"--drain=1.5s", false, 0},
         {"--drain=2h", false, 0},                   /* over the bound */
         {"--drain=9223372036854775807h", false, 0}, /* does not fit */
+        {"--drain=5124095576031h", false, 0},       /* 2048384 ms if it wrapped */
         {"--drain=s", false, 0},
         {"--drain=", false, 0},
         {"--max-body=1KiB", true, 1024},
@@ -407,6 +408,12 @@ static void test_reload(void **state)
     assert_int_equal(s.drain_ms, 2000);
     assert_string_equal(s.queues.items[0], "a");
 
+    write_text("drain = 13ms\nqueues = c\n"); /* the program's own rule */
+    assert_false(config_reload(c, &applied, &refused, &err));
+    assert_int_equal(applied.len + refused.len, 0);
+    assert_int_equal(s.drain_ms, 2000);
+    assert_string_equal(s.queues.items[0], "a");
+
     write_text(""); /* gone from the file: the default again */
     assert_true(config_reload(c, &applied, &refused, &err));
     assert_string_equal(applied.ptr, "drain, queues");
@@ -535,9 +542,16 @@ static void test_suggest(void **state)
     static const struct {
         const char *word, *want;
     } cases[] = {
-        {"polcy", "policy"}, {"plociy", "policy"},       {"policies", "policy"},
-        {"ids", "id"},       {"token-url", "token_url"}, {"graant", "grant"},
-        {"xx", NULL},        {"completely other", NULL}, {"scope", "scopes"},
+        {"polcy", "policy"},
+        {"plociy", "policy"},
+        {"policies", "policy"},
+        {"ids", "id"},
+        {"di", "id"},
+        /* swapped: one mistake, not two */ {"token-url", "token_url"},
+        {"graant", "grant"},
+        {"xx", NULL},
+        {"completely other", NULL},
+        {"scope", "scopes"},
         {"", NULL},
     };
 

@@ -239,6 +239,8 @@ static void test_socket_and_file(void **state)
     log_set_fd(file);
     log_event(LOG_INFO, EV_WORKER_STOP);
     assert_true(lseek(file, 0, SEEK_CUR) > 100); /* this one, and log.dropped before it */
+    log_set_fd(pipe_fd[1]);
+    assert_true(fcntl(file, F_GETFD) >= 0); /* it was the caller's: still open */
     close(pair[0]);
     close(file);
 }
