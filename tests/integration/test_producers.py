@@ -1,0 +1,160 @@
+"""The producer examples of deploy/examples/, and that common/PROTOCOL.md is enough to write one."""
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import msgpack
+import pytest
+
+from procs import PATIENCE, ROOT, Process, wait_until
+
+sys.path.insert(0, str(ROOT / "deploy/examples"))
+
+LANGUAGES = ["python", "node"]
+VECTORS = json.loads((ROOT / "tests/vectors/envelopes.json").read_text())
+
+
+def biggest(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return max(map(biggest, value), default=0)
+    return abs(value) if isinstance(value, int) else 0
+
+
+class Producer:
+    """One of the examples, run as a user would."""
+
+    def __init__(self, language, rig):
+        self.rig = rig
+        self.language = language
+        self.script = ROOT / "common/scripts/enqueue.lua"
+        if language == "python":
+            self.args = ["/usr/bin/python3", ROOT / "deploy/examples/producer.py"]
+            return
+        # The example finds its packages beside itself; here they are those that the tests installed.
+        node = ROOT / ".deps/bin/node"
+        assert node.exists() and (ROOT / "tests/node_modules/ioredis").is_dir(), "run: make deps"
+        shutil.copy(ROOT / "deploy/examples/producer.mjs", rig.folder)
+        (rig.folder / "node_modules").symlink_to(ROOT / "tests/node_modules")
+        self.args = [node, rig.folder / "producer.mjs", "--script", self.script]
+
+    def command(self, *args):
+        more = ["--redis", self.rig.redis.url, "--prefix", self.rig.prefix] if self.rig.redis else []
+        return [str(a) for a in [*self.args, *more, *args]]
+
+    def run(self, *args, job=None, code=0):
+        done = subprocess.run(self.command(*args), input=json.dumps(job) if job else "", text=True,
+                              capture_output=True, timeout=30 * PATIENCE, check=False)
+        assert done.returncode == code, f"exit {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+
+@pytest.fixture(params=LANGUAGES)
+def producer(request, rig):
+    return Producer(request.param, rig)
+
+
+def entries(rig, queue="default", shard=0):
+    return [fields for _, fields in rig.redis.client.xrange(rig.key(f"q:{queue}", shard))]
+
+
+def test_vectors(producer):
+    """JSON.parse knows doubles only, so that Node cannot be given the biggest integers."""
+    some = [v for v in VECTORS if biggest(v["json"]) < 2 ** 53 or producer.language == "python"]
+    lines = producer.run("encode", job=[v["json"] for v in some]).splitlines()
+    assert dict(zip([v["name"] for v in some], lines)) == {v["name"]: v["hex"] for v in some}
+
+
+def test_page_and_vectors_agree_with_the_tree():
+    page = (ROOT / "common/PROTOCOL.md").read_text()
+    script = re.search(r"```lua\n(.*?)```", page, re.S).group(1)
+    assert script == (ROOT / "common/scripts/enqueue.lua").read_text(), \
+        "common/PROTOCOL.md prints the enqueue script; put the new one there"
+    rules = set(re.findall(r"^ \*\s+((?:[a-z_]+, )*[a-z_]+)[,.]$",
+                           (ROOT / "common/wire.h").read_text(), re.M))
+    named = {r for line in rules for r in line.split(", ") if "_" in r} - {"result_invalid"}
+    assert len(named) > 20
+    missing = {r for r in named if f"`{r}`" not in page}
+    assert not missing, f"codes that PROTOCOL.md does not name: {missing}"
+    bad = {v["code"] for v in json.loads((ROOT / "tests/vectors/bad.json").read_text())}
+    assert bad - named == set(), "vectors with codes that wire.h does not name"
+
+
+def test_crc_is_redis_clusters():
+    import producer as python
+    assert python.crc16(b"123456789") == 0x31C3
+
+
+def test_put_once(producer, rig):
+    rig.use_redis()
+    job = {"id": "a-1", "call": {"conn": "c", "url": "https://api.example.com/"}}
+    assert producer.run("put", job=job) == "OK"
+    assert producer.run("put", job=job) == "DUPLICATE"
+    assert [msgpack.unpackb(e[b"j"]) for e in entries(rig)] == [{"v": 1, **job}]
+    assert set(entries(rig)[0]) == {b"j"}
+
+
+def test_put_after_script_flush(producer, rig):
+    rig.use_redis()
+    for n in range(2):
+        rig.redis.client.script_flush()
+        job = {"id": f"a-{n}", "call": {"conn": "c", "url": "https://api.example.com/"}}
+        assert producer.run("put", job=job) == "OK"
+    assert len(entries(rig)) == 2
+
+
+def test_put_for_later(producer, rig):
+    rig.use_redis()
+    at = int(rig.redis.client.time()[0]) * 1000 + 3_600_000
+    job = {"id": "a-1", "not_before": at, "call": {"conn": "c", "url": "https://api.example.com/"}}
+    assert producer.run("put", job=job) == "OK"
+    assert entries(rig) == []
+    assert rig.redis.client.zscore(rig.key("due"), "a-1.0.0") == at
+
+
+def test_put_bare_on_another_queue_and_shard(producer, rig):
+    rig.use_redis()
+    job = {"id": "123456789", "call": {"conn": "c", "url": "https://api.example.com/"}}
+    producer.run("put", "--bare", "--queue", "slow", "--shards", "7", job=job)
+    assert len(entries(rig, "slow", 0x31C3 % 7)) == 1
+
+
+def test_results_are_read_again_until_acknowledged(producer, rig):
+    rig.use_redis()
+    out = rig.key("out:results")
+    for n in range(3):
+        rig.redis.client.xadd(out, {"r": msgpack.packb({"id": f"a-{n}", "state": "done"})})
+    rig.redis.client.xgroup_create(out, "mine", "0")
+    rig.redis.client.xreadgroup("mine", "reader-1", {out: ">"}, count=2)  # and then it died
+    lines = producer.run("results", "mine", "--count", "3").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["a-0", "a-1", "a-2"]
+    assert rig.redis.client.xpending(out, "mine")["pending"] == 0
+
+
+def test_wait_does_not_take_an_earlier_step_for_the_end(producer, rig):
+    rig.use_redis()
+    run = rig.key("run:a-1")
+    rig.redis.client.hset(run, mapping={"st": "ready", "r": msgpack.packb({"state": "done", "end": False})})
+    waiting = Process("waiting", rig.folder)
+    rig.things.append(waiting)
+    waiting.start(producer.command("wait", "a-1"))
+    wait_until(lambda: rig.redis.calls().get("hmget", 0) > 2, 10, "it to ask a few times")
+    assert waiting.running
+    rig.redis.client.hset(run, mapping={"st": "done", "r": msgpack.packb({"state": "done", "end": True})})
+    assert waiting.wait(10) == 0
+
+
+def test_from_put_to_result(producer, rig):
+    rig.link("acct")
+    rig.worker()
+    job = rig.job("acct", "/echo", body={"name": "Ünal"},
+                  then=[rig.call("acct", "/echo", body={"was": "{method}"})])
+    assert producer.run("put", job=job) == "OK"
+    result = json.loads(producer.run("wait", job["id"]))
+    assert (result["id"], result["step"], result["end"]) == (job["id"], 1, True)
+    assert json.loads(json.loads(result["output"])["body"]) == {"was": "POST"}
+    lines = producer.run("results", "mine", "--count", "2").splitlines()
+    assert [(json.loads(x)["step"], json.loads(x)["end"]) for x in lines] == [(0, False), (1, True)]
