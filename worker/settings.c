@@ -37,6 +37,8 @@ static const struct config_row rows[] = {
         "a finished run is remembered for so long: repeats are dropped, its result can be read"),
     ROW(park_max, "park-max", CONFIG_INT, "100000", 1, 100000000, 0,
         "jobs parked for one connection at most; more become dead letters"),
+    ROW(dead_keep_ms, "dead-keep", CONFIG_MS, "720h", 60000, 31536000000, 0,
+        "dead letters older than this are purged; the log says which"),
     ROW(token_cache_bytes, "token-cache", CONFIG_SIZE, "2MiB", 65536, 1 << 30, 0,
         "guarded memory for access tokens in use"),
     ROW(connections_max, "connections-cached", CONFIG_INT, "4096", 16, 10000000, 0,

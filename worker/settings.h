@@ -15,7 +15,7 @@ struct settings {
     int64_t drain_ms;
     int64_t step_timeout_ms, step_max_ms, connect_timeout_ms;
     int64_t job_max_bytes, answer_max_bytes;
-    int64_t results_max, dedup_ms, park_max;
+    int64_t results_max, dedup_ms, park_max, dead_keep_ms;
     int64_t token_cache_bytes, connections_max;
     int64_t renew_timeout_ms, renew_lease_ms, renew_grace_ms;
     const char *journal;

@@ -235,7 +235,7 @@ struct token *tokens_use(struct tokens *t, struct conn *c)
 
     if (!k || c->state == CONN_CONSENT || c->state == CONN_GONE || now + SPARE_MS >= k->exp_ms)
         return NULL;
-    if (!c->renewal && c->state == CONN_OK &&
+    if (!c->renewal && (c->state == CONN_OK || now >= c->next_ms) &&
         now >= oauth_renew_at_ms(slice_cstr(c->id), k->ver, k->born_ms, k->exp_ms,
                                  c->cfg->refresh_margin_ms))
         tokens_want(t, c, k->ver);
