@@ -68,7 +68,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT))
 
 # ---- building -------------------------------------------------------------------------------------
 
-.PHONY: help deps build objects test unit integration check mutants fmt install clean
+.PHONY: help deps build objects run test unit integration check mutants fmt install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -120,6 +120,12 @@ $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(UN
 
 -include $(patsubst %.o,%.d,$(call objects,$(ALL_SRC)))
 .SECONDARY:
+
+# ---- running --------------------------------------------------------------------------------------
+
+run: build ## the main job on a private Redis and a sandbox (KEEP=1 leaves them up)
+	@sh deploy/deps.sh run
+	@$(BUILD)/awq-demo $(if $(KEEP),--keep)
 
 # ---- testing --------------------------------------------------------------------------------------
 
