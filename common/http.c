@@ -127,12 +127,36 @@ bool http_is_token(struct slice s)
     return s.len > 0;
 }
 
+static bool is_value_byte(unsigned char c)
+{
+    return (c >= 0x20 && c != 0x7f) || c == '\t';
+}
+
+/* Eight bytes at once, since tokens are long: does any of them look like a control? May say yes
+ * wrongly (a tab, a byte after a control), never no. */
+static bool may_have_control(uint64_t x)
+{
+    const uint64_t ones = 0x0101010101010101, highs = 0x8080808080808080;
+    uint64_t below_20 = (x - ones * 0x20) & ~x, del = x ^ ones * 0x7f;
+
+    return ((below_20 | ((del - ones) & ~del)) & highs) != 0;
+}
+
 bool http_is_header_value(struct slice s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
+    size_t i = 0;
 
-        if ((c < 0x20 && c != '\t') || c == 0x7f)
+    while (i < s.len) {
+        uint64_t x;
+
+        if (s.len - i >= sizeof x) {
+            memcpy(&x, s.ptr + i, sizeof x);
+            if (!may_have_control(x)) {
+                i += sizeof x;
+                continue;
+            }
+        }
+        if (!is_value_byte((unsigned char)s.ptr[i++]))
             return false;
     }
     return true;

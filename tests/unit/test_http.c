@@ -450,7 +450,9 @@ static const struct answer_case {
      SAY(OK_HEAD "Content-Length: 2\r\n\r\nok", RESET), 200, "ok"},
     {"before the body was read",
      "POST",
-     {"HTTP/1.1 413 Big\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno", CLOSE, .early = true},
+     {.reply = "HTTP/1.1 413 Big\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno",
+      .then = CLOSE,
+      .early = true},
      413,
      "no"},
 
@@ -466,7 +468,7 @@ static const struct answer_case {
      SAY(OK_HEAD "Transfer-Encoding: chunked\r\n\r\nzz\r\nok\r\n", KEEP), 0, "link_lost"},
     {"closed without a word", "GET", SAY(NULL, CLOSE), 0, "link_lost"},
     {"reset without a word", "GET", SAY(NULL, RESET), 0, "link_lost"},
-    {"closed before reading", "POST", {NULL, CLOSE, .unread = true}, 0, "link_lost"},
+    {"closed before reading", "POST", {.then = CLOSE, .unread = true}, 0, "link_lost"},
     {"garbage", "GET", SAY("\x01\x02\x03garbage\r\n\r\n", CLOSE), 0, "answer_broken"},
     {"HTTP/0.9", "GET", SAY("hello from 1991\n", CLOSE), 0, "answer_broken"},
     {"another protocol", "GET", SAY("220 mail.example ESMTP\r\n", KEEP), 0, "answer_broken"},
@@ -1290,7 +1292,7 @@ static void test_tls(void **state)
 /* A plain server where TLS is expected. */
 static void test_tls_to_plain(void **state)
 {
-    static const struct act act = {"hello", CLOSE, .unread = true};
+    static const struct act act = {.reply = "hello", .then = CLOSE, .unread = true};
     struct fixture f;
     struct outcome o = {.f = &f};
 
@@ -1383,6 +1385,16 @@ static void test_words(void **state)
     assert_true(http_is_header_value(SLICE_LIT("a\tb \xff")));
     assert_false(http_is_header_value(slice_of("a\0", 2)));
     assert_false(http_is_header_value(SLICE_LIT("\x7f")));
+    for (int c = 0; c < 256; c++) { /* every byte, at every place of a long value */
+        for (size_t at = 0; at < 20; at++) {
+            char value[] = "abcdefgh\tjklmno\xfc"
+                           "qrst";
+            bool want = c == '\t' || (c >= 0x20 && c != 0x7f);
+
+            value[at] = (char)c;
+            assert_int_equal(http_is_header_value(slice_of(value, 20)), want);
+        }
+    }
 }
 
 int main(void)
