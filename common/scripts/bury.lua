@@ -9,17 +9,18 @@ if p.err or #p == 0 then return 'LOST' end
 -- types and arguments are looked at before the first write: Lua does not roll back
 local seq = tonumber(ARGV[4])
 if not seq then return redis.error_reply('ERR seq is not a number') end
-local done = redis.call('HGET', KEYS[4], 's0')
+local done = redis.call('HGET', KEYS[4], 'c0') -- SEQ:nonce of the last commit (commit.lua)
+done = done and tonumber(done:match('^x?(%d+)')) or -1
 local placed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
 redis.call('ZCARD', KEYS[3])
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('XACK', KEYS[1], 'w', ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
-if placed or (done and tonumber(done) > seq) then return 'DUPLICATE' end
+if placed or done >= seq then return 'DUPLICATE' end
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[8], ARGV[5], ARGV[6], ARGV[7], ARGV[9], ARGV[10], now))
 redis.call('ZADD', KEYS[3], now, ARGV[3])
-redis.call('HSET', KEYS[4], 's0', ARGV[4], 'st', 'dead', 'pl', 'dead', 'tm', now, 'r', ARGV[11])
+redis.call('HSET', KEYS[4], 'st', 'dead', 'pl', 'dead', 'tm', now, 'r', ARGV[11])
 redis.call('PERSIST', KEYS[4])
 if ARGV[13] == '1' then
   -- the letter is kept whatever becomes of its result: a result stream of a wrong type is not the job's fault

@@ -4,12 +4,14 @@
 --      ttl ms, write to out (1 or 0)
 -- Answers CANCELLED (it will not run), MARKED (a call may be in flight; no next step will follow) or
 -- FINISHED (too late).
--- MARKED leaves the result with the run (cr): the commit that ends it writes it to out. cn = the ttl the
--- record gets then; a record that this mark made gets it at once, for the id may be a mistake.
+-- The mark is an x before the run's c0, where commit sees it. MARKED leaves the result with the run (cr):
+-- the commit that ends it writes it to out. cn = the ttl the record gets then; a record that this mark
+-- made gets it at once, for the id may be a mistake.
 local ttl = tonumber(ARGV[5])
 if not ttl or ttl < 1 then return redis.error_reply('ERR ttl is not a number') end
 local known = redis.call('EXISTS', KEYS[1]) == 1
-local st = redis.call('HGET', KEYS[1], 'st')
+local h = redis.call('HMGET', KEYS[1], 'st', 'c0')
+local st, mark = h[1], (h[2] or ''):gsub('^x?', 'x', 1)
 if st == 'done' or st == 'failed' or st == 'expired' or st == 'cancelled' then return 'FINISHED' end
 redis.call('HEXISTS', KEYS[2], ARGV[1]) -- a wrong type says so before the first write
 local gone = false
@@ -21,11 +23,11 @@ elseif ARGV[2] ~= '' then
   if (p.err or #p == 0) and redis.call('XDEL', KEYS[4], ARGV[2]) == 1 then gone = true end
 end
 if not gone then
-  redis.call('HSET', KEYS[1], 'cn', ARGV[5], 'cr', ARGV[3])
+  redis.call('HSET', KEYS[1], 'c0', mark, 'cn', ARGV[5], 'cr', ARGV[3])
   if not known then redis.call('PEXPIRE', KEYS[1], ttl) end
   return 'MARKED'
 end
-redis.call('HSET', KEYS[1], 'st', 'cancelled', 'pl', '', 'cn', ARGV[5], 'r', ARGV[3])
+redis.call('HSET', KEYS[1], 'st', 'cancelled', 'pl', '', 'c0', mark, 'cn', ARGV[5], 'r', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ttl)
 if ARGV[6] == '1' then redis.pcall('XADD', KEYS[5], 'MAXLEN', '~', ARGV[4], '*', 'r', ARGV[3]) end
 return 'CANCELLED'

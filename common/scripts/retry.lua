@@ -8,14 +8,15 @@ if p.err or #p == 0 then return 'LOST' end
 -- types and arguments are looked at before the first write: Lua does not roll back
 local seq, at = tonumber(ARGV[4]), tonumber(ARGV[5])
 if not seq or not at or at ~= at then return redis.error_reply('ERR seq or time is not a number') end
-local done = redis.call('HGET', KEYS[4], 's0')
+local done = redis.call('HGET', KEYS[4], 'c0') -- SEQ:nonce of the last commit (commit.lua)
+done = done and tonumber(done:match('^x?(%d+)')) or -1
 local placed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
 redis.call('ZCARD', KEYS[3])
 redis.call('XACK', KEYS[1], 'w', ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
-if placed or (done and tonumber(done) > seq) then return 'DUPLICATE' end
+if placed or done >= seq then return 'DUPLICATE' end
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[9], ARGV[6], ARGV[7], ARGV[8]))
 redis.call('ZADD', KEYS[3], at, ARGV[3])
-redis.call('HSET', KEYS[4], 's0', ARGV[4], 'st', 'due', 'pl', 'due', 'tm', ARGV[5])
+redis.call('HSET', KEYS[4], 'st', 'due', 'pl', 'due', 'tm', ARGV[5])
 if redis.call('ZRANGE', KEYS[3], 0, 0)[1] == ARGV[3] then redis.pcall('PUBLISH', ARGV[10], ARGV[5]) end
 return 'OK'
