@@ -186,11 +186,13 @@ check-headers: build # each header compiles alone
 	    echo "#include \"$$h\"" | $(CC) $(CPPFLAGS_ALL) -std=c11 $(WARN) -Werror -fsyntax-only -x c - \
 	        || { echo "$$h does not compile alone"; exit 1; }; done
 
+# Each clang-tidy finds something else. 14 (Debian 12) decides; what another one says is shown.
 check-tidy: $(patsubst %.c,$(BUILD)/tidy/%.ok,$(ALL_SRC))
 $(BUILD)/tidy/%.ok: $(BUILD)/obj/%.o .clang-tidy
 	@mkdir -p $(@D)
 	@echo '  TIDY $*.c'
-	@clang-tidy --quiet $*.c -- $(CPPFLAGS_ALL) -std=c11 2>$@.err || { cat $@.err; exit 1; }
+	@clang-tidy --quiet $*.c -- $(CPPFLAGS_ALL) -std=c11 2>$@.err || \
+	    case "$$(clang-tidy --version)" in *version\ 14.*) cat $@.err; exit 1 ;; esac
 	@touch $@
 
 check-cppcheck:
