@@ -733,11 +733,55 @@ def test_leave(m):
 
 def test_sweep(m):
     m.beat("w1")
-    m.beat("w2")
+    assert m.sweep("w1") == 0, "it came back"
     m.r.zadd(key("workers"), {"w1": m.now() - 1})
     assert m.sweep("w1") == 1
-    assert m.sweep("w2") == 0, "it lives"
-    assert m.r.hkeys(key("w")) == [b"w2"] and m.r.zrange(key("workers"), 0, -1) == [b"w2"]
+    assert not m.r.exists(key("workers"), key("w"))
+    assert m.sweep("w1") == 1
+
+
+def test_agenda(m):
+    """All that is due, in one look: jobs, lots, workers whose time has passed; and when to look again."""
+    now = m.now()
+    for i in range(60):
+        m.enqueue(f"r{i}.0.0", at=now + HOUR)
+    m.r.zadd(key("due"), {f"r{i}.0.0": now - 100 + i for i in range(55)})
+    e, n = taken(m, "p.0.0")
+    m.park("me", e, n, now + HOUR)
+    m.wake("conn:a")
+    e, n = taken(m, "p2.0.0")
+    m.park("me", e, n, now + HOUR, what="lane:b", look=now + 500000)
+    m.beat("w1")
+    m.beat("w2")
+    m.r.zadd(key("workers"), {"w2": now - 1})
+    m.r.sadd(key("queues"), "default")
+    got = m.agenda()
+    assert abs(got[0] - now) < 5000
+    assert got[1:3] == [str(now - 50), str(now + 500000)]
+    assert got[3] == sum(([f"r{i}.0.0", "default"] for i in range(50)), [])
+    assert got[4:] == [["conn:a", "0"], ["w2"], ["default"]]
+
+
+def test_agenda_is_bounded_and_survives_bad_bodies(m):
+    now = m.now()
+    for i in range(5):
+        m.enqueue(f"r{i}.0.0", at=now + HOUR, j="x" * 100000)
+    m.r.zadd(key("due"), {f"r{i}.0.0": i for i in range(5)})
+    m.r.hset(key("held"), "r0.0.0", b"\xc1garbage")
+    got = m.agenda()
+    assert got[1] == "4" and got[3] == ["r0.0.0", "", "r1.0.0", "default", "r2.0.0", "default", "r3.0.0", "default"]
+
+
+def test_stats(m):
+    e, n = taken(m)
+    m.park("me", e, n, HOUR)
+    e, n = taken(m, "r2.0.0")
+    m.bury("me", e, n)
+    m.enqueue("r3.0.0", at=m.now() + HOUR)
+    m.enqueue("r4.0.0")
+    _, due, parked, dead, first, length, oldest, added, none, empty, _ = m.stats("default", "none")
+    assert (due, parked, dead, length, added, none, empty) == (1, 1, 1, 1, 3, 0, "")
+    assert float(first) > m.now() and abs(int(oldest) - m.now()) < 5000
 
 
 # ---- dead letters and cancel ------------------------------------------------------------------------
