@@ -675,6 +675,25 @@ static void test_late_but_there(void **state)
     rig_close(&g);
 }
 
+/* Each answer has its own time, from when Redis could begin with it: a queue may take longer. */
+static void test_timeout_is_per_answer(void **state)
+{
+    struct answer a[4];
+    struct rig g;
+
+    (void)state;
+    rig_up(&g, (struct redis_options){.read_timeout_ms = 400});
+    for (size_t i = 0; i < ARRAY_LEN(a); i++)
+        start_words(&g, &a[i], 0, "BLPOP nothing 0.2");
+    UNTIL(&g, redis_in_flight(g.link) == 0);
+    for (size_t i = 0; i < ARRAY_LEN(a); i++) {
+        assert_string_equal(a[i].err.msg, "");
+        assert_int_equal(a[i].type, REDIS_NIL);
+    }
+    assert_int_equal(g.downs, 0);
+    rig_close(&g);
+}
+
 static void test_blocking_read(void **state)
 {
     struct answer a;
@@ -1343,6 +1362,7 @@ int main(void)
         cmocka_unit_test(test_read_timeout),
         cmocka_unit_test(test_idle_watchdog),
         cmocka_unit_test(test_late_but_there),
+        cmocka_unit_test(test_timeout_is_per_answer),
         cmocka_unit_test(test_blocking_read),
         cmocka_unit_test(test_free_with_waiting),
         cmocka_unit_test(test_free_inside_callback),
