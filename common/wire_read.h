@@ -1,5 +1,5 @@
 /*
- * wire_read.h - reading MessagePack value by value, for the wire_*.c files only.
+ * wire_read.h - reading MessagePack value by value, for the wire_*.c files and what Lua packed.
  * Owns    nothing: a reader is two pointers into the caller's bytes, an item borrows from them.
  * Thread  any.
  * Errors  wire_check says what is wrong with foreign bytes; after it the readers cannot run out.

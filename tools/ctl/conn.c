@@ -1,0 +1,369 @@
+/* awq-ctl conn: list, show, refresh and remove connections; conn_apply.c and conn_test.c do the
+ * rest. */
+#include "tools/ctl/conn.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/json.h"
+#include "common/key.h"
+#include "tools/ctl/link.h"
+
+int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
+              struct redis_reply **reply)
+{
+    struct err err = {0};
+    struct key conn;
+
+    *reply = NULL;
+    if (!id_is_connection(id))
+        return ctl_usage(c, "a connection id is 1-64 of A-Z a-z 0-9 _ : -");
+    key_conn(&conn, id);
+    *reply = link_ask(c->link, &err, "HGETALL", conn.s, NULL);
+    if (!*reply || !connection_record_read(rec, *reply, &err)) {
+        err_prefix(&err, "connection %.*s: ", SLICE_FMT(id));
+        redis_reply_free(*reply);
+        *reply = NULL;
+        return ctl_fail(c, &err);
+    }
+    if (rec->exists && !slice_is(rec->state, "REMOVED"))
+        return CTL_OK;
+    redis_reply_free(*reply);
+    *reply = NULL;
+    return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
+}
+
+/* ---- ls -----------------------------------------------------------------------------------------
+ */
+
+static const char *const ls_columns[] = {"id",      "state",   "grant", "generation",
+                                         "version", "expires", "why"};
+
+static int ls_row(struct ctl *c, struct slice id)
+{
+    struct redis_reply *r;
+    struct err err = {0};
+    struct slice state;
+    struct key conn;
+
+    key_conn(&conn, id);
+    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "grant", "gen", "ver", "exp", "why",
+                 NULL);
+    if (!r)
+        return ctl_fail(c, &err);
+    state = redis_reply_str(redis_reply_at(r, 0));
+    if (state.len == 0 ||
+        slice_is(state, "REMOVED")) { /* the index is a hint, the record decides */
+        redis_reply_free(r);
+        return CTL_OK;
+    }
+    out_row(&c->out);
+    out_text(&c->out, id);
+    out_text(&c->out, state);
+    out_text(&c->out, redis_reply_str(redis_reply_at(r, 1)));
+    out_int(&c->out, redis_reply_int(redis_reply_at(r, 2), 0));
+    out_int(&c->out, redis_reply_int(redis_reply_at(r, 3), 0));
+    out_time(&c->out, redis_reply_int(redis_reply_at(r, 4), 0));
+    out_text(&c->out, redis_reply_str(redis_reply_at(r, 5)));
+    redis_reply_free(r);
+    return CTL_OK;
+}
+
+static int conn_ls(struct ctl *c, const struct args *a)
+{
+    struct redis_reply *names;
+    int64_t limit, cursor, now;
+    char from[24], to[24];
+    struct err err = {0};
+    struct key conns;
+    int code;
+
+    if ((code = ctl_flag_int(c, a, 0, 1, 1000, 100, &limit)) ||
+        (code = ctl_flag_int(c, a, 1, 0, INT32_MAX, 0, &cursor)) || (code = ctl_connect(c)) ||
+        (code = ctl_now(c, &now)))
+        return code;
+    key_conns(&conns);
+    snprintf(from, sizeof from, "%" PRId64, cursor);
+    snprintf(to, sizeof to, "%" PRId64, cursor + limit - 1);
+    names = link_ask(c->link, &err, "ZRANGE", conns.s, from, to, NULL);
+    if (!names)
+        return ctl_fail(c, &err);
+    out_list(&c->out, ls_columns, ARRAY_LEN(ls_columns));
+    for (size_t i = 0; code == CTL_OK && i < redis_reply_len(names); i++)
+        code = ls_row(c, redis_reply_str(redis_reply_at(names, i)));
+    if (code == CTL_OK) {
+        out_list_end(&c->out, "no connections");
+        if ((int64_t)redis_reply_len(names) == limit)
+            out_note(&c->out, "more: --cursor %" PRId64, cursor + limit);
+    }
+    redis_reply_free(names);
+    return code;
+}
+
+/* ---- show ---------------------------------------------------------------------------------------
+ */
+
+static void show_text(struct out *o, const char *key, struct slice s)
+{
+    out_key(o, key);
+    out_text(o, s);
+}
+
+static void show_time(struct out *o, const char *key, int64_t ms)
+{
+    out_key(o, key);
+    out_time(o, ms);
+}
+
+static void show_int(struct out *o, const char *key, int64_t n)
+{
+    out_key(o, key);
+    out_int(o, n);
+}
+
+/* Sealed fields are said to be there, never shown: not even sealed. */
+static void show_record(struct ctl *c, struct slice id, const struct connection_record *r)
+{
+    struct out *o = &c->out;
+    struct json *cfg = json_parse(r->cfg, NULL);
+
+    out_thing(o);
+    show_text(o, "id", id);
+    show_text(o, "state", r->state);
+    show_text(o, "grant", r->grant);
+    show_int(o, "generation", (int64_t)r->gen);
+    show_int(o, "version", (int64_t)r->ver);
+    show_time(o, "expires", r->exp_ms);
+    show_time(o, "renewed", r->born_ms);
+    show_text(o, "scope", r->scope);
+    out_key(o, "has_access_token");
+    out_bool(o, r->at.len > 0);
+    out_key(o, "has_refresh_token");
+    out_bool(o, r->rt.len > 0);
+    out_key(o, "has_client_secret");
+    out_bool(o, r->cs.len > 0);
+    show_text(o, "why", r->why);
+    show_text(o, "last_failure", r->fail_text);
+    show_time(o, "failed", r->fail_ms);
+    show_int(o, "failed_tries", r->tries);
+    show_time(o, "next_try", r->next_ms);
+    show_time(o, "held_back_until", r->cool_ms);
+    out_key(o, "settings");
+    if (cfg)
+        out_json(o, r->cfg);
+    else
+        out_text(o, SLICE_LIT("(not readable)"));
+    json_free(cfg);
+    out_thing_end(o);
+}
+
+static int conn_show(struct ctl *c, const struct args *a)
+{
+    struct slice id = slice_cstr(a->names[0]);
+    struct connection_record rec;
+    struct redis_reply *reply;
+    int64_t now;
+    int code;
+
+    if ((code = ctl_connect(c)) || (code = ctl_now(c, &now)) ||
+        (code = conn_read(c, id, &rec, &reply)))
+        return code;
+    show_record(c, id, &rec);
+    redis_reply_free(reply);
+    return CTL_OK;
+}
+
+/* ---- refresh ------------------------------------------------------------------------------------
+ */
+
+/* What is looked at while a worker renews: version, time of the last failure, state. */
+struct glance {
+    uint64_t gen, ver;
+    int64_t fail_ms;
+    char state[24], text[256];
+};
+
+static int look(struct ctl *c, struct slice id, struct glance *g)
+{
+    struct connection_record rec;
+    struct redis_reply *reply;
+    int code = conn_read(c, id, &rec, &reply);
+
+    if (code != CTL_OK)
+        return code;
+    g->gen = rec.gen;
+    g->ver = rec.ver;
+    g->fail_ms = rec.fail_ms;
+    snprintf(g->state, sizeof g->state, "%.*s", SLICE_FMT(rec.state));
+    snprintf(g->text, sizeof g->text, "%.*s: %.*s", SLICE_FMT(rec.why), SLICE_FMT(rec.fail_text));
+    redis_reply_free(reply);
+    return CTL_OK;
+}
+
+static int set_due(struct ctl *c, struct slice id)
+{
+    struct key conns, changed;
+    struct redis_reply *r;
+    struct err err = {0};
+
+    key_conns(&conns);
+    key_changed(&changed);
+    const struct slice due[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("0"), id};
+    const struct slice hint[] = {SLICE_LIT("PUBLISH"), key_slice(&changed), id};
+
+    r = link_argv(c->link, ARRAY_LEN(due), due, &err);
+    if (!r)
+        return ctl_fail(c, &err);
+    redis_reply_free(r);
+    redis_reply_free(link_argv(c->link, ARRAY_LEN(hint), hint, NULL)); /* a hint may fail */
+    return CTL_OK;
+}
+
+static int conn_refresh(struct ctl *c, const struct args *a)
+{
+    struct slice id = slice_cstr(a->names[0]);
+    struct glance before, now;
+    int64_t limit_ms, until;
+    int code;
+
+    if ((code = ctl_flag_ms(c, a, 0, 30000, &limit_ms)) || (code = ctl_connect(c)) ||
+        (code = look(c, id, &before)))
+        return code;
+    if (strcmp(before.state, "NEEDS_CONSENT") == 0)
+        return ctl_say(CTL_FAILED,
+                       "connection %.*s needs consent (%s): it cannot be renewed; link the account "
+                       "again with conn apply",
+                       SLICE_FMT(id), before.text);
+    if ((code = set_due(c, id)))
+        return code;
+    until = clock_boot_ms() + limit_ms;
+    for (;;) {
+        if ((code = look(c, id, &now)))
+            return code;
+        if (now.gen != before.gen || now.ver != before.ver) {
+            out_note(&c->out, "connection %.*s: renewed, version %" PRIu64, SLICE_FMT(id), now.ver);
+            if (c->out.json) {
+                out_thing(&c->out);
+                show_text(&c->out, "id", id);
+                show_int(&c->out, "version", (int64_t)now.ver);
+                out_thing_end(&c->out);
+            }
+            return CTL_OK;
+        }
+        if (now.fail_ms != before.fail_ms)
+            return ctl_say(CTL_FAILED, "connection %.*s: the renewal failed, state %s; %s",
+                           SLICE_FMT(id), now.state, now.text);
+        if (clock_boot_ms() >= until)
+            return ctl_say(CTL_FAILED,
+                           "connection %.*s: no worker renewed it in time (state %s). It stays "
+                           "due. Is a worker with the grant key alive? awq-ctl worker ls",
+                           SLICE_FMT(id), now.state);
+        link_sleep(c->link, 100);
+    }
+}
+
+/* ---- rm -----------------------------------------------------------------------------------------
+ */
+
+static int conn_rm(struct ctl *c, const struct args *a)
+{
+    struct slice id = slice_cstr(a->names[0]);
+    struct key conn, lease, lane, changed, conns;
+    struct redis_reply *r;
+    struct err err = {0};
+    bool gone;
+    int code;
+
+    if (!id_is_connection(id))
+        return ctl_usage(c, "a connection id is 1-64 of A-Z a-z 0-9 _ : -");
+    if ((code = ctl_connect(c)))
+        return code;
+    key_conn(&conn, id);
+    key_conn_lease(&lease, id);
+    key_conn_lane(&lane, id);
+    key_changed(&changed);
+    key_conns(&conns);
+    const struct slice argv[] = {key_slice(&conn), key_slice(&lease), key_slice(&lane),
+                                 key_slice(&changed), id};
+
+    r = link_script(c->link, SCRIPT_remove, 3, ARRAY_LEN(argv), argv, &err);
+    if (!r)
+        return ctl_fail(c, &err);
+    gone = slice_is(redis_reply_str(r), "OK");
+    redis_reply_free(r);
+    /* Also when the record was gone: a try that died in between is finished by the next. */
+    r = link_ask(c->link, &err, "ZREM", conns.s, a->names[0], NULL);
+    if (!r)
+        return ctl_fail(c, &err);
+    redis_reply_free(r);
+    ctl_wake(c, id); /* its jobs are told that it is gone, not left to wait for it */
+    if (!gone)
+        return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
+    out_note(&c->out,
+             "connection %.*s: removed; its secrets are gone from Redis. Revoke the grant at the\n"
+             "provider too, if it is not needed any more.",
+             SLICE_FMT(id));
+    return CTL_OK;
+}
+
+static const struct flag apply_flags[] = {
+    {"--file", "-f", "FILE", "the connection file (YAML; tools/README.md)"},
+    {"--relink", NULL, NULL,
+     "link anew, also with the refresh token that it was linked with before"},
+};
+static const struct flag ls_flags[] = {LIST_FLAGS};
+static const struct flag refresh_flags[] = {
+    {"--timeout", NULL, "TIME", "wait so long for a worker to do it (default 30s)"},
+};
+
+const struct verb conn_verbs[] = {
+    {.noun = "conn",
+     .name = "apply",
+     .usage = "-f FILE [--relink]",
+     .help = "Write a connection's settings; link the account when it is new or its grant changed",
+     .more = "Applying the same file again changes nothing: a refresh token that was rotated since "
+             "is kept.",
+     .flags = apply_flags,
+     .flag_count = ARRAY_LEN(apply_flags),
+     .run = conn_apply},
+    {.noun = "conn",
+     .name = "ls",
+     .usage = "[--limit N] [--cursor N]",
+     .help = "List connections, those whose renewal is due first at the top",
+     .flags = ls_flags,
+     .flag_count = ARRAY_LEN(ls_flags),
+     .run = conn_ls},
+    {.noun = "conn",
+     .name = "show",
+     .usage = "ID",
+     .help = "Show one connection: state, times, settings; never a secret",
+     .least = 1,
+     .most = 1,
+     .run = conn_show},
+    {.noun = "conn",
+     .name = "test",
+     .usage = "ID",
+     .help = "Check one connection from here, step by step, and say what to do; sends no token",
+     .least = 1,
+     .most = 1,
+     .run = conn_test},
+    {.noun = "conn",
+     .name = "refresh",
+     .usage = "ID [--timeout TIME]",
+     .help = "Have a worker renew the access token now, and wait for it",
+     .flags = refresh_flags,
+     .flag_count = ARRAY_LEN(refresh_flags),
+     .least = 1,
+     .most = 1,
+     .run = conn_refresh},
+    {.noun = "conn",
+     .name = "rm",
+     .usage = "ID",
+     .help = "Remove a connection and its secrets; jobs that wait for it are told",
+     .least = 1,
+     .most = 1,
+     .run = conn_rm},
+    {.name = NULL},
+};

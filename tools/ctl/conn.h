@@ -1,0 +1,22 @@
+/*
+ * conn.h - awq-ctl conn: what its files share.
+ * Owns    nothing.
+ * Thread  the only one.
+ */
+#ifndef AWQ_CTL_CONN_H
+#define AWQ_CTL_CONN_H
+
+#include "common/connection.h"
+#include "tools/ctl/ctl.h"
+
+struct redis_reply;
+
+int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --relink */
+int conn_test(struct ctl *c, const struct args *args);
+
+/* The record of a connection, or CTL_NOT_FOUND said already; *reply holds its texts. A removed one
+ * counts as not there. */
+int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
+              struct redis_reply **reply);
+
+#endif

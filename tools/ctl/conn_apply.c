@@ -1,0 +1,371 @@
+/* awq-ctl conn apply: a connection file into the record, with its secrets sealed. */
+#include "tools/ctl/conn.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sodium.h>
+#include "common/connection.h"
+#include "common/key.h"
+#include "tools/ctl/link.h"
+
+#define TRIES      8 /* somebody else changed the record in between: read again */
+#define SEALED_MAX (64 * 1024)
+
+/*
+ * Is the account linked anew, or are only settings written?
+ *
+ * A refresh token that rotates lives in Redis only: the one in the file is used up at the first
+ * renewal. Applying the same file again (GitOps does, all day) must not put it back, for its reuse
+ * makes the server revoke the whole grant (RFC 9700 section 4.14.2). So the record remembers a
+ * keyed hash of the token it was linked with (`lh`): the same token again is no new link.
+ */
+enum change { CHANGE_LINK, CHANGE_SETTINGS, CHANGE_NONE };
+
+struct apply {
+    struct ctl *c;
+    struct slice prefix, id;
+    struct connection_file file;
+    bool relink;
+    struct buf json, cm, lh; /* the new settings, signed; the refresh token's keyed hash */
+    char cd[65];
+    struct connection_record rec;
+    struct redis_reply *reply; /* rec borrows from it */
+    enum change change;
+    const char *why; /* of a link */
+    uint64_t gen;    /* after the change */
+    struct buf at, rt, cs;
+    struct err err;
+};
+
+static void apply_deinit(struct apply *a)
+{
+    connection_file_deinit(&a->file);
+    buf_deinit(&a->json);
+    buf_deinit(&a->cm);
+    buf_deinit(&a->lh);
+    buf_deinit(&a->at);
+    buf_deinit(&a->rt);
+    buf_deinit(&a->cs);
+    redis_reply_free(a->reply);
+}
+
+static bool prepare(struct apply *a)
+{
+    const struct keyring *k = a->c->keyring;
+    struct slice refresh = buf_slice(&a->file.refresh_token);
+
+    buf_init(&a->json, SEALED_MAX * 2);
+    buf_init(&a->cm, 64);
+    buf_init(&a->lh, 64);
+    buf_init(&a->at, SEALED_MAX);
+    buf_init(&a->rt, SEALED_MAX);
+    buf_init(&a->cs, SEALED_MAX);
+    if (!egress_check_endpoint(a->file.cfg->policy.insecure_http, a->file.cfg->token_url, &a->err))
+        return err_prefix(&a->err, "connection %.*s: token_url: ", SLICE_FMT(a->id));
+    if (!connection_cfg_to_json(&a->json, a->file.cfg))
+        return err_set(&a->err, ERR_CONFIG, "connection %.*s: its settings are too long",
+                       SLICE_FMT(a->id));
+    seal_digest(buf_slice(&a->json), a->cd);
+    return connection_cfg_sign(k, a->prefix, a->id, buf_slice(&a->json), &a->cm, &a->err) &&
+           (refresh.len == 0 || seal_mac(k, KEY_GRANT, "link", refresh, &a->lh, &a->err));
+}
+
+static bool read_record(struct apply *a)
+{
+    struct key conn;
+
+    key_conn(&conn, a->id);
+    redis_reply_free(a->reply);
+    a->reply = link_ask(a->c->link, &a->err, "HGETALL", conn.s, NULL);
+    return a->reply && connection_record_read(&a->rec, a->reply, &a->err);
+}
+
+/* ---- link or settings ---------------------------------------------------------------------------
+ */
+
+/* Of what the grant was given for: with another one it is another grant. NULL: the same. */
+static const char *grant_differs(const struct connection_cfg *old, const struct connection_cfg *new)
+{
+    if (old->grant != new->grant)
+        return "another grant";
+    if (!slice_eq(old->client_id, new->client_id))
+        return "another client id";
+    if (!slice_eq(old->token_url, new->token_url))
+        return "another token_url";
+    return NULL;
+}
+
+static bool decide(struct apply *a)
+{
+    struct slice refresh = buf_slice(&a->file.refresh_token);
+    struct connection_cfg *old;
+
+    a->change = CHANGE_LINK;
+    if (!a->rec.exists || slice_is(a->rec.state, "REMOVED")) {
+        a->why = "new";
+        return true;
+    }
+    if (a->relink) {
+        a->why = "asked to";
+        return true;
+    }
+    if (!connection_record_verify(&a->rec, a->c->keyring, a->prefix, a->id, &a->err))
+        return err_prefix(&a->err, "--relink writes it anew; ");
+    old = connection_cfg_parse(a->rec.cfg, &a->err);
+    if (!old)
+        return err_prefix(&a->err, "connection %.*s, as it is stored: ", SLICE_FMT(a->id));
+    a->why = grant_differs(old, a->file.cfg);
+    connection_cfg_free(old);
+    if (!a->why && refresh.len > 0 &&
+        !seal_mac_ok(a->c->keyring, KEY_GRANT, "link", refresh, a->rec.lh))
+        a->why = "another refresh token";
+    if (!a->why)
+        a->change = CHANGE_SETTINGS;
+    return true;
+}
+
+/* ---- sealing ------------------------------------------------------------------------------------
+ */
+
+static bool seal(struct apply *a, enum key_kind kind, const char *field, uint64_t ver,
+                 struct slice clear, struct buf *out)
+{
+    struct seal_place at =
+        connection_place(a->prefix, a->id, field, a->gen, ver, slice_cstr(a->cd));
+
+    buf_clear(out);
+    return clear.len == 0 || seal_seal(a->c->keyring, kind, &at, clear, out, &a->err);
+}
+
+/* Open what the record holds, in the place it was sealed for. */
+static bool open_old(struct apply *a, enum key_kind kind, const char *field, struct slice sealed,
+                     struct buf *clear)
+{
+    struct seal_place at =
+        connection_place(a->prefix, a->id, field, a->rec.gen, a->rec.ver, a->rec.cd);
+    size_t len = 0;
+
+    buf_init(clear, SEALED_MAX);
+    if (sealed.len == 0)
+        return true;
+    if (!buf_reserve(clear, seal_clear_len(sealed) + 1))
+        return err_set(&a->err, ERR_NOMEM, "connection %.*s: its %s is too long", SLICE_FMT(a->id),
+                       field);
+    if (!seal_open(a->c->keyring, kind, &at, sealed, clear->ptr, clear->cap, &len, &a->err))
+        return err_prefix(&a->err, "(--relink writes it anew) ");
+    clear->len = len;
+    return true;
+}
+
+/* Keep a token that the record has: seal it for the new settings. */
+static bool carry_over(struct apply *a, enum key_kind kind, const char *field, struct slice sealed,
+                       struct buf *out)
+{
+    struct buf clear;
+    bool ok = open_old(a, kind, field, sealed, &clear) &&
+              seal(a, kind, field, a->rec.ver, buf_slice(&clear), out);
+
+    buf_wipe(&clear);
+    return ok;
+}
+
+/* Settings and client secret as they are stored already: nothing is to be written. A connection
+ * that waits or failed is written all the same: that is how its owner says "try again". */
+static bool is_same(struct apply *a, bool *same)
+{
+    struct slice secret = buf_slice(&a->file.client_secret);
+    struct buf clear;
+    bool ok;
+
+    *same = false;
+    if (!slice_is(a->rec.cd, a->cd) || slice_is(a->rec.state, "BACKOFF"))
+        return true;
+    ok = open_old(a, KEY_GRANT, "cs", a->rec.cs, &clear);
+    *same = ok && clear.len == secret.len &&
+            (secret.len == 0 || sodium_memcmp(clear.ptr, secret.ptr, secret.len) == 0);
+    buf_wipe(&clear);
+    return ok;
+}
+
+static bool seal_link(struct apply *a)
+{
+    a->gen = a->rec.gen + 1;
+    if (a->file.cfg->grant == GRANT_REFRESH_TOKEN && a->file.refresh_token.len == 0)
+        return err_set(&a->err, ERR_CONFIG,
+                       "connection %.*s must be linked (%s): its file needs a refresh_token",
+                       SLICE_FMT(a->id), a->why);
+    buf_clear(&a->at);
+    return seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.refresh_token), &a->rt) &&
+           seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs);
+}
+
+static bool seal_settings(struct apply *a)
+{
+    bool same;
+
+    a->gen = a->rec.gen;
+    if (!is_same(a, &same))
+        return false;
+    if (same) {
+        a->change = CHANGE_NONE;
+        return true;
+    }
+    buf_clear(&a->at);
+    buf_clear(&a->rt);
+    return seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs) &&
+           (slice_is(a->rec.cd, a->cd) || /* what was sealed for these settings stays as it is */
+            (carry_over(a, KEY_ACCESS, "at", a->rec.at, &a->at) &&
+             carry_over(a, KEY_GRANT, "rt", a->rec.rt, &a->rt)));
+}
+
+/* ---- writing ------------------------------------------------------------------------------------
+ */
+
+/* apply.lua; *moved: somebody was faster, read again. */
+static bool write_record(struct apply *a, bool *moved)
+{
+    bool fresh = !a->rec.exists || slice_is(a->rec.state, "REMOVED");
+    struct key conn, lease, changed;
+    struct redis_reply *r;
+    char gen[24], ver[24];
+
+    key_conn(&conn, a->id);
+    key_conn_lease(&lease, a->id);
+    key_changed(&changed);
+    snprintf(gen, sizeof gen, "%" PRIu64, a->rec.gen);
+    snprintf(ver, sizeof ver, "%" PRIu64, a->rec.ver);
+    const struct slice argv[] = {
+        key_slice(&conn),
+        key_slice(&lease),
+        slice_cstr(fresh ? "" : gen),
+        slice_cstr(fresh ? "" : ver),
+        buf_slice(&a->json),
+        buf_slice(&a->cm),
+        slice_cstr(a->cd),
+        slice_cstr(grant_kind_name(a->file.cfg->grant)),
+        buf_slice(&a->cs),
+        buf_slice(&a->rt),
+        buf_slice(&a->at),
+        buf_slice(&a->lh),
+        a->change == CHANGE_LINK ? SLICE_LIT("1") : SLICE_LIT("0"),
+        key_slice(&changed),
+        a->id,
+    };
+
+    r = link_script(a->c->link, SCRIPT_apply, 2, ARRAY_LEN(argv), argv, &a->err);
+    if (!r)
+        return false;
+    *moved = !slice_is(redis_reply_str(redis_reply_at(r, 0)), "OK");
+    if (!*moved && (uint64_t)redis_reply_int(redis_reply_at(r, 1), -1) != a->gen) {
+        /* made and removed again since we looked: written, but sealed for another generation */
+        *moved = true;
+        a->relink = true;
+    }
+    redis_reply_free(r);
+    return true;
+}
+
+/* Renewers find it in P:conns; jobs that waited for it look again. */
+static bool announce(struct apply *a)
+{
+    struct key conns;
+    struct redis_reply *r;
+
+    key_conns(&conns);
+    if (a->change == CHANGE_LINK) {
+        const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("0"), a->id};
+
+        r = link_argv(a->c->link, ARRAY_LEN(argv), argv, &a->err);
+    } else {
+        const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("NX"),
+                                     SLICE_LIT("0"), a->id};
+
+        r = link_argv(a->c->link, ARRAY_LEN(argv), argv, &a->err);
+    }
+    redis_reply_free(r);
+    if (r)
+        ctl_wake(a->c, a->id);
+    return r != NULL;
+}
+
+static bool apply(struct apply *a)
+{
+    bool moved = true;
+
+    if (!prepare(a))
+        return false;
+    for (int i = 0; moved && i < TRIES; i++) {
+        if (!read_record(a) || !decide(a) ||
+            !(a->change == CHANGE_LINK ? seal_link(a) : seal_settings(a)))
+            return false;
+        if (a->change == CHANGE_NONE)
+            break;
+        if (!write_record(a, &moved))
+            return false;
+    }
+    if (moved && a->change != CHANGE_NONE)
+        return err_set(&a->err, ERR_RETRY,
+                       "connection %.*s keeps changing while it is written; try again",
+                       SLICE_FMT(a->id));
+    return announce(a);
+}
+
+/* ---- the verb -----------------------------------------------------------------------------------
+ */
+
+static void report(struct apply *a)
+{
+    static const char *const words[] = {
+        [CHANGE_LINK] = "linked", [CHANGE_SETTINGS] = "settings", [CHANGE_NONE] = "unchanged"};
+    struct out *o = &a->c->out;
+
+    if (o->json) {
+        out_thing(o);
+        out_key(o, "id");
+        out_text(o, a->id);
+        out_key(o, "change");
+        out_cstr(o, words[a->change]);
+        out_key(o, "generation");
+        out_int(o, (int64_t)a->gen);
+        out_thing_end(o);
+        return;
+    }
+    if (a->change == CHANGE_LINK)
+        out_note(o,
+                 "connection %.*s: linked (%s), generation %" PRIu64 "; its first token is due now",
+                 SLICE_FMT(a->id), a->why, a->gen);
+    else if (a->change == CHANGE_SETTINGS)
+        out_note(o, "connection %.*s: settings written, its tokens kept", SLICE_FMT(a->id));
+    else
+        out_note(o, "connection %.*s: unchanged", SLICE_FMT(a->id));
+    if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))
+        out_note(
+            o,
+            "It still needs consent (%.*s): put a new refresh token where the file points, or\n"
+            "apply with --relink if the one that is there is good.",
+            SLICE_FMT(a->rec.why));
+}
+
+int conn_apply(struct ctl *c, const struct args *args)
+{
+    struct apply a = {.c = c, .prefix = slice_cstr(c->common.prefix)};
+    int code;
+
+    if (!args->flag[0])
+        return ctl_usage(c, "-f FILE is missing");
+    a.relink = args->flag[1] != NULL;
+    if (!connection_file_read(&a.file, args->flag[0], &a.err))
+        return ctl_fail(c, &a.err);
+    a.id = a.file.cfg->id;
+    if ((code = ctl_keys(c)) == CTL_OK && (code = ctl_connect(c)) == CTL_OK &&
+        (code = ctl_meta(c)) == CTL_OK) {
+        if (apply(&a))
+            report(&a);
+        else
+            code = ctl_fail(c, &a.err);
+    }
+    apply_deinit(&a);
+    return code;
+}

@@ -1,0 +1,226 @@
+/* awq-ctl conn test: walk a connection from here, and say in plain words what is wrong. Nothing is
+ * sent to the token endpoint: a request without a grant tells nothing, and servers count them. */
+#include "tools/ctl/conn.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <sodium.h>
+#include "common/key.h"
+#include "tools/ctl/checks.h"
+#include "tools/ctl/link.h"
+
+#define CONNECT_MS 5000
+
+struct test {
+    struct ctl *c;
+    struct slice prefix, id;
+    struct connection_record rec;
+    struct checks checks;
+    int64_t now_ms;
+};
+
+/* ---- the record ---------------------------------------------------------------------------------
+ */
+
+static void check_sealed(struct test *t, enum key_kind kind, const char *field, const char *name,
+                         struct slice sealed)
+{
+    struct seal_place at =
+        connection_place(t->prefix, t->id, field, t->rec.gen, t->rec.ver, t->rec.cd);
+    size_t size = seal_clear_len(sealed) + 1, len;
+    struct err err = {0};
+    char *clear;
+
+    if (sealed.len == 0)
+        return;
+    clear = malloc(size);
+    if (clear && seal_open(t->c->keyring, kind, &at, sealed, clear, size, &len, &err))
+        checks_add(&t->checks, CHECK_OK, name, NULL, "opens with the key file");
+    else
+        checks_add(&t->checks, CHECK_BAD, name,
+                   "Use the key file of the workers; if that is it, link the account again: conn "
+                   "apply --relink",
+                   "%s", clear ? err.msg : "out of memory");
+    if (clear)
+        sodium_memzero(clear, size);
+    free(clear);
+}
+
+static struct connection_cfg *check_settings(struct test *t)
+{
+    struct connection_cfg *cfg = NULL;
+    struct err err = {0};
+
+    if (connection_record_verify(&t->rec, t->c->keyring, t->prefix, t->id, &err))
+        cfg = connection_cfg_parse(t->rec.cfg, &err);
+    if (cfg)
+        checks_add(&t->checks, CHECK_OK, "settings", NULL, "authentic");
+    else
+        checks_add(&t->checks, CHECK_BAD, "settings",
+                   "Check that --keys is the workers' file, then apply the connection's file with "
+                   "--relink",
+                   "%s", err.msg);
+    return cfg;
+}
+
+/* ---- the token endpoint -------------------------------------------------------------------------
+ */
+
+static bool dial(const struct addrinfo *ai, char *why, size_t size)
+{
+    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error = 0;
+    socklen_t len = sizeof error;
+    struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+    if (fd < 0 || (connect(fd, ai->ai_addr, ai->ai_addrlen) != 0 && errno != EINPROGRESS))
+        error = errno;
+    else if (poll(&p, 1, CONNECT_MS) == 0)
+        error = ETIMEDOUT;
+    else
+        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
+    if (fd >= 0)
+        close(fd);
+    if (error)
+        snprintf(why, size, "%s", strerror(error));
+    return error == 0;
+}
+
+/* Host and port of a URL that connection_cfg_parse has checked. */
+static void split(struct slice url, char host[256], char port[8])
+{
+    size_t scheme = slice_starts(url, SLICE_LIT("https://")) ? 8 : 7, end, colon;
+    struct slice rest = slice_sub(url, scheme, url.len);
+
+    snprintf(port, 8, "%s", scheme == 8 ? "443" : "80");
+    rest = slice_sub(rest, 0, slice_find(rest, '/'));
+    rest = slice_sub(rest, 0, slice_find(rest, '?'));
+    end = rest.len > 0 && rest.ptr[0] == '[' ? slice_find(rest, ']') : 0;
+    colon = end + slice_find(slice_sub(rest, end, rest.len), ':');
+    if (colon < rest.len)
+        slice_copy(slice_sub(rest, colon + 1, rest.len), port, 8);
+    rest = slice_sub(rest, 0, colon);
+    if (end > 0)
+        rest = slice_sub(rest, 1, end - 1);
+    if (!slice_copy(rest, host, 256))
+        host[0] = '\0';
+}
+
+static void check_endpoint(struct test *t, const struct connection_cfg *cfg)
+{
+    static const char advice[] = "Check token_url in the connection's file, DNS and the firewall; "
+                                 "workers may see another network than this machine";
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
+    char host[256], port[8], why[256] = "no address";
+    struct err err = {0};
+    bool ok = false;
+    int code;
+
+    split(cfg->token_url, host, port);
+    code = getaddrinfo(host, port, &hints, &list);
+    if (code != 0) {
+        checks_add(&t->checks, CHECK_BAD, "token endpoint", advice, "%s: %s", host,
+                   gai_strerror(code));
+        return;
+    }
+    for (const struct addrinfo *ai = list; ai && !ok; ai = ai->ai_next) {
+        if (!egress_check_address(cfg->policy.allow_private, ai->ai_addr, &err))
+            snprintf(why, sizeof why, "%s", err.msg);
+        else
+            ok = dial(ai, why, sizeof why);
+    }
+    freeaddrinfo(list);
+    if (ok)
+        checks_add(&t->checks, CHECK_OK, "token endpoint", NULL, "%s port %s answers", host, port);
+    else
+        checks_add(&t->checks, CHECK_BAD, "token endpoint", advice, "%s port %s: %s", host, port,
+                   why);
+}
+
+/* ---- the token, and who waits for it ------------------------------------------------------------
+ */
+
+static void check_token(struct test *t)
+{
+    const struct connection_record *r = &t->rec;
+    int64_t left_s = (r->exp_ms - t->now_ms) / 1000;
+
+    if (slice_is(r->state, "NEEDS_CONSENT"))
+        checks_add(&t->checks, CHECK_BAD, "access token",
+                   "Have its owner link the account again, then conn apply with the new refresh "
+                   "token; waiting jobs go on by themselves",
+                   "needs consent: %.*s %.*s", SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
+    else if (slice_is(r->state, "DISABLED"))
+        checks_add(&t->checks, CHECK_BAD, "access token", "Apply its file to switch it on again",
+                   "disabled");
+    else if (slice_is(r->state, "BACKOFF"))
+        checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
+                   "Mend what the failure names (client secret, scopes, token_url) and apply; a "
+                   "worker tries again by itself",
+                   "renewal failed %" PRIu32 " times: %.*s %.*s", r->tries, SLICE_FMT(r->why),
+                   SLICE_FMT(r->fail_text));
+    else if (r->exp_ms > t->now_ms)
+        checks_add(&t->checks, CHECK_OK, "access token", NULL, "good for %" PRId64 " s", left_s);
+    else
+        checks_add(&t->checks, CHECK_WARN, "access token",
+                   "Nothing, if no job uses it: it is renewed when one comes. conn refresh does it "
+                   "now",
+                   r->ver > 0 ? "expired" : "none yet");
+    if (r->cool_ms > t->now_ms)
+        checks_add(&t->checks, CHECK_WARN, "lane", "Nothing: it opens by itself",
+                   "the API asked for a pause (429 or Retry-After), %" PRId64 " s left",
+                   (r->cool_ms - t->now_ms) / 1000);
+}
+
+static int check_waiting(struct test *t)
+{
+    struct redis_reply *r;
+    struct err err = {0};
+    struct key park, resource;
+    int64_t n;
+
+    key_resource_conn(&resource, t->id);
+    key_park(&park, CTL_SHARD, key_slice(&resource));
+    r = link_ask(t->c->link, &err, "ZCARD", park.s, NULL);
+    if (!r)
+        return ctl_fail(t->c, &err);
+    n = redis_reply_int(r, 0);
+    redis_reply_free(r);
+    if (n > 0)
+        checks_add(&t->checks, CHECK_WARN, "waiting jobs", "They go on once there is a token",
+                   "%" PRId64 " parked for a token of it", n);
+    return CTL_OK;
+}
+
+int conn_test(struct ctl *c, const struct args *args)
+{
+    struct test t = {
+        .c = c, .prefix = slice_cstr(c->common.prefix), .id = slice_cstr(args->names[0])};
+    struct redis_reply *reply;
+    struct connection_cfg *cfg;
+    int code;
+
+    if ((code = ctl_keys(c)) || (code = ctl_connect(c)) || (code = ctl_now(c, &t.now_ms)) ||
+        (code = conn_read(c, t.id, &t.rec, &reply)))
+        return code;
+    checks_begin(&t.checks, &c->out);
+    checks_add(&t.checks, CHECK_OK, "record", NULL, "generation %" PRIu64 ", version %" PRIu64,
+               t.rec.gen, t.rec.ver);
+    cfg = check_settings(&t);
+    check_sealed(&t, KEY_ACCESS, "at", "sealed access token", t.rec.at);
+    check_sealed(&t, KEY_GRANT, "rt", "sealed refresh token", t.rec.rt);
+    check_sealed(&t, KEY_GRANT, "cs", "sealed client secret", t.rec.cs);
+    if (cfg)
+        check_endpoint(&t, cfg);
+    check_token(&t);
+    code = check_waiting(&t);
+    connection_cfg_free(cfg);
+    redis_reply_free(reply);
+    return code ? code : checks_end(&t.checks);
+}

@@ -1,0 +1,95 @@
+/*
+ * ctl.h - awq-ctl: what its nouns share.
+ * Owns    struct ctl: the settings, the link to Redis, the keys, the output of one run.
+ * Thread  the only one.
+ * Errors  a verb answers an exit code; what went wrong is said on standard error by ctl_fail, once.
+ */
+#ifndef AWQ_CTL_CTL_H
+#define AWQ_CTL_CTL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include "common/config.h"
+#include "common/err.h"
+#include "common/seal.h"
+#include "common/slice.h"
+#include "tools/ctl/out.h"
+
+#define CTL_SHARD 0 /* one shard in this version; ctl_meta refuses an install with more */
+
+enum ctl_exit {
+    CTL_OK = 0,
+    CTL_FAILED = 1,
+    CTL_USAGE = 2,
+    CTL_NOT_FOUND = 3,
+    CTL_PARTIAL = 4,
+    CTL_UNREACHABLE = 5,
+};
+
+struct link;
+struct ctl {
+    struct config_common common;
+    struct link *link;       /* NULL until ctl_connect */
+    struct keyring *keyring; /* NULL until ctl_keys */
+    struct out out;
+    const struct verb *verb;
+};
+
+/* ---- the arguments of a verb ---- */
+
+struct flag {
+    const char *name;  /* "--file" */
+    const char *brief; /* "-f", or NULL */
+    const char *value; /* what --help calls its value; NULL: a switch */
+    const char *help;
+};
+
+struct args {
+    const char *flag[8]; /* by index in the verb's table: the value, "" for a switch, else NULL */
+    const char *const *names; /* what is no flag */
+    size_t count;
+};
+
+struct verb {
+    const char *noun, *name;
+    const char *usage; /* after the name: "ID" */
+    const char *help;  /* one line */
+    const struct flag *flags;
+    size_t flag_count;
+    size_t least, most; /* names */
+    const char *more;   /* more lines for --help, or NULL */
+    int (*run)(struct ctl *c, const struct args *a);
+};
+
+#define LIST_FLAGS                                                                                 \
+    {"--limit", NULL, "N", "at most so many, 1-1000 (default 100)"},                               \
+    {                                                                                              \
+        "--cursor", NULL, "N", "begin after the first N"                                           \
+    }
+
+/* ---- helpers; each says what went wrong itself and answers an exit code, or CTL_OK ---- */
+
+int ctl_connect(struct ctl *c); /* the link, the prefix */
+int ctl_keys(struct ctl *c);    /* the key file */
+int ctl_meta(struct ctl *c);    /* this install has an id, and one shard */
+int ctl_fail(const struct ctl *c, const struct err *err); /* say it; the code that fits */
+int ctl_say(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* A flag with a number; `otherwise` when it is not given. */
+int ctl_flag_int(const struct ctl *c, const struct args *a, size_t flag, int64_t min, int64_t max,
+                 int64_t otherwise, int64_t *out);
+/* A flag with a duration: 250ms, 30s, 5m, 2h. */
+int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t otherwise,
+                int64_t *out);
+/* Redis' clock, by which all times in Redis are. */
+int ctl_now(struct ctl *c, int64_t *now_ms);
+/* A score of a sorted set, which may be written as a float. */
+int64_t ctl_score(struct slice text);
+void ctl_wake(struct ctl *c, struct slice connection); /* whoever waits for it is to look again */
+
+/* The verbs, one table a noun; each ends with a row without a name. */
+extern const struct verb keys_verbs[], conn_verbs[], job_verbs[], queue_verbs[], dead_verbs[],
+    worker_verbs[], doctor_verbs[];
+
+#endif

@@ -1,0 +1,314 @@
+/* awq-ctl doctor: is this Redis fit for awq, and does the fleet get on? Reads only. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/clock.h"
+#include "common/key.h"
+#include "tools/ctl/checks.h"
+#include "tools/ctl/ctl.h"
+#include "tools/ctl/link.h"
+
+#define RTT_WARN_MS    50
+#define CLOCK_WARN_MS  2000
+#define STUCK_MS       (5 * 60 * 1000) /* longer than the longest step that is usual */
+#define OVERDUE_MS     10000
+#define VERSION_BETTER 70000
+
+struct doctor {
+    struct ctl *c;
+    struct checks checks;
+    struct redis_reply *info;
+    int64_t now_ms;
+};
+
+/* A field of INFO; empty when it is not there. */
+static struct slice info(const struct doctor *d, const char *name)
+{
+    struct slice text = redis_reply_str(d->info), line, key;
+
+    while (slice_cut(&text, '\n', &line)) {
+        if (line.len > 0 && line.ptr[line.len - 1] == '\r')
+            line.len--;
+        if (slice_cut(&line, ':', &key) && slice_is(key, name))
+            return line;
+    }
+    return SLICE_NONE;
+}
+
+static int64_t info_int(const struct doctor *d, const char *name)
+{
+    int64_t n = 0;
+
+    slice_to_i64(info(d, name), &n);
+    return n;
+}
+
+/* An integer reply, or -1 where Redis answers with an error. */
+static int64_t ask_int(struct doctor *d, const char *command, const char *key)
+{
+    struct redis_reply *r = link_ask(d->c->link, NULL, command, key, NULL);
+    int64_t n = redis_reply_int(r, -1);
+
+    redis_reply_free(r);
+    return n;
+}
+
+/* ---- Redis itself -------------------------------------------------------------------------------
+ */
+
+static bool check_link(struct doctor *d)
+{
+    struct err err = {0};
+    int64_t from, took;
+
+    d->c->link = link_open(&d->c->common, &err);
+    if (!d->c->link) {
+        checks_add(&d->checks, CHECK_BAD, "redis",
+                   "Check --redis-url, --redis-user, --redis-password-file and the server", "%s",
+                   err.msg);
+        return false;
+    }
+    from = clock_boot_us();
+    redis_reply_free(link_ask(d->c->link, NULL, "PING", NULL));
+    took = (clock_boot_us() - from) / 1000;
+    checks_add(&d->checks, took > RTT_WARN_MS ? CHECK_WARN : CHECK_OK, "redis",
+               "Every step costs round trips: put workers near to Redis",
+               "answers as this user in %" PRId64 " ms", took);
+    return true;
+}
+
+static void check_server(struct doctor *d)
+{
+    const struct redis_server *s = link_server(d->c->link);
+
+    checks_add(&d->checks, s->version_number < VERSION_BETTER ? CHECK_WARN : CHECK_OK, "version",
+               "6.2 works; 7.0 and later are what is tested most", "%s", s->version);
+    checks_add(&d->checks, s->is_replica ? CHECK_BAD : CHECK_OK, "role",
+               "Give the address of the primary: nothing can be written here",
+               s->is_replica ? "read-only replica" : "primary, %d replicas", s->replicas);
+}
+
+static void check_memory(struct doctor *d)
+{
+    struct slice policy = info(d, "maxmemory_policy");
+    int64_t max = info_int(d, "maxmemory"), used = info_int(d, "used_memory");
+
+    checks_add(&d->checks, slice_is(policy, "noeviction") ? CHECK_OK : CHECK_BAD, "eviction",
+               "CONFIG SET maxmemory-policy noeviction: Redis may delete jobs otherwise", "%.*s",
+               SLICE_FMT(policy));
+    if (max > 0)
+        checks_add(&d->checks, used > max / 5 * 4 ? CHECK_WARN : CHECK_OK, "memory",
+                   "Raise maxmemory, or find what grows: queue ls, dead ls",
+                   "%" PRId64 " of %" PRId64 " MiB", used >> 20, max >> 20);
+    else
+        checks_add(&d->checks, CHECK_OK, "memory", NULL, "%" PRId64 " MiB, no maxmemory",
+                   used >> 20);
+}
+
+static void check_disk(struct doctor *d)
+{
+    bool aof = slice_is(info(d, "aof_enabled"), "1");
+    bool fine = slice_is(info(d, "aof_last_write_status"), "ok") &&
+                slice_is(info(d, "rdb_last_bgsave_status"), "ok");
+
+    checks_add(&d->checks, aof ? CHECK_OK : CHECK_WARN, "append-only file",
+               "CONFIG SET appendonly yes (everysec): without it a restart of Redis forgets jobs "
+               "and tokens since the last snapshot",
+               aof ? "on" : "off");
+    if (!fine)
+        checks_add(&d->checks, CHECK_BAD, "writing to disk",
+                   "Look into Redis' log: a full disk makes it refuse writes",
+                   "the last AOF write or snapshot failed");
+}
+
+static int check_clock(struct doctor *d)
+{
+    int64_t off;
+    int code = ctl_now(d->c, &d->now_ms);
+
+    if (code != CTL_OK)
+        return code;
+    off = d->now_ms - clock_wall_ms();
+    checks_add(&d->checks, llabs(off) > CLOCK_WARN_MS ? CHECK_WARN : CHECK_OK, "clock",
+               "Run NTP on both: awq goes by Redis' clock, deadlines and logs by yours",
+               "Redis is %" PRId64 " ms %s this machine", (int64_t)llabs(off),
+               off < 0 ? "behind" : "ahead of");
+    return CTL_OK;
+}
+
+static void check_scripts(struct doctor *d)
+{
+    struct key due, held;
+    struct redis_reply *r;
+    struct err err = {0};
+
+    key_due(&due, CTL_SHARD);
+    key_held(&held, CTL_SHARD);
+    const struct slice argv[] = {key_slice(&due), key_slice(&held), SLICE_LIT("now"),
+                                 SLICE_LIT("1")};
+
+    r = link_script(d->c->link, SCRIPT_peek, 2, ARRAY_LEN(argv), argv, &err);
+    checks_add(&d->checks, r ? CHECK_OK : CHECK_BAD, "scripts",
+               "The ACL user needs EVALSHA, EVAL and the prefix's keys", "%s", r ? "run" : err.msg);
+    redis_reply_free(r);
+}
+
+/* ---- the fleet ----------------------------------------------------------------------------------
+ */
+
+static void check_install(struct doctor *d)
+{
+    struct redis_reply *r;
+    struct key meta;
+
+    key_meta(&meta);
+    r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "shards", NULL);
+    if (redis_reply_str(redis_reply_at(r, 0)).len > 0)
+        checks_add(&d->checks, redis_reply_int(redis_reply_at(r, 1), 1) == 1 ? CHECK_OK : CHECK_BAD,
+                   "install", "This version of awq-ctl works with 1 shard",
+                   "id %.*s, shards %" PRId64, SLICE_FMT(redis_reply_str(redis_reply_at(r, 0))),
+                   redis_reply_int(redis_reply_at(r, 1), 1));
+    else
+        checks_add(&d->checks, CHECK_OK, "install", NULL, "nothing of awq here yet (prefix %s)",
+                   d->c->common.prefix);
+    redis_reply_free(r);
+}
+
+static void check_keys(struct doctor *d)
+{
+    struct err err = {0};
+    struct keyring *k;
+
+    if (!d->c->common.keys) {
+        checks_add(&d->checks, CHECK_WARN, "key file",
+                   "--keys FILE or AWQ_KEYS; conn apply and conn test need it", "not given");
+        return;
+    }
+    k = keyring_load(d->c->common.keys, &err);
+    checks_add(&d->checks, k ? CHECK_OK : CHECK_BAD, "key file",
+               "Copy the workers' key file here, mode 0600", "%s",
+               !k                          ? err.msg
+               : keyring_has(k, KEY_GRANT) ? "good, with a grant key"
+                                           : "good, without a grant key");
+    keyring_free(k);
+}
+
+static void check_workers(struct doctor *d)
+{
+    struct redis_reply *r;
+    struct key workers;
+    char now[24];
+    int64_t alive;
+
+    key_workers(&workers, CTL_SHARD);
+    snprintf(now, sizeof now, "(%" PRId64, d->now_ms);
+    r = link_ask(d->c->link, NULL, "ZCOUNT", workers.s, now, "+inf", NULL);
+    alive = redis_reply_int(r, 0);
+    redis_reply_free(r);
+    checks_add(&d->checks, alive > 0 ? CHECK_OK : CHECK_BAD, "workers",
+               "Start awq-worker; if some run, compare their --redis-url and --prefix with these",
+               "%" PRId64 " alive", alive);
+}
+
+/* The group that workers read with is made by them; a queue with jobs and without it waits. */
+static void check_group(struct doctor *d, const char *queue)
+{
+    struct redis_reply *r;
+    const struct redis_reply *p;
+    int64_t waiting, idle;
+    struct err err = {0};
+
+    waiting = ask_int(d, "XLEN", queue);
+    r = link_ask(d->c->link, &err, "XPENDING", queue, "w", "-", "+", "1", NULL);
+    if (!r) {
+        checks_add(&d->checks, waiting > 0 ? CHECK_WARN : CHECK_OK, "queue default",
+                   "A worker makes the group when it works on this queue: --queues",
+                   waiting > 0 ? "%" PRId64 " jobs and no group w" : "not used yet", waiting);
+        return;
+    }
+    p = redis_reply_at(r, 0);
+    idle = p ? redis_reply_int(redis_reply_at(p, 2), 0) : 0;
+    checks_add(&d->checks, idle > STUCK_MS ? CHECK_WARN : CHECK_OK, "queue default",
+               "A worker holds a step for long: worker ls, and its log",
+               "%" PRId64 " jobs, the oldest in flight for %" PRId64 " s", waiting, idle / 1000);
+    redis_reply_free(r);
+}
+
+static void check_due(struct doctor *d)
+{
+    struct redis_reply *r;
+    struct key due;
+    int64_t at, late;
+
+    key_due(&due, CTL_SHARD);
+    r = link_ask(d->c->link, NULL, "ZRANGE", due.s, "0", "0", "WITHSCORES", NULL);
+    at = redis_reply_len(r) == 2 ? ctl_score(redis_reply_str(redis_reply_at(r, 1))) : d->now_ms;
+    redis_reply_free(r);
+    late = d->now_ms - at;
+    checks_add(&d->checks, late > OVERDUE_MS ? CHECK_BAD : CHECK_OK, "due jobs",
+               "The housekeeper moves them: is any worker alive?",
+               late > OVERDUE_MS ? "the first is %" PRId64 " s late" : "on time", late / 1000);
+}
+
+static void check_dead(struct doctor *d)
+{
+    struct key dead;
+    int64_t n;
+
+    key_dead(&dead, CTL_SHARD);
+    n = ask_int(d, "ZCARD", dead.s);
+    checks_add(&d->checks, n > 0 ? CHECK_WARN : CHECK_OK, "dead letters",
+               "awq-ctl dead ls: mend the cause, then replay or purge them", "%" PRId64,
+               n > 0 ? n : 0);
+}
+
+static int examine(struct doctor *d)
+{
+    struct err err = {0};
+    struct key queue;
+    int code;
+
+    check_server(d);
+    d->info = link_ask(d->c->link, &err, "INFO", NULL);
+    if (!d->info)
+        return ctl_fail(d->c, &err);
+    check_memory(d);
+    check_disk(d);
+    if ((code = check_clock(d)))
+        return code;
+    check_scripts(d);
+    check_install(d);
+    check_keys(d);
+    check_workers(d);
+    key_queue(&queue, CTL_SHARD, SLICE_LIT("default"));
+    check_group(d, queue.s);
+    check_due(d);
+    check_dead(d);
+    return CTL_OK;
+}
+
+static int doctor(struct ctl *c, const struct args *a)
+{
+    struct doctor d = {.c = c};
+    int code;
+
+    (void)a;
+    checks_begin(&d.checks, &c->out);
+    if (!check_link(&d)) {
+        checks_end(&d.checks);
+        return CTL_UNREACHABLE;
+    }
+    code = examine(&d);
+    redis_reply_free(d.info);
+    return code ? code : checks_end(&d.checks);
+}
+
+const struct verb doctor_verbs[] = {
+    {.noun = "doctor",
+     .name = "",
+     .usage = "",
+     .help = "Check Redis and the fleet, say what to do; exit 1 when something is bad",
+     .run = doctor},
+    {.name = NULL},
+};
