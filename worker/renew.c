@@ -418,7 +418,7 @@ static void on_reread(void *owner, struct conn *c, const struct err *err)
     conn_unref(c);
 }
 
-/* ---- P:conns: when a renewer should look at a connection; score 0 = now, somebody asked ---- */
+/* ---- P:conns: when a renewer should look at a connection; a score below 0 is an ask ---- */
 
 static void on_indexed(void *owner, const struct redis_reply *reply, const struct err *err)
 {
@@ -441,41 +441,59 @@ static void renewal_index(struct worker *w, const char *id, int64_t at_ms)
     (void)redis_command(w->link, ARRAY_LEN(argv), argv, 0, on_indexed, w, &err);
 }
 
+struct ask { /* somebody asked for a renewal, at that time */
+    struct worker *w;
+    int64_t at_ms;
+};
+
 static void on_asked_conn(void *owner, struct conn *c, const struct err *err)
 {
-    struct worker *w = owner;
+    struct ask *a = owner;
 
-    if (err)
+    /* a token that was born since is what was asked for */
+    if (!err && (c->state == CONN_OK || c->state == CONN_BACKOFF) && c->born_ms <= a->at_ms)
+        tokens_want(a->w->tokens, c, c->ver);
+    if (!err)
+        conn_unref(c);
+    free(a);
+}
+
+static void take_up(struct worker *w, struct slice member, int64_t score)
+{
+    struct ask *a = calloc(1, sizeof *a);
+    char id[ID_MAX + 1];
+    struct conn *c;
+    struct err err = {0};
+
+    if (!a || !slice_copy(member, id, sizeof id)) {
+        free(a);
         return;
-    if (c->state == CONN_OK || c->state == CONN_BACKOFF)
-        tokens_want(w->tokens, c, c->ver);
-    conn_unref(c);
+    }
+    *a = (struct ask){w, -score};
+    renewal_index(w, id, worker_now_ms(w) + w->set->renew_lease_ms);
+    if (tokens_look(w->tokens, slice_cstr(id), true, &c, on_asked_conn, a, &err) != LOOK_LATER)
+        free(a);
 }
 
 static void on_asked(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    struct worker *w = owner;
-    struct conn *c;
-    struct err why = {0};
-    char id[ID_MAX + 1];
-
-    for (size_t i = 0; !err && i < redis_reply_len(reply); i++) {
-        if (!slice_copy(redis_reply_str(redis_reply_at(reply, i)), id, sizeof id))
-            continue;
-        renewal_index(w, id, worker_now_ms(w) + w->set->renew_lease_ms); /* taken up */
-        (void)tokens_look(w->tokens, slice_cstr(id), true, &c, on_asked_conn, w, &why);
-    }
+    for (size_t i = 0; !err && i + 1 < redis_reply_len(reply); i += 2)
+        take_up(owner, redis_reply_str(redis_reply_at(reply, i)),
+                redis_reply_int(redis_reply_at(reply, i + 1), 0));
 }
 
+/* A score below 0 is an ask: minus the time (ms, Redis' clock) at which somebody wanted a new
+ * token. */
 void renewals_take_asked(struct worker *w)
 {
     struct key conns;
     struct err err = {0};
 
     key_conns(&conns);
-    const struct slice argv[] = {SLICE_LIT("ZRANGE"), key_slice(&conns),    SLICE_LIT("0"),
-                                 SLICE_LIT("0"),      SLICE_LIT("BYSCORE"), SLICE_LIT("LIMIT"),
-                                 SLICE_LIT("0"),      SLICE_LIT("10")};
+    const struct slice argv[] = {
+        SLICE_LIT("ZRANGE"), key_slice(&conns),    SLICE_LIT("-inf"),
+        SLICE_LIT("(0"),     SLICE_LIT("BYSCORE"), SLICE_LIT("LIMIT"),
+        SLICE_LIT("0"),      SLICE_LIT("10"),      SLICE_LIT("WITHSCORES")};
 
     if (keyring_has(w->keys, KEY_GRANT))
         (void)redis_command(w->link, ARRAY_LEN(argv), argv, 0, on_asked, w, &err);

@@ -25,7 +25,8 @@ struct renewal;
 void renewal_start(struct worker *w, struct conn *c, uint64_t ver);
 /* The link is up again: repeat what Redis had not answered. */
 void renewals_resume(struct worker *w);
-/* Take up renewals that somebody asked for (`awq-ctl conn refresh` puts score 0 in P:conns). */
+/* Take up renewals that somebody asked for (`awq-ctl conn refresh` puts minus the time in P:conns).
+ */
 void renewals_take_asked(struct worker *w);
 unsigned
 renewals_calling(const struct worker *w); /* token requests on the wire or not yet stored */
