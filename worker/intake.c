@@ -220,11 +220,6 @@ static void block(struct intake *i, size_t free_slots)
         fall_back(i, &err);
 }
 
-static void on_room(uv_timer_t *t)
-{
-    go_on(t->data);
-}
-
 static void on_poll(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct intake *i = owner;
@@ -251,26 +246,38 @@ static void on_poll(void *owner, const struct redis_reply *reply, const struct e
         go_on(i);
 }
 
-/* With one queue a blocking fetch is as good as a poll: it answers at once when there is work. A
- * fetch for every slot that comes free would cost a round trip each, so a few are gathered. */
-static void fetch_more(struct intake *i)
+static void fetch_now(struct intake *i)
 {
-    size_t n = room(i), slots = (size_t)i->w->set->slots;
-    size_t enough = slots / 4 < 16 ? slots / 4 : 16;
+    size_t n = room(i);
 
+    uv_timer_stop(&i->room);
     if (n == 0)
         return;
-    if (n < enough && steps_active(i->w->steps) > 0 && !uv_is_active((uv_handle_t *)&i->room)) {
-        uv_timer_start(&i->room, on_room, ROOM_WAIT_MS, 0);
-        return;
-    }
-    if (n < enough && uv_timer_get_due_in(&i->room) > 0)
-        return;
-    uv_timer_stop(&i->room);
     if (i->w->queue_count == 1)
-        block(i, n);
+        block(i, n); /* as good as a poll: it answers at once when there is work */
     else
         poll_queues(i, n);
+}
+
+static void on_room(uv_timer_t *t)
+{
+    struct intake *i = t->data;
+
+    if (i->state == INTAKE_IDLE)
+        fetch_now(i);
+}
+
+/* A fetch for every slot that comes free would cost a round trip each: a few are gathered, but not
+ * for long, since the others may be held by slow calls. */
+static void fetch_more(struct intake *i)
+{
+    size_t slots = (size_t)i->w->set->slots;
+    size_t enough = slots / 4 < 16 ? slots / 4 : 16;
+
+    if (room(i) >= enough || steps_active(i->w->steps) == 0)
+        fetch_now(i);
+    else if (room(i) > 0 && !uv_is_active((uv_handle_t *)&i->room))
+        uv_timer_start(&i->room, on_room, ROOM_WAIT_MS, 0);
 }
 
 /* ---- history ---- */
