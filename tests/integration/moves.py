@@ -172,6 +172,12 @@ class Moves:
     def sweep(self, who):
         return self.call("sweep", [key("workers"), key("w")], who)
 
+    def agenda(self, limit=50):
+        return self.call("agenda", [key("due"), key("lots"), key("workers"), key("held"), key("queues")], limit)
+
+    def stats(self, *queues):
+        return self.call("stats", [key("due"), key("held"), key("dead"), *(key(f"q:{q}") for q in queues)])
+
     # ---- connections ----
 
     conn = f"{P}:{{c:a}}"
