@@ -221,6 +221,10 @@ static void look(struct house *h)
     const struct slice argv[] = {key_slice(&due),  key_slice(&lots),   key_slice(&workers),
                                  key_slice(&held), key_slice(&queues), SLICE_LIT("50")};
 
+    if (clock_boot_ms() >= h->ask_at_ms) {
+        h->ask_at_ms = clock_boot_ms() + ASK_MS;
+        renewals_take_asked(h->w);
+    }
     uv_timer_stop(&h->timer);
     h->errand = ERRAND_AGENDA;
     if (!redis_script(h->w->link, SCRIPT_agenda, 5, ARRAY_LEN(argv), argv, on_agenda, h, &err))
@@ -571,10 +575,6 @@ static void next_stray(struct house *h)
     struct key queue;
     struct err err = {0};
 
-    if (clock_boot_ms() >= h->ask_at_ms) {
-        h->ask_at_ms = clock_boot_ms() + ASK_MS;
-        renewals_take_asked(h->w);
-    }
     if (h->queue_count == 0 || clock_boot_ms() < h->stray_at_ms) {
         end_round(h);
         return;

@@ -83,7 +83,7 @@ static void numbers(struct liveness *l, struct buf *out)
     jw_key(&jw, "active");
     jw_uint(&jw, steps_active(w->steps));
     jw_key(&jw, "phase");
-    jw_cstr(&jw, w->phase == PHASE_RUNNING ? (w->paused ? "paused" : "running") : "draining");
+    jw_cstr(&jw, w->phase == PHASE_DRAINING ? "draining" : w->paused ? "paused" : "running");
     jw_key(&jw, "version");
     jw_cstr(&jw, settings_spec.version);
     jw_key(&jw, "queues");

@@ -202,15 +202,24 @@ static int look(struct ctl *c, struct slice id, struct glance *g)
     return CTL_OK;
 }
 
-static int set_due(struct ctl *c, struct slice id)
+/* A score below 0 is an ask, made at that time: whoever renews looks whether a token was born
+ * since. */
+int conn_ask(struct ctl *c, struct slice id)
 {
     struct key conns, changed;
     struct redis_reply *r;
     struct err err = {0};
+    int64_t now_ms;
+    char score[24];
+    int code = ctl_now(c, &now_ms);
+
+    if (code)
+        return code;
+    snprintf(score, sizeof score, "%" PRId64, -now_ms);
 
     key_conns(&conns);
     key_changed(&changed);
-    const struct slice due[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("0"), id};
+    const struct slice due[] = {SLICE_LIT("ZADD"), key_slice(&conns), slice_cstr(score), id};
     const struct slice hint[] = {SLICE_LIT("PUBLISH"), key_slice(&changed), id};
 
     r = link_argv(c->link, ARRAY_LEN(due), due, &err);
@@ -236,7 +245,7 @@ static int conn_refresh(struct ctl *c, const struct args *a)
                        "connection %.*s needs consent (%s): it cannot be renewed; link the account "
                        "again with conn apply",
                        SLICE_FMT(id), before.text);
-    if ((code = set_due(c, id)))
+    if ((code = conn_ask(c, id)))
         return code;
     until = clock_boot_ms() + limit_ms;
     for (;;) {

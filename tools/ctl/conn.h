@@ -14,6 +14,9 @@ struct redis_reply;
 int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --relink */
 int conn_test(struct ctl *c, const struct args *args);
 
+/* Ask the workers for a new access token now. */
+int conn_ask(struct ctl *c, struct slice id);
+
 /* The record of a connection, or CTL_NOT_FOUND said already; *reply holds its texts. A removed one
  * counts as not there. */
 int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,

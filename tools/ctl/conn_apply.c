@@ -273,17 +273,17 @@ static bool announce(struct apply *a)
     struct key conns;
     struct redis_reply *r;
 
-    key_conns(&conns);
-    if (a->change == CHANGE_LINK) {
-        const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("0"), a->id};
-
-        r = link_argv(a->c->link, ARRAY_LEN(argv), argv, &a->err);
-    } else {
-        const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("NX"),
-                                     SLICE_LIT("0"), a->id};
-
-        r = link_argv(a->c->link, ARRAY_LEN(argv), argv, &a->err);
+    if (a->change == CHANGE_LINK) { /* a first token at once: a mistake shows now, not at night */
+        if (conn_ask(a->c, a->id) != CTL_OK)
+            return err_set(&a->err, ERR_UNREACHABLE, "linked, but no renewal could be asked for");
+        ctl_wake(a->c, a->id);
+        return true;
     }
+    key_conns(&conns);
+    const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("NX"),
+                                 SLICE_LIT("0"), a->id};
+
+    r = link_argv(a->c->link, ARRAY_LEN(argv), argv, &a->err);
     redis_reply_free(r);
     if (r)
         ctl_wake(a->c, a->id);
