@@ -1,0 +1,468 @@
+"""The moves of connections (common/scripts/): at most one renewal, nothing stored by who lost the lease."""
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+import redis as redispy
+
+from moves import HOUR, Moves
+from procs import wait_until
+
+
+@pytest.fixture(scope="module")
+def server():
+    folder = Path(tempfile.mkdtemp(prefix="awq-"))
+    m = Moves(folder)
+    yield m
+    m.server.end()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def m(server):
+    server.fresh()
+    return server
+
+
+@pytest.fixture
+def linked(m):
+    assert m.apply() == ["OK", 1, 0]
+    return m
+
+
+def lease(m, nonce="n1", ver=0, **more):
+    got = m.acquire(nonce, 1, ver, **more)
+    assert got[0] == "LEASE", got
+    return got[1]
+
+
+def no_lease(m):
+    """The lease ran out."""
+    m.r.delete(m.conn + ":lease")
+
+
+def back_in_time(m, field, ms):
+    m.r.hset(m.conn, field, m.now() - ms)
+
+
+# ---- acquire ----------------------------------------------------------------------------------------
+
+def test_first_lease(linked):
+    m = linked
+    got = m.acquire("n1", 0, 0)
+    assert got == ["LEASE", "1", 1, 0, 0, "cfg", "cm", "cd1", "RT", "CS"]
+    record = m.record()
+    assert record["state"] == "RENEWING" and record["if"] == "1" and len(record["ih"]) == 40
+    assert abs(int(record["it"]) - m.now()) < 5000, "the intent is there before anything is sent"
+    assert 0 < m.r.pttl(m.conn + ":lease") <= 60000
+
+
+def test_asking_again_is_the_same_lease(linked):
+    m = linked
+    first = m.acquire("n1", 1, 0)
+    before = m.dump()
+    assert m.acquire("n1", 1, 0) == first
+    assert m.dump() == before
+
+
+def test_asking_again_after_the_lease(linked):
+    """The answer was lost for longer than the lease (Redis away): nothing was sent, so it is ours again."""
+    m = linked
+    first = m.acquire("n1", 1, 0)
+    no_lease(m)
+    assert m.acquire("n2", 1, 0)[0] == "GRACE"
+    assert m.acquire("n1", 1, 0) == first
+    assert m.acquire("n2", 1, 0)[0] == "BUSY"
+    assert m.store("1", "n1", 1, 0)[0] == "STORED"
+
+
+def test_busy(linked):
+    m = linked
+    lease(m)
+    before = m.dump()
+    got = m.acquire("n2", 1, 0)
+    assert got[0] == "BUSY" and 0 < got[1] <= 60000
+    assert m.dump() == before
+
+
+def test_have(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0)
+    before = m.dump()
+    assert m.acquire("n2", 1, 0) == ["HAVE", 1], "what I used is older"
+    assert m.acquire("n2", 0, 0) == ["HAVE", 1], "I used none"
+    assert m.acquire("n2", 7, 9) == ["HAVE", 1], "of another account"
+    assert m.dump() == before
+    assert m.acquire("n2", 1, 1)[0] == "LEASE", "I used this one: renew it"
+
+
+def test_have_not_when_expired(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0, life=1)
+    wait_until(lambda: m.now() > int(m.record()["exp"]), 5)
+    assert m.acquire("n2", 0, 0)[:4] == ["LEASE", "2", 1, 1]
+
+
+def test_behind(linked):
+    m = linked
+    before = m.dump()
+    assert m.acquire("n1", 1, 3) == ["BEHIND", 0]
+    assert m.dump() == before
+
+
+def test_gone(m):
+    assert m.acquire("n1") == ["GONE", "unknown"]
+    m.apply()
+    m.r.hset(m.conn, "state", "DISABLED")
+    assert m.acquire("n1") == ["GONE", "DISABLED"]
+    m.remove()
+    assert m.acquire("n1") == ["GONE", "REMOVED"]
+
+
+def test_grace_then_consent(linked):
+    """A holder went silent: for a while nobody knows, and nothing is changed; then a person must link."""
+    m = linked
+    lease(m)
+    no_lease(m)
+    before = m.dump()
+    got = m.acquire("n2", 1, 0, lease=60000, grace=10000)
+    assert got[0] == "GRACE" and 60000 < got[1] - m.now() <= 70000
+    assert m.dump() == before
+    back_in_time(m, "it", 70001)
+    assert m.acquire("n2", 1, 0) == ["CONSENT", "answer_lost"]
+    assert m.state() == "NEEDS_CONSENT"
+    assert m.acquire("n3", 1, 0) == ["CONSENT", "answer_lost"]
+    assert not m.r.exists(m.conn + ":lease")
+
+
+def test_client_credentials_need_no_grace(m):
+    """Nothing is used up by a token request of its own: the next one just renews, under a new fence."""
+    m.apply(grant="client_credentials", rt="")
+    assert lease(m) == "1"
+    no_lease(m)
+    assert lease(m, "n2") == "2"
+    assert m.store("1", "n1", 1, 0) == ["LOST"], "the older answer is not put over the newer one"
+    assert m.fail("1", "n1", 1, "refused") == ["LOST"]
+    assert m.store("2", "n2", 1, 0)[:2] == ["STORED", 1]
+
+
+# ---- store ------------------------------------------------------------------------------------------
+
+def test_store(linked):
+    m = linked
+    sub = m.r.pubsub(ignore_subscribe_messages=True)
+    sub.subscribe("awq:changed")
+    sub.get_message(timeout=1)
+    fence = lease(m)
+    got = m.store(fence, "n1", 1, 0, at="AT1", rt="RT1")
+    assert got[:2] == ["STORED", 1] and abs(got[2] - m.now() - HOUR) < 5000
+    record = m.record()
+    assert (record["at"], record["rt"], record["ver"], record["state"]) == ("AT1", "RT1", "1", "FRESH")
+    assert not {"if", "in", "ih", "it", "next", "tries", "why"} & set(record)
+    assert not m.r.exists(m.conn + ":lease")
+    assert sub.get_message(timeout=2)["data"] == b"a"
+    before = m.dump()
+    assert m.store(fence, "n1", 1, 0, at="AT1", rt="RT1") == ["STORED", "1", str(got[2])], "its answer was lost"
+    assert m.dump() == before
+
+
+def test_store_without_a_refresh_token_keeps_the_old_one(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0, rt="")
+    assert m.record()["rt"] == "RT"
+
+
+def test_late_store(linked):
+    """The lease ran out, also the grace, a person was asked: nobody renewed, so the answer is good."""
+    m = linked
+    fence = lease(m)
+    no_lease(m)
+    m.acquire("n2", 1, 0)
+    back_in_time(m, "it", 70001)
+    assert m.acquire("n2", 1, 0)[0] == "CONSENT"
+    assert m.store(fence, "n1", 1, 0, rt="RT1")[:2] == ["STORED", 1]
+    assert m.state() == "FRESH" and m.record()["rt"] == "RT1"
+    assert m.acquire("n2", 1, 0) == ["HAVE", 1]
+
+
+@pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "unknown"])
+def test_store_lost(linked, moved):
+    m = linked
+    fence = lease(m)
+    if moved == "linked":
+        m.apply("1", "0", rt="OTHER")
+    elif moved == "removed":
+        m.remove()
+    elif moved == "stored":
+        m.store(fence, "n1", 1, 0)
+    elif moved == "fence":
+        m.r.hset(m.conn, "fence", 2)
+    else:
+        m.r.delete(m.conn)
+    before = m.dump()
+    assert m.store(fence, "n9", 1, 0, at="EVIL") == ["LOST"]
+    assert m.dump() == before
+
+
+def test_store_after_new_settings(linked):
+    """Told CFG, changing nothing: it seals for the new settings and stores again."""
+    m = linked
+    fence = lease(m)
+    assert m.apply("1", "0", rt="RT-cd2", cd="cd2", link=0) == ["OK", 1, 0]
+    before = m.dump()
+    assert m.store(fence, "n1", 1, 0) == ["CFG"]
+    assert m.dump() == before
+    assert m.store(fence, "n1", 1, 0, cd="cd2")[:2] == ["STORED", 1]
+
+
+@pytest.mark.parametrize("what", ["acquire", "store", "fail", "again", "cool", "apply", "remove", "admit", "consent"])
+def test_when_full(linked, what):
+    """A full Redis drains only with tokens, and a rotated refresh token exists nowhere else."""
+    m = linked
+    fence = None if what == "acquire" else lease(m)
+    if what in ("again", "consent"):
+        no_lease(m)
+        back_in_time(m, "it", 70001)
+    m.full()
+    got = {"acquire": lambda: m.acquire("n1", 1, 0)[0] == "LEASE",
+           "again": lambda: m.acquire("n1", 1, 0)[0] == "LEASE",
+           "consent": lambda: m.acquire("n2", 1, 0)[0] == "CONSENT",
+           "store": lambda: m.store(fence, "n1", 1, 0, rt="RT1")[0] == "STORED",
+           "fail": lambda: m.fail(fence, "n1", 1, "consent")[:2] == ["FAILED", "NEEDS_CONSENT"],
+           "cool": lambda: m.cool(1000) > m.now(), "admit": lambda: m.admit("w/1") == [1, 0],
+           "apply": lambda: m.apply("1", "0")[0] == "OK", "remove": lambda: m.remove() == "OK"}[what]()
+    m.roomy()
+    assert got
+    assert what != "store" or m.record()["rt"] == "RT1"
+
+
+def test_without_a_right_to_publish(linked):
+    m = linked
+    m.channels = ""
+    assert m.store(lease(m), "n1", 1, 0)[0] == "STORED"
+    assert m.cool(1000) and m.apply("1", "1", at="AT")[0] == "OK"
+    assert m.fail(lease(m, "n2", 0), "n2", 2, "refused")[0] == "FAILED"
+    assert m.remove() == "OK"
+
+
+# ---- fail -------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kind,state,intent,then", [
+    ("not_sent", "BACKOFF", False, "BACKOFF"),
+    ("refused", "BACKOFF", False, "BACKOFF"),
+    ("consent", "NEEDS_CONSENT", False, "CONSENT"),
+    ("unknown", "BACKOFF", True, "GRACE"),  # the refresh token may be used up
+])
+def test_fail(linked, kind, state, intent, then):
+    m = linked
+    fence = lease(m)
+    now = m.now()
+    got = m.fail(fence, "n1", 1, kind)
+    assert got[:2] == ["FAILED", state] and got[3] == 1 and 900 <= got[2] - now <= 6000
+    record = m.record()
+    assert ("it" in record) == intent and record["why"] == "why-" + kind
+    assert not m.r.exists(m.conn + ":lease")
+    before = m.dump()
+    assert m.fail(fence, "n1", 1, kind) == ["FAILED", state, str(got[2]), "1"], "repeated: counted once"
+    assert m.dump() == before
+    assert m.acquire("n2", 1, 0)[0] == then
+    assert m.acquire("n1", 1, 0)[0] == then, "its own nonce does not get the lease again"
+    assert m.dump() == before
+
+
+def test_fail_unknown_of_client_credentials(m):
+    m.apply(grant="client_credentials", rt="")
+    m.fail(lease(m), "n1", 1, "unknown")
+    assert "it" not in m.record()
+    m.r.hset(m.conn, "next", m.now() - 1)
+    assert m.acquire("n2", 1, 0)[0] == "LEASE"
+
+
+def test_backoff_grows_to_its_cap(linked):
+    m = linked
+    waits = []
+    for i in range(8):
+        m.r.hdel(m.conn, "next")
+        got = m.fail(lease(m, f"n{i}"), f"n{i}", 1, "refused", rnd=1000, base=1000, cap=60000)
+        waits.append(round((got[2] - m.now()) / 1000))
+        assert got[3] == i + 1
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    m.r.hdel(m.conn, "next")
+    assert round((m.fail(lease(m, "a"), "a", 1, "refused", rnd=0, floor=90000)[2] - m.now()) / 1000) == 90
+    assert m.acquire("b", 1, 0)[0] == "BACKOFF"
+    m.r.hset(m.conn, "next", m.now() - 1)
+    m.store(lease(m, "b"), "b", 1, 0)
+    assert "tries" not in m.record()
+
+
+def test_backoff_leaves_a_valid_token(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0)
+    m.fail(lease(m, "n2", 1), "n2", 1, "refused")
+    assert m.acquire("n3", 0, 0) == ["HAVE", 1]
+    assert m.acquire("n3", 1, 1)[0] == "BACKOFF"
+
+
+@pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "busy"])
+@pytest.mark.parametrize("kind", ["refused", "consent", "unknown"])
+def test_fail_lost(m, moved, kind):
+    """A late word of who lost the lease, or whose token was stored, marks nothing as broken."""
+    m.apply(grant="client_credentials" if moved == "busy" else "refresh_token")
+    fence = lease(m)
+    if moved == "linked":
+        m.apply("1", "0")
+    elif moved == "removed":
+        m.remove()
+    elif moved == "stored":
+        m.store(fence, "n1", 1, 0)
+    elif moved == "fence":
+        m.r.hset(m.conn, "fence", 2)
+    else:
+        no_lease(m)
+        lease(m, "n2")
+    before = m.dump()
+    assert m.fail(fence, "n1", 1, kind) == ["LOST"]
+    assert m.dump() == before
+
+
+def test_late_fail_says_that_nothing_was_sent(linked):
+    """Slow, but it knows: the grant is as good as before."""
+    m = linked
+    fence = lease(m)
+    no_lease(m)
+    back_in_time(m, "it", 70001)
+    assert m.acquire("n2", 1, 0)[0] == "CONSENT"
+    assert m.fail(fence, "n1", 1, "not_sent")[1] == "BACKOFF"
+    m.r.hdel(m.conn, "next")
+    assert m.acquire("n2", 1, 0)[0] == "LEASE"
+
+
+# ---- apply, remove ----------------------------------------------------------------------------------
+
+def test_link_again(linked):
+    """Another gen; what the old account left (token, failure, lease, cool-down) is gone."""
+    m = linked
+    m.store(lease(m), "n1", 1, 0)
+    m.fail(lease(m, "n2", 1), "n2", 1, "consent")
+    m.cool(HOUR)
+    assert m.apply("1", "1", rt="RT2") == ["OK", 2, 0]
+    record = m.record()
+    assert (record["gen"], record["ver"], record["state"], record["rt"]) == ("2", "0", "DUE", "RT2")
+    assert not {"at", "why", "next", "tries", "cool", "if", "it", "born", "sf", "ff"} & set(record)
+    assert m.acquire("n3", 1, 1)[:3] == ["LEASE", "3", 2], "fences go on: none is given out twice"
+
+
+def test_link_while_renewing(linked):
+    m = linked
+    fence = lease(m)
+    m.apply("1", "0", rt="RT2")
+    assert m.acquire("n2", 2, 0)[0] == "LEASE", "the new account does not wait for the old one's lease"
+    assert m.store(fence, "n1", 1, 0, rt="OLD") == ["LOST"]
+    assert m.fail(fence, "n1", 1, "consent") == ["LOST"]
+    assert m.record()["rt"] == "RT2"
+    assert m.store("2", "n2", 2, 0)[0] == "STORED"
+
+
+def test_settings_keep_the_tokens(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0, at="AT1", rt="RT1")
+    assert m.apply("1", "1", rt="", at="", link=0) == ["OK", 1, 1], "the same cd: they still open"
+    assert m.apply("1", "1", rt="RT1b", at="AT1b", link=0, cd="cd2") == ["OK", 1, 1]
+    record = m.record()
+    assert (record["at"], record["rt"], record["state"], record["cd"]) == ("AT1b", "RT1b", "FRESH", "cd2")
+    assert m.acquire("n2", 0, 0) == ["HAVE", 1]
+
+
+def test_settings_never_strand_a_token(linked):
+    """Under a new cd the old ciphertexts do not open: an access token is renewed, a grant must be given."""
+    m = linked
+    m.store(lease(m), "n1", 1, 0)
+    before = m.dump()
+    with pytest.raises(redispy.ResponseError, match="refresh token must be sealed"):
+        m.apply("1", "1", rt="", link=0, cd="cd2")
+    assert m.dump() == before
+    assert m.apply("1", "1", rt="RT2", link=0, cd="cd2") == ["OK", 1, 1]
+    assert "at" not in m.record() and m.state() == "DUE"
+    assert m.acquire("n2", 0, 0)[0] == "LEASE"
+
+
+def test_settings_end_a_backoff(linked):
+    m = linked
+    m.fail(lease(m), "n1", 1, "refused")
+    m.apply("1", "0", rt="", link=0)
+    assert m.acquire("n2", 1, 0)[0] == "LEASE"
+
+
+@pytest.mark.parametrize("gen,ver", [("", ""), ("1", "0"), ("0", "1"), ("2", "1")])
+def test_apply_moved(linked, gen, ver):
+    m = linked
+    m.store(lease(m), "n1", 1, 0)
+    before = m.dump()
+    assert m.apply(gen, ver) == ["MOVED"]
+    assert m.dump() == before
+
+
+def test_a_new_connection_is_a_link(m):
+    assert m.apply("3", "0") == ["MOVED"]
+    assert m.apply(link=0) == ["OK", 1, 0]
+    assert m.state() == "DUE"
+
+
+def test_remove(linked):
+    """A tombstone stays, nothing of value does, and nothing old comes back."""
+    m = linked
+    m.store(lease(m), "n1", 1, 0)
+    fence = lease(m, "n2", 1)
+    m.admit("w/1")
+    assert m.remove() == "OK"
+    assert m.record() == {"gen": "2", "ver": "0", "state": "REMOVED"}
+    assert not m.r.exists(m.conn + ":lease", m.conn + ":lane")
+    assert m.remove() == "NONE"
+    assert m.store(fence, "n2", 1, 1) == ["LOST"] and m.fail(fence, "n2", 1, "refused") == ["LOST"]
+    assert m.cool(1000) == 0
+    assert m.apply("2", "0") == ["OK", 3, 0], "read as a tombstone"
+    m.remove()
+    assert m.apply() == ["OK", 5, 0], "or not read at all"
+    assert m.acquire("n1", 1, 1)[:3] == ["LEASE", "1", 5]
+    assert m.store("1", "n1", 1, 0) == ["LOST"], "the same fence number, another gen"
+
+
+def test_remove_nothing(m):
+    assert m.remove() == "NONE"
+    assert not m.r.exists(m.conn)
+
+
+# ---- lane -------------------------------------------------------------------------------------------
+
+def test_admit(m):
+    assert m.admit("w/1", 2) == [1, 0] and m.admit("w/2", 2) == [1, 0]
+    no, wait = m.admit("w/3", 2)
+    assert no == 0 and 0 < wait <= 60000
+    assert m.admit("w/1", 2) == [1, 0], "the same entry again is no second slot"
+    assert m.depart("w/1") == 1 and m.depart("w/1") == 0
+    assert m.admit("w/3", 2) == [1, 0]
+    assert m.admit("w/4", 0)[0] == 0
+
+
+def test_admit_frees_itself(m):
+    assert m.admit("w/1", 1, 30) == [1, 0]
+    wait_until(lambda: m.admit("w/2", 1) == [1, 0], 5)
+
+
+def test_a_short_slot_does_not_end_a_long_one(m):
+    m.admit("w/1", 2, HOUR)
+    m.admit("w/2", 2, 20)
+    assert m.r.pttl(m.conn + ":lane") > HOUR - 5000
+
+
+def test_cool(linked):
+    m = linked
+    until = m.cool(60000)
+    assert abs(until - m.now() - 60000) < 5000
+    assert m.cool(10) == until, "never earlier than it was"
+    assert m.cool(120000) > until
+
+
+def test_cool_of_nothing(m):
+    assert m.cool(1000) == 0 and not m.r.exists(m.conn)
