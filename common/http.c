@@ -1147,6 +1147,7 @@ static const struct fault {
     {CURLE_SSL_CONNECT_ERROR, ERR_UNREACHABLE, ERR_UNKNOWN, "tls_failed", "link_lost"},
     {CURLE_SSL_CACERT_BADFILE, ERR_CONFIG, ERR_CONFIG, "tls_ca_file", "tls_ca_file"},
     {CURLE_URL_MALFORMAT, ERR_FORMAT, ERR_UNKNOWN, "url_invalid", "answer_broken"},
+    {CURLE_LOGIN_DENIED, ERR_FORMAT, ERR_UNKNOWN, "url_invalid", "link_lost"}, /* user:pw@ */
     {CURLE_UNSUPPORTED_PROTOCOL, ERR_FORMAT, ERR_UNKNOWN, "url_invalid", "answer_broken"},
     {CURLE_OUT_OF_MEMORY, ERR_NOMEM, ERR_UNKNOWN, "", "answer_broken"},
     {CURLE_PARTIAL_FILE, ERR_UNREACHABLE, ERR_UNKNOWN, "link_lost", "answer_cut_short"},
@@ -1169,13 +1170,21 @@ static const struct fault *fault_of(CURLcode code)
     return &other;
 }
 
-/* Scheme, host and port, for messages: a path or query may hold what must not be logged. */
+/* Scheme, host and port, for messages: a path, a query or user info may hold what must not be
+ * logged. */
 static struct slice url_origin(const char *url)
 {
     struct slice s = slice_cstr(url);
     const char *at = url ? strstr(url, "://") : NULL;
+    const char *user;
+    size_t host, end;
 
-    return at ? slice_sub(s, 0, (size_t)(at - url) + 3 + strcspn(at + 3, "/?#")) : SLICE_NONE;
+    if (!at)
+        return SLICE_NONE;
+    host = (size_t)(at - url) + 3;
+    end = host + strcspn(url + host, "/?#");
+    user = memrchr(url + host, '@', end - host);
+    return user ? slice_of(user + 1, (size_t)(url + end - user) - 1) : slice_sub(s, 0, end);
 }
 
 static void explain(struct http_request *rq, CURLcode code, struct err *err)

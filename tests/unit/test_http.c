@@ -677,26 +677,36 @@ static void test_refused_calls(void **state)
     teardown(&f);
 }
 
+/* %d is the server's port: a URL that were dialled would be seen there. */
 static void test_bad_urls(void **state)
 {
     static const char *const urls[] = {"",
-                                       "nonsense://x/",
+                                       "nonsense://127.0.0.1:%d/",
                                        "http://",
-                                       "ftp://127.0.0.1/",
+                                       "ftp://127.0.0.1:%d/",
                                        "file:///etc/passwd",
-                                       "http://u:p@127.0.0.1/"};
+                                       "http://u:p@127.0.0.1:%d/",
+                                       "http://a@u:p@127.0.0.1:%d/"};
     struct fixture f;
 
     (void)state;
     setup(&f, &ok_act, 1);
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         struct outcome o = {.f = &f};
+        const char *port = strstr(urls[i], "%d");
+        char url[100];
 
-        begin(&o, &(struct http_call){.method = "GET", .url = urls[i]});
+        snprintf(url, sizeof url, "%s", urls[i]);
+        if (port)
+            snprintf(url + (port - urls[i]), 20, "%d/", f.server.port);
+        begin(&o, &(struct http_call){.method = "GET", .url = url});
         wait_for(&o);
-        assert_int_equal(o.sent, HTTP_NOT_SENT);
-        assert_int_equal(o.sends, 0);
+        if (o.sent != HTTP_NOT_SENT || o.err.code != ERR_FORMAT ||
+            strcmp(o.err.rule, "url_invalid") != 0 || o.sends > 0 || o.addresses > 0)
+            fail_msg("%s: sent %d, %s", url, o.sent, o.err.msg);
+        assert_null(strstr(o.err.msg, "u:p"));
     }
+    assert_int_equal(f.server.links, 0);
     teardown(&f);
 }
 
