@@ -5,18 +5,22 @@
 #define ANSWER_MAX_BYTES (16u << 20) /* a page of the sandbox's writes */
 #define REDIS_UP_MS      10000
 
+/*
+ * Every callback that somebody waits for ends with uv_stop: a callback that comes from a timer runs
+ * before uv_run polls, and the poll would then sleep until something else happens.
+ */
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct ask *a = handle->data;
 
     (void)number;
     a->interrupted = true;
+    uv_stop(handle->loop);
 }
 
-/* Only wakes the loop. */
 static void on_timer(uv_timer_t *timer)
 {
-    (void)timer;
+    uv_stop(timer->loop);
 }
 
 bool ask_init(struct ask *a, struct err *err)
@@ -75,6 +79,7 @@ static void on_redis_state(void *owner, enum redis_state state, const struct err
     a->redis_up = state == REDIS_UP;
     if (why)
         a->redis_err = *why;
+    uv_stop(&a->loop);
 }
 
 bool ask_open_redis(struct ask *a, const char *url, struct err *err)
@@ -96,6 +101,7 @@ bool ask_open_redis(struct ask *a, const char *url, struct err *err)
 }
 
 struct redis_question {
+    uv_loop_t *loop;
     ask_take *take;
     void *owner;
     struct err err;
@@ -107,6 +113,7 @@ static void on_reply(void *owner, const struct redis_reply *reply, const struct 
     struct redis_question *q = owner;
 
     q->done = true;
+    uv_stop(q->loop);
     if (err)
         q->err = *err;
     else if (q->take)
@@ -116,7 +123,7 @@ static void on_reply(void *owner, const struct redis_reply *reply, const struct 
 bool ask_redis(struct ask *a, size_t argc, const struct slice *argv, ask_take *take, void *owner,
                struct err *err)
 {
-    struct redis_question q = {.take = take, .owner = owner};
+    struct redis_question q = {.loop = &a->loop, .take = take, .owner = owner};
 
     if (is_interrupted(a, err))
         return false;
@@ -132,6 +139,7 @@ bool ask_redis(struct ask *a, size_t argc, const struct slice *argv, ask_take *t
 /* ---- HTTP ---- */
 
 struct http_question {
+    uv_loop_t *loop;
     struct buf *answer;
     struct err err;
     bool done;
@@ -142,6 +150,7 @@ static void on_answer(void *owner, const struct http_result *result)
     struct http_question *q = owner;
 
     q->done = true;
+    uv_stop(q->loop);
     if (result->sent != HTTP_ANSWERED)
         q->err = result->err;
     else if (result->status != 200)
@@ -163,7 +172,7 @@ bool ask_http(struct ask *a, const char *method, const char *url, struct slice f
                                    .body = form,
                                    .has_body = form.len > 0,
                                    .max_body_bytes = ANSWER_MAX_BYTES};
-    struct http_question q = {.answer = answer};
+    struct http_question q = {.loop = &a->loop, .answer = answer};
 
     buf_clear(answer);
     if (is_interrupted(a, err) || !http_start(a->http, &call, on_answer, &q, err))

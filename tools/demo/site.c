@@ -235,7 +235,7 @@ static bool make_refresh_token(struct site *s, struct err *err)
 static bool link_connection(struct site *s, const char *name, bool refreshes, struct err *err)
 {
     char file[64], path[128], log[64];
-    const char *const argv[] = {"awq-ctl", "conn", "apply", "-f", path, "--reason", "demo", NULL};
+    const char *const argv[] = {"awq-ctl", "conn", "apply", "-f", path, NULL};
     struct buf yaml;
     bool ok;
 
@@ -255,12 +255,12 @@ static bool link_connection(struct site *s, const char *name, bool refreshes, st
     buf_addf(&yaml,
              "scopes: [%s]\n"
              "policy:\n"
-             "  hosts: [127.0.0.1]\n"
+             "  hosts: [\"127.0.0.1:%u\"]\n"
              "  methods: [%s]\n"
              "  paths: [%s]\n"
              "  insecure_http: true # the sandbox is on loopback\n"
              "  allow_private: true\n",
-             refreshes ? "write" : "read", refreshes ? "POST" : "GET",
+             refreshes ? "write" : "read", s->sandbox_port, refreshes ? "POST" : "GET",
              refreshes ? "/api/writes" : "/api/records");
     snprintf(file, sizeof file, "%s.yaml", name);
     snprintf(path, sizeof path, "%s/%s", s->folder, file);
@@ -273,7 +273,7 @@ static bool link_connection(struct site *s, const char *name, bool refreshes, st
 static bool make_keys(struct site *s, struct err *err)
 {
     char path[96];
-    const char *const argv[] = {"awq-ctl", "keys", "new", "--out", path, NULL};
+    const char *const argv[] = {"awq-ctl", "keys", "new", path, NULL};
 
     snprintf(path, sizeof path, "%s/keys", s->folder);
     return child_run("keys", s->folder, argv, err);
