@@ -3,6 +3,7 @@ import hashlib
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 
 from procs import ROOT, wait_until
@@ -24,7 +25,8 @@ class Between:
         b.hold(script_sha("park"))    # the next write that contains this stops here, and all after it
         b.wait_held()                 # the worker has written it; Redis has not seen it
         b.release()
-        b.swallow(what)               # pass it on, but cut the link before the answer
+        b.swallow(what)               # pass it on, but cut the link before the answer; a script
+                                      # must have run before, or the answer lost is NOSCRIPT
     """
 
     def __init__(self, folder, target):
@@ -108,18 +110,24 @@ class Between:
             seen = tail + data
             tail = seen[-100:]
             with self._lock:
-                if self._swallow is not None and self._swallow in seen:
+                swallow = self._swallow is not None and self._swallow in seen
+                if swallow:
                     self._swallow = None
-                    self.swallowed += 1
-                    state["answers"] = False
                 if self._hold is not None and self._hold in seen:
                     self._held += 1
                     while self._hold is not None:
                         self._lock.wait()
                     self._held -= 1
+            if swallow:
+                state["answers"] = False  # nothing of what Redis says from here on arrives
             try:
                 server.sendall(data)
             except OSError:
+                break
+            if swallow:
+                time.sleep(0.1)  # Redis has done it: its answer is thrown away below
+                with self._lock:
+                    self.swallowed += 1
                 break
         shut(client)
         shut(server)
@@ -127,8 +135,10 @@ class Between:
     def _down(self, client, server, state):
         while True:
             data = receive(server)
-            if not data or not state["answers"]:
+            if not data:
                 break
+            if not state["answers"]:
+                continue
             try:
                 client.sendall(data)
             except OSError:

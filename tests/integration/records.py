@@ -107,7 +107,6 @@ def link(client, keys, prefix, conn, secret, refresh_token=""):
         "cfg": cfg, "cm": keys.mac("access", "cfg", signed), "cd": digest, "grant": conn["grant"],
         "cs": seal("cs", secret), "rt": seal("rt", refresh_token), "lh": lh,
         "gen": gen, "ver": 0, "state": "DUE", "exp": 0})
-    pipe.zadd(f"{prefix}:conns", {name: 0})
     pipe.execute()
     client.publish(f"{prefix}:changed", name)
     for lots in client.scan_iter(f"{prefix}:[{{]s*[}}]:lots"):

@@ -381,7 +381,8 @@ class Rig:
     # ---- the end -----------------------------------------------------------------------------
 
     def report(self):
-        return "\n".join(t.tail() for t in self.things)
+        text = [self.places_text()] if self.redis and self.redis.running else []
+        return "\n".join(text + [t.tail() for t in self.things])
 
     def close(self):
         """End everything; say if a worker crashed or did not leave when asked twice."""
