@@ -1,5 +1,6 @@
 """The producer examples of deploy/examples/, and that common/PROTOCOL.md is enough to write one."""
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import sys
 import msgpack
 import pytest
 
-from procs import PATIENCE, ROOT, Process, wait_until
+from procs import BUILD, PATIENCE, ROOT, SANITIZED, Process, wait_until
 
 sys.path.insert(0, str(ROOT / "deploy/examples"))
 
@@ -145,6 +146,45 @@ def test_wait_does_not_take_an_earlier_step_for_the_end(producer, rig):
     assert waiting.running
     rig.redis.client.hset(run, mapping={"st": "done", "r": msgpack.packb({"state": "done", "end": True})})
     assert waiting.wait(10) == 0
+
+
+@pytest.fixture
+def c_producer(rig):
+    """deploy/examples/producer.c, compiled against the library as a user would."""
+    flags = dict(line.split(" := ", 1) for line in (ROOT / ".deps/flags.mk").read_text().splitlines()
+                 if " := " in line)
+    sanitize = ["-fsanitize=address,undefined"] if SANITIZED else []
+    out = rig.folder / "producer"
+    done = subprocess.run(
+        ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-DAWQ_TREE", "-D_GNU_SOURCE", "-I.", *sanitize, "-o", out,
+         "deploy/examples/producer.c", BUILD / "libawq.a", *flags["DEPS_LIBS"].split(), "-lm"],
+        cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def run_c(rig, program, job):
+    done = subprocess.run([program, rig.redis.url, "-"], input=json.dumps(job), text=True, capture_output=True,
+                          timeout=60 * PATIENCE, check=False, env={**os.environ, "AWQ_PREFIX": rig.prefix})
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_c_client_from_put_to_result(c_producer, rig):
+    rig.link("acct")
+    rig.worker()
+    job = rig.job("acct", "/echo", body={"name": "Ünal"},
+                  then=[rig.call("acct", "/echo", body={"was": "{method}"})])
+    for _ in range(2):  # the second time it is there already
+        code, out, err = run_c(rig, c_producer, job)
+        assert code == 0, err
+        result = json.loads(out)
+        assert (result["id"], result["step"], result["end"]) == (job["id"], 1, True)
+        assert json.loads(result["output"]["body"]) == {"was": "POST"}
+    refused = rig.job("acct", "https://evil.example/")
+    code, out, err = run_c(rig, c_producer, refused)
+    result = json.loads(out)
+    assert code == 1 and (result["state"], result["error"]["code"]) == ("dead", "host_not_allowed")
+    assert run_c(rig, c_producer, {"id": "a b"})[0] == 2
 
 
 def test_from_put_to_result(producer, rig):
