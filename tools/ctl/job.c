@@ -496,9 +496,13 @@ static int job_get(struct ctl *c, const struct args *a)
     out_cstr(&c->out, id);
     out_key(&c->out, "state");
     out_text(&c->out, r.state);
-    out_key(&c->out, "place");
-    out_text(&c->out, r.place);
-    out_key(&c->out, slice_is(r.place, "due") ? "due" : "since");
+    if (!has_ended(r.state) || slice_is(r.state, "dead")) {
+        out_key(&c->out, "place");
+        out_text(&c->out, r.place);
+    }
+    out_key(&c->out, slice_is(r.state, "dead")  ? "buried"
+                     : slice_is(r.place, "due") ? "due"
+                                                : "queued");
     out_time(&c->out, r.time_ms);
     out_key(&c->out, "seq");
     out_int(&c->out, (int64_t)r.seq);

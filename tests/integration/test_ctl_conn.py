@@ -1,0 +1,302 @@
+"""awq-ctl conn: what it writes, what it keeps, what it says; secrets stay where they belong."""
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import yaml
+
+from procs import wait_until
+
+
+def record(rig, conn_id="acct"):
+    return rig.redis.client.hgetall(f"{rig.prefix}:{{c:{conn_id}}}")
+
+
+def everything_in_redis(rig):
+    """All bytes that Redis keeps, keys and values."""
+    r, out = rig.redis.client, []
+    for key in r.scan_iter("*"):
+        kind = r.type(key)
+        out.append(key)
+        if kind == b"hash":
+            out += [x for pair in r.hgetall(key).items() for x in pair]
+        elif kind == b"string":
+            out.append(r.get(key))
+        elif kind == b"zset":
+            out += r.zrange(key, 0, -1)
+        elif kind == b"stream":
+            out += [v for _, f in r.xrange(key) for v in f.values()]
+    return b"\0".join(out)
+
+
+def refresh_file(rig, token, conn_id="acct", **more):
+    """A refresh_token connection with this token in its file; nothing is applied."""
+    path = rig.folder / f"{conn_id}.refresh"
+    path.write_text(token + "\n")
+    path.chmod(0o600)
+    conn = rig.conn(conn_id, "refresh_token", "basic", "basic", refresh_token={"file": str(path)},
+                    **more)
+    rig.need(keys=True)
+    return conn
+
+
+def apply_json(rig, conn, *flags):
+    path = rig.folder / f"{conn['id']}.yaml"
+    path.write_text(yaml.safe_dump(conn))
+    return rig.ctl("conn", "apply", "-f", path, "-o", "json", *flags).json()
+
+
+def test_a_new_connection(rig):
+    conn = refresh_file(rig, "first-refresh-token-0123456789")
+    done = rig.apply(conn)
+    assert "linked (new), generation 1" in done.out
+    r = record(rig)
+    assert (r[b"gen"], r[b"ver"], r[b"state"], r[b"exp"]) == (b"1", b"0", b"DUE", b"0")
+    assert r[b"grant"] == b"refresh_token"
+    assert b"at" not in r and r[b"rt"] and r[b"cs"] and r[b"lh"] and r[b"cm"]
+    assert rig.redis.client.zscore("awq:conns", "acct") == 0  # due now
+    meta = rig.redis.client.hgetall("awq:meta")
+    assert meta[b"shards"] == b"1" and len(meta[b"install"]) == 16
+
+    # nothing in clear, neither there nor in anything that is printed
+    secrets = ["first-refresh-token-0123456789", "basic-secret"]
+    kept = everything_in_redis(rig)
+    said = ""
+    for args in (["conn", "show", "acct"], ["conn", "show", "acct", "-o", "json"], ["conn", "ls"],
+                 ["conn", "test", "acct"], ["doctor"]):
+        answer = rig.run_ctl(*args)
+        said += answer.out + answer.err
+    for s in secrets:
+        assert s.encode() not in kept and s not in said
+    for field in (b"at", b"rt", b"cs", b"cm", b"lh"):
+        assert r.get(field, b"?").hex() not in said
+
+
+def test_the_same_file_again_changes_nothing(rig):
+    conn = refresh_file(rig, "token-a")
+    assert apply_json(rig, conn)["change"] == "linked"
+    before = record(rig)
+    assert apply_json(rig, conn)["change"] == "unchanged"
+    assert record(rig) == before
+    # written in another way, it is the same still
+    conn["scopes"] = "write   read"
+    conn["policy"]["methods"] = [m.lower() for m in reversed(conn["policy"]["methods"])]
+    assert apply_json(rig, conn)["change"] == "unchanged"
+    assert record(rig) == before
+
+
+def test_a_rotated_token_survives_the_old_file(rig):
+    """GitOps applies the first refresh token all day; putting it back would kill the account."""
+    conn = rig.conn("acct", "refresh_token", "basic", "basic")
+    rig.apply(conn, refresh_token=rig.auth.mint("acct", "basic")["refresh_token"])
+    rig.worker()
+    rig.ctl("conn", "refresh", "acct")
+    rig.ctl("conn", "refresh", "acct")
+    assert rig.auth.counters()["refresh"]["ok"] >= 2  # rotated twice at least
+    path = rig.folder / "acct.yaml"
+    assert rig.ctl("conn", "apply", "-f", path, "-o", "json").json()["change"] == "unchanged"
+
+    # other settings: tokens are sealed anew and kept, the next renewal uses the newest one
+    ver = record(rig)[b"ver"]
+    text = path.read_text()
+    path.write_text(text + "limits: {concurrency: 7}\n")
+    assert rig.ctl("conn", "apply", "-f", path, "-o", "json").json()["change"] == "settings"
+    r = record(rig)
+    assert r[b"ver"] == ver and r[b"gen"] == b"1" and b"at" in r
+    assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
+    rig.ctl("conn", "refresh", "acct")
+    assert rig.auth.counters()["refresh"]["reuse_detected"] == 0
+    assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
+
+
+def test_what_links_anew(rig):
+    conn = refresh_file(rig, "token-a")
+    gen = 1
+    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": gen}
+
+    (rig.folder / "acct.refresh").write_text("token-b")
+    gen += 1
+    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": gen}
+    for what in ({"client": {**conn["client"], "id": "other"}},
+                 {"token_url": conn["token_url"] + "/2"}):
+        conn = {**conn, **what}
+        gen += 1
+        assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": gen}, what
+    gen += 1
+    assert apply_json(rig, conn, "--relink")["generation"] == gen
+    del conn["refresh_token"]
+    conn["grant"] = "client_credentials"
+    gen += 1
+    assert apply_json(rig, conn)["generation"] == gen
+    assert record(rig)[b"rt"] == b""
+
+
+@pytest.mark.parametrize("what", ["scopes", "policy", "limits", "secret"])
+def test_what_changes_settings_only(rig, what):
+    conn = refresh_file(rig, "token-a")
+    apply_json(rig, conn)
+    before = record(rig)
+    if what == "scopes":
+        conn["scopes"] = ["read"]
+    elif what == "policy":
+        conn["policy"]["paths"] = ["/v2"]
+    elif what == "limits":
+        conn["limits"] = {"concurrency": 3}
+    else:
+        (rig.folder / "acct.secret").write_text("another-secret")
+    assert apply_json(rig, conn)["change"] == "settings"
+    after = record(rig)
+    assert (after[b"gen"], after[b"lh"]) == (before[b"gen"], before[b"lh"])
+    assert after[b"cs"] != before[b"cs"]
+    if what == "secret":
+        assert after[b"rt"] == before[b"rt"]  # sealed for these settings already
+    assert rig.run_ctl("conn", "test", "acct").out.count("opens with the key file") == 2
+
+
+def test_without_its_refresh_token(rig):
+    conn = refresh_file(rig, "token-a")
+    token = conn.pop("refresh_token")
+    done = rig.apply(conn, code=1)
+    assert "needs a refresh_token" in done.err
+    apply_json(rig, {**conn, "refresh_token": token})
+    # a machine that does not have it (any more) may still change settings
+    assert apply_json(rig, {**conn, "scopes": ["read"]})["change"] == "settings"
+    done = rig.apply({**conn, "client": {**conn["client"], "id": "other"}}, code=1)
+    assert "another client id" in done.err and "needs a refresh_token" in done.err
+
+
+def test_needs_consent(rig):
+    conn = refresh_file(rig, "token-a")
+    apply_json(rig, conn)
+    rig.redis.client.hset("awq:{c:acct}", mapping={"state": "NEEDS_CONSENT", "why": "invalid_grant"})
+    done = rig.ctl("conn", "refresh", "acct", code=1)
+    assert "needs consent" in done.err
+    done = rig.ctl("conn", "test", "acct", code=1)
+    assert "link the account again" in done.out
+    # the token that was refused is no news; a new one is
+    done = rig.apply(conn)
+    assert "unchanged" in done.out and "still needs consent" in done.out
+    assert record(rig)[b"state"] == b"NEEDS_CONSENT"
+    (rig.folder / "acct.refresh").write_text("token-b")
+    rig.apply(conn)
+    assert record(rig)[b"state"] == b"DUE" and b"why" not in record(rig)
+
+
+def test_an_edited_record(rig):
+    conn = refresh_file(rig, "token-a")
+    apply_json(rig, conn)
+    cfg = json.loads(record(rig)[b"cfg"])
+    cfg["token_url"] = "https://evil.example/token"
+    rig.redis.client.hset("awq:{c:acct}", "cfg", json.dumps(cfg))
+    assert "edited" in rig.ctl("conn", "test", "acct", code=1).out
+    done = rig.apply(conn, code=1)
+    assert "edited" in done.err and "--relink" in done.err
+    assert apply_json(rig, conn, "--relink")["generation"] == 2
+    assert "BAD" not in rig.run_ctl("conn", "test", "acct").out
+
+
+def test_other_keys(rig):
+    apply_json(rig, refresh_file(rig, "token-a"))
+    other = rig.folder / "other-keys"
+    assert rig.run_ctl("keys", "new", other).code == 0
+    done = rig.ctl("conn", "test", "acct", "--keys", other, code=1)
+    assert done.out.count("BAD") >= 3
+    assert "No such file" in rig.ctl("conn", "test", "acct", "--keys", rig.folder / "nope",
+                                     code=1).err
+
+
+def test_removed_and_made_again(rig):
+    conn = refresh_file(rig, "token-a")
+    apply_json(rig, conn)
+    done = rig.ctl("conn", "rm", "acct")
+    assert "removed" in done.out
+    assert record(rig) == {b"gen": b"2", b"ver": b"0", b"state": b"REMOVED"}  # a tombstone
+    assert rig.redis.client.zscore("awq:conns", "acct") is None
+    rig.ctl("conn", "rm", "acct", code=3)
+    rig.ctl("conn", "show", "acct", code=3)
+    rig.ctl("conn", "test", "acct", code=3)
+    rig.ctl("conn", "refresh", "acct", code=3)
+    assert rig.ctl("conn", "ls", "-o", "json").json() == []
+    # nothing of the old one comes back: its generation is past
+    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": 3}
+    assert rig.run_ctl("conn", "test", "acct").out.count("opens with the key file") == 2
+
+
+def test_many_at_once_link_once(rig):
+    conn = refresh_file(rig, "token-a")
+    paths = []
+    for n in range(6):
+        path = rig.folder / f"c{n}.yaml"
+        path.write_text(yaml.safe_dump(conn))
+        paths.append(path)
+    with ThreadPoolExecutor(6) as pool:
+        done = list(pool.map(lambda p: rig.run_ctl("conn", "apply", "-f", p, "-o", "json"), paths))
+    assert [d.code for d in done] == [0] * 6, [d.err for d in done]
+    assert sum(d.json()["change"] == "linked" for d in done) == 1
+    assert record(rig)[b"gen"] == b"1"
+
+
+def test_bad_files(rig):
+    conn = refresh_file(rig, "token-a")
+    for broken, want in (({**conn, "polcy": {}}, "unknown key 'polcy'"),
+                         ({**conn, "grant": "password"}, "grant must be"),
+                         ({**conn, "id": "a b"}, "id must be"),
+                         ({**conn, "token_url": "ftp://x/"}, "token_url"),
+                         ({**conn, "refresh_token": "token-a"}, "must be {file: PATH}")):
+        path = rig.folder / "bad.yaml"
+        path.write_text(yaml.safe_dump(broken))
+        done = rig.ctl("conn", "apply", "-f", path, code=1)
+        assert want in done.err and "line " in done.err, done.err
+        assert "token-a" not in done.err and done.err.count("\n") == 1
+    assert not record(rig)
+    rig.ctl("conn", "apply", code=2)
+    rig.ctl("conn", "apply", "-f", rig.folder / "nope.yaml", code=1)
+    # the secret's file is open to others
+    (rig.folder / "acct.refresh").chmod(0o644)
+    assert "acct.refresh" in rig.apply(conn, code=1).err
+
+
+def test_ls_in_pages(rig):
+    conn = rig.conn("c00")
+    for n in range(5):
+        apply_json(rig, {**conn, "id": f"c{n:02}"})
+    first = rig.ctl("conn", "ls", "--limit", 3)
+    assert "more: --cursor 3" in first.out
+    one = rig.ctl("conn", "ls", "--limit", 3, "-o", "json").json()
+    two = rig.ctl("conn", "ls", "--limit", 3, "--cursor", 3, "-o", "json").json()
+    assert [c["id"] for c in one + two] == [f"c{n:02}" for n in range(5)]
+    assert one[0]["state"] == "DUE" and one[0]["expires"] is None
+    rig.ctl("conn", "ls", "--limit", 0, code=2)
+    rig.ctl("conn", "ls", "--limit", "many", code=2)
+
+
+def test_refresh(rig):
+    rig.link("acct")
+    done = rig.ctl("conn", "refresh", "acct", "--timeout", "300ms", code=1)
+    assert "no worker renewed it in time" in done.err
+    w = rig.worker()  # it stayed due
+    wait_until(lambda: record(rig)[b"ver"] == b"1", 15, "the first token")
+    rig.ctl("conn", "refresh", "acct")
+    assert record(rig)[b"ver"] == b"2"
+    rig.auth.faults({"on": "token", "client": "svc", "count": -1, "status": 400,
+                     "body": {"error": "invalid_client"}})
+    done = rig.ctl("conn", "refresh", "acct", code=1)
+    assert "the renewal failed" in done.err and "invalid_client" in done.err
+    rig.auth.clear_faults()
+    w.sane()
+
+
+def test_where_the_token_url_leads(rig):
+    conn = rig.conn("acct")
+    conn["policy"]["allow_private"] = False
+    rig.need(keys=True)
+    apply_json(rig, conn)
+    done = rig.ctl("conn", "test", "acct", code=1)
+    assert "token endpoint" in done.out and "BAD" in done.out
+    conn["policy"]["allow_private"] = True
+    conn["token_url"] = "http://127.0.0.1:9/token"  # nobody listens
+    apply_json(rig, conn)
+    assert "refused" in rig.ctl("conn", "test", "acct", code=1).out
+    conn["token_url"] = "http://no-such-host.invalid/token"
+    apply_json(rig, conn)
+    assert "no-such-host.invalid" in rig.ctl("conn", "test", "acct", code=1).out

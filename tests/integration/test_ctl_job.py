@@ -1,0 +1,238 @@
+"""awq-ctl job and dead: put jobs, see where they are, stop them, mend dead letters."""
+import json
+
+import msgpack
+import pytest
+
+from procs import wait_until
+
+
+def write(rig, *jobs):
+    """A file of jobs: one as JSON over several lines, several as one a line."""
+    path = rig.folder / "jobs.json"
+    if len(jobs) == 1:
+        path.write_text(json.dumps(jobs[0], indent=2))
+    else:
+        path.write_text("\n\n".join(j if isinstance(j, str) else json.dumps(j) for j in jobs) + "\n")
+    return path
+
+
+def enqueue(rig, *jobs, code=0, flags=()):
+    return rig.ctl("job", "enqueue", "-f", write(rig, *jobs), "-o", "json", *flags, code=code)
+
+
+def job(n=1, **more):
+    """A job that nobody takes: these tests run no worker."""
+    return {"v": 1, "id": f"j{n}", "call": {"conn": "acct", "url": "https://api.example/x"}, **more}
+
+
+# ---- enqueue and wait ----
+
+
+def test_enqueue_and_wait(rig):
+    rig.link("acct")
+    rig.worker()
+    done = enqueue(rig, rig.job("acct", "/echo"), flags=["--wait"])
+    result = json.loads(done.out)
+    assert (result["state"], result["status"], result["end"]) == ("done", 200, True)
+    # a refused call is an answer too, and exit 1
+    done = enqueue(rig, rig.job("acct", "/status/404"), flags=["--wait"], code=1)
+    assert json.loads(done.out)["state"] != "done"
+    # several: each result on its line; partial when one of them is not done
+    done = enqueue(rig, rig.job("acct", "/echo"), rig.job("acct", "/status/404"), flags=["--wait"],
+                   code=4)
+    assert [json.loads(x)["state"] == "done" for x in done.out.splitlines()] == [True, False]
+    # a chain: the last step's result
+    chain = rig.job("acct", "/echo", then=[rig.call("acct", "/echo")])
+    done = enqueue(rig, chain, flags=["--wait"])
+    assert json.loads(done.out)["step"] == 1
+    done = rig.ctl("job", "wait", chain["id"])
+    assert json.loads(done.out)["end"] is True
+    got = rig.ctl("job", "get", chain["id"], "-o", "json").json()
+    assert got["state"] == "done" and got["waits_for"] == "" and got["last_result"]["step"] == 1
+
+
+def test_ids(rig):
+    one = job()
+    del one["id"]
+    made = enqueue(rig, one).json()
+    assert len(made) == 1 and len(made[0]["id"]) == 32 and made[0]["answer"] == "enqueued"
+    entry = rig.redis.client.xrange(rig.key("q:default"))[0][1]
+    assert msgpack.unpackb(entry[b"j"])["id"] == made[0]["id"]
+    assert rig.redis.client.hget(rig.key(f"run:{made[0]['id']}"), "st") == b"ready"
+    # the same id is the same job
+    assert enqueue(rig, job(7)).json()[0]["answer"] == "enqueued"
+    assert enqueue(rig, job(7)).json()[0]["answer"] == "already known"
+    assert rig.redis.client.xlen(rig.key("q:default")) == 2
+
+
+def test_standard_input_and_another_queue(rig):
+    rig.need(keys=True)
+    done = rig.ctl("job", "enqueue", "-f", "-", "--queue", "slow", input=json.dumps(job()))
+    assert "enqueued" in done.out
+    assert rig.redis.client.xlen(rig.key("q:slow")) == 1
+    rig.ctl("job", "enqueue", "-f", "-", "--queue", "a b", input=json.dumps(job()), code=2)
+
+
+BAD = [
+    ('{"v":1', "JSON"),
+    ('[]', "must be a JSON object"),
+    ('{"v":1,"id":"a b","call":{"url":"https://x/"}}', "id"),
+    ('{"v":1,"id":"a"}', "call"),
+    ('{"v":1,"id":"a","call":{"url":"https://x/","timeout_ms":-1}}', "timeout_ms"),
+    ('{"v":2,"id":"a","call":{"url":"https://x/"}}', "v"),
+    ('{"v":1,"id":"a","flow":"ns/x"}', "flow"),
+    ('', "no job"),
+]
+
+
+@pytest.mark.parametrize("text,want", BAD)
+def test_bad_jobs(rig, text, want):
+    path = rig.folder / "bad.json"
+    path.write_text(text)
+    done = rig.ctl("job", "enqueue", "-f", path, code=1)
+    assert want in done.err
+    assert rig.redis.client.xlen(rig.key("q:default")) == 0
+
+
+def test_one_bad_line(rig):
+    done = enqueue(rig, job(1), '{"v":1,"id":"x"}', job(2), code=4)
+    assert [j["id"] for j in done.json()] == ["j1", "j2"]
+    assert "line 3" in done.err
+    assert rig.redis.client.xlen(rig.key("q:default")) == 2
+
+
+def test_a_full_queue(rig):
+    enqueue(rig, job(1))
+    done = enqueue(rig, job(2), flags=["--backlog", "1"], code=1)
+    assert "full" in done.err
+
+
+def test_nobody_there(rig):
+    rig.need(keys=True)
+    rig.ctl("job", "get", "nope", code=3)
+    rig.ctl("job", "wait", "nope", "--timeout", "100ms", code=3)
+    rig.ctl("job", "cancel", "nope", code=3)
+    rig.ctl("job", "get", "a b", code=2)
+    enqueue(rig, job(1))
+    assert "has not ended" in rig.ctl("job", "wait", "j1", "--timeout", "100ms", code=1).err
+
+
+# ---- where it is, and stopping it ----
+
+
+def test_cancel_what_is_due(rig):
+    rig.need(keys=True)
+    now = int(rig.redis.client.time()[0]) * 1000
+    enqueue(rig, job(1, not_before=now + 3600_000, out="mine"))
+    got = rig.ctl("job", "get", "j1", "-o", "json").json()
+    assert (got["state"], got["place"], got["waits_for"]) == ("due", "due", "its time")
+    assert got["due"] == now or got["due"] > 0
+    assert rig.ctl("job", "cancel", "j1", "-o", "json").json()["answer"] == "CANCELLED"
+    assert rig.redis.client.zcard(rig.key("due")) == 0
+    assert rig.redis.client.hlen(rig.key("held")) == 0
+    done = rig.ctl("job", "wait", "j1", code=1)
+    assert json.loads(done.out)["state"] == "cancelled"
+    # told where its envelope said
+    (entry,) = rig.redis.client.xrange(rig.key("out:mine"))
+    assert msgpack.unpackb(entry[1][b"r"])["state"] == "cancelled"
+    assert "ended already" in rig.ctl("job", "cancel", "j1", code=1).err
+
+
+def test_cancel_what_is_ready_or_taken(rig):
+    enqueue(rig, *[job(n) for n in range(1, 151)])  # more than one page
+    assert rig.ctl("job", "cancel", "j140", "-o", "json").json()["answer"] == "CANCELLED"
+    assert rig.redis.client.xlen(rig.key("q:default")) == 149
+    # somebody has it in hand: it is not stopped, but marked
+    r = rig.redis.client
+    r.xgroup_create(rig.key("q:default"), "w", "0")
+    r.xreadgroup("w", "somebody", {rig.key("q:default"): ">"}, count=1)
+    assert rig.ctl("job", "cancel", "j1", "-o", "json").json()["answer"] == "MARKED"
+    assert r.xlen(rig.key("q:default")) == 149
+    assert rig.ctl("job", "get", "j1", "-o", "json").json()["cancel_asked"] is True
+
+
+def test_what_a_parked_job_waits_for(rig):
+    rig.link("acct")
+    rig.redis.client.hset("awq:{c:acct}", mapping={"state": "NEEDS_CONSENT", "why": "invalid_grant"})
+    rig.worker()
+    (job_id,) = rig.enqueue(rig.job("acct", "/echo"))
+    wait_until(lambda: rig.run_ctl("job", "get", job_id, "-o", "json").out.find("parked") > 0, 10,
+               "the job to be parked")
+    got = rig.ctl("job", "get", job_id, "-o", "json").json()
+    assert got["place"] == "park:conn:acct"
+    assert "NEEDS_CONSENT, invalid_grant" in got["waits_for"]
+    assert "1 parked" in rig.ctl("conn", "test", "acct", code=1).out
+    assert rig.ctl("job", "cancel", job_id, "-o", "json").json()["answer"] == "CANCELLED"
+    assert rig.redis.client.zcard(rig.key("park:conn:acct")) == 0
+
+
+# ---- dead letters ----
+
+
+def bury(rig, count=1):
+    """Jobs that egress refuses: dead at once, nothing is sent."""
+    jobs = [rig.job("acct", "https://evil.example/x?token=QUERYSECRET",
+                    headers={"X-Key": "HEADERSECRET"}, body="BODYSECRET") for _ in range(count)]
+    ids = rig.enqueue(jobs)
+    rig.results(ids)
+    return ids
+
+
+def test_dead_letters(rig):
+    rig.link("acct")
+    rig.worker()
+    (a,) = bury(rig)
+    letters = rig.ctl("dead", "ls", "-o", "json").json()
+    assert [x["name"] for x in letters] == [f"{a}.0.0"]
+    assert letters[0]["code"] == "host_not_allowed" and letters[0]["queue"] == "default"
+    assert "host_not_allowed" in rig.ctl("dead", "ls").out
+
+    shown = rig.ctl("dead", "show", f"{a}.0.0", "-o", "json")
+    letter = shown.json()
+    assert letter["url"] == "https://evil.example/x" and letter["connection"] == "acct"
+    assert "SECRET" not in shown.out + rig.ctl("dead", "show", f"{a}.0.0").out
+
+    got = rig.ctl("job", "get", a, "-o", "json").json()
+    assert (got["state"], got["place"]) == ("dead", "dead") and "person" in got["waits_for"]
+
+    # back on its queue: it dies again, for nothing was mended; a new result says so
+    assert rig.ctl("dead", "replay", f"{a}.0.0", "-o", "json").json()["replayed"] == 1
+    wait_until(lambda: len(rig.all_results()) == 2, 10, "the second burial")
+    assert rig.ctl("dead", "ls", "-o", "json").json()[0]["name"] == f"{a}.0.0"
+
+    assert rig.ctl("dead", "purge", f"{a}.0.0", "-o", "json").json()["purged"] == 1
+    assert rig.ctl("dead", "ls", "-o", "json").json() == []
+    assert rig.ctl("job", "get", a, "-o", "json").json()["state"] == "expired"
+    rig.ctl("job", "wait", a, code=1)
+    rig.ctl("dead", "show", f"{a}.0.0", code=3)
+
+
+def test_many_dead_letters(rig):
+    rig.link("acct")
+    rig.worker()
+    ids = bury(rig, 5)
+    done = rig.ctl("dead", "ls", "--limit", 2)
+    assert "more: --cursor 2" in done.out
+    rig.ctl("dead", "purge", code=2)
+    rig.ctl("dead", "purge", "--all", f"{ids[0]}.0.0", code=2)
+    done = rig.ctl("dead", "purge", f"{ids[0]}.0.0", "nope.0.0", "odd", code=4)
+    assert done.err.count("no dead letter") == 2
+    rig.ctl("dead", "purge", "nope.0.0", code=3)
+    rig.ctl("dead", "replay", "nope.0.0", code=3)
+    assert rig.ctl("dead", "purge", "--all", "--limit", 3, "-o", "json").json()["purged"] == 3
+    assert rig.redis.client.zcard(rig.key("dead")) == 1
+    assert rig.redis.client.hlen(rig.key("held")) == 1
+
+
+def test_controls_do_not_reach_a_terminal(rig):
+    """A letter's text may come from a far side: it must not move anybody's cursor."""
+    rig.need(keys=True)
+    body = b"".join(msgpack.packb(x) for x in
+                    ("default", b"\x80", "0", "", "c", "bad \x1b[2J\x07\nmore", 1700000000000))
+    r = rig.redis.client
+    r.hset(rig.key("held"), "x.0.0", body)
+    r.zadd(rig.key("dead"), {"x.0.0": 1700000000000})
+    for out in (rig.ctl("dead", "ls").out, rig.ctl("dead", "show", "x.0.0").out):
+        assert "\x1b" not in out and "\x07" not in out and "bad ?[2J??more" in out
+    assert rig.ctl("dead", "ls", "-o", "json").json()[0]["text"] == "bad \x1b[2J\x07\nmore"
