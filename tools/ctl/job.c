@@ -472,6 +472,23 @@ static void waits_for(struct ctl *c, const struct run *r, struct buf *to)
         buf_add_cstr(to, "a worker, or is being called right now");
 }
 
+/* When it is to be ready again; 0 when it has just been moved on. */
+static int64_t due_ms(struct ctl *c, const char *id, const struct run *r)
+{
+    const struct job_name name = {slice_cstr(id), SLICE_LIT("0"), r->seq};
+    struct redis_reply *score = NULL;
+    char text[JOB_NAME_MAX];
+    struct key due;
+    int64_t ms;
+
+    key_due(&due, CTL_SHARD);
+    if (job_name_build(&name, text))
+        score = link_ask(c->link, NULL, "ZSCORE", due.s, text, NULL);
+    ms = ctl_score(redis_reply_str(score));
+    redis_reply_free(score);
+    return ms;
+}
+
 static int job_get(struct ctl *c, const struct args *a)
 {
     char id[ID_MAX + 1];
@@ -500,10 +517,13 @@ static int job_get(struct ctl *c, const struct args *a)
         out_key(&c->out, "place");
         out_text(&c->out, r.place);
     }
-    out_key(&c->out, slice_is(r.state, "dead")  ? "buried"
-                     : slice_is(r.place, "due") ? "due"
-                                                : "queued");
-    out_time(&c->out, r.time_ms);
+    if (slice_is(r.place, "due")) {
+        out_key(&c->out, "due");
+        out_time(&c->out, due_ms(c, id, &r));
+    } else {
+        out_key(&c->out, slice_is(r.state, "dead") ? "buried" : "queued");
+        out_time(&c->out, r.time_ms);
+    }
     out_key(&c->out, "seq");
     out_int(&c->out, (int64_t)r.seq);
     out_key(&c->out, "cancel_asked");

@@ -365,6 +365,9 @@ static int no_verb(char *const *argv, size_t argc)
     for (size_t n = 0; argc > 0 && n < ARRAY_LEN(nouns); n++) {
         if (strcmp(argv[0], nouns[n]->noun) != 0)
             continue;
+        if (!help)
+            ctl_say(0, argc > 1 ? "%s has no verb %.40s; it has:" : "%s needs a verb:", argv[0],
+                    argc > 1 ? argv[1] : "");
         print_verbs(help ? stdout : stderr, nouns[n]);
         return help ? CTL_OK : CTL_USAGE;
     }

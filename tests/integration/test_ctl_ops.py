@@ -1,0 +1,254 @@
+"""awq-ctl for operators: keys, doctor, queue and worker lists, exit codes, one clear line each."""
+import os
+import stat
+
+import pytest
+
+from procs import wait_until
+from servers import Redis
+
+NOUNS = ["keys", "conn", "job", "queue", "dead", "worker"]
+VERBS = ["keys new", "conn apply", "conn ls", "conn show", "conn test", "conn refresh", "conn rm",
+         "job enqueue", "job get", "job wait", "job cancel", "queue ls", "dead ls", "dead show",
+         "dead replay", "dead purge", "worker ls", "doctor"]
+
+
+def checks(rig, code, *args):
+    """doctor -o json: {check: (result, found)}."""
+    done = rig.run_ctl("doctor", "-o", "json", *args)
+    assert done.code == code, done.out + done.err
+    return {c["check"]: (c["result"], c["found"]) for c in done.json()}
+
+
+# ---- usage ----
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb(rig, verb):
+    done = rig.run_ctl(*verb.split(), "--help")
+    assert done.code == 0 and done.out.startswith(f"awq-ctl {verb}") and done.err == ""
+
+
+def test_help_lists_everything(rig):
+    done = rig.run_ctl("--help")
+    assert done.code == 0
+    assert all(f"  {verb} " in done.out for verb in VERBS)
+    assert rig.run_ctl("--version").out.startswith("awq-ctl ")
+    for noun in NOUNS:
+        done = rig.run_ctl(noun)
+        assert done.code == 2 and f"  {noun} " in done.err
+
+
+@pytest.mark.parametrize("args", [
+    [], ["nope"], ["conn", "nope"], ["conn", "show"], ["conn", "show", "a", "b"],
+    ["conn", "ls", "--nope"], ["conn", "ls", "-o", "xml"], ["--nope", "conn", "ls"],
+    ["conn", "ls", "--limit"], ["conn", "apply", "--relink=yes"], ["conn", "show", "a b"],
+    ["conn", "refresh", "a", "--timeout", "soon"], ["--prefix", "a b", "conn", "ls"],
+    ["-o", "json"], ["dead", "purge"], ["keys", "new"],
+])
+def test_usage_errors_need_no_redis(rig, args):
+    done = rig.run_ctl(*args, env={"AWQ_REDIS_URL": "redis://127.0.0.1:9"})
+    if args == ["conn", "show", "a b"]:  # asked only once the link is there
+        assert done.code in (2, 5)
+    else:
+        assert done.code == 2, done.err
+    assert done.err.startswith("awq-ctl") and done.out == ""
+
+
+def test_settings_in_any_place(rig):
+    rig.need()
+    for args in (["-o", "json", "conn", "ls"], ["conn", "ls", "-o", "json"],
+                 ["--output", "json", "conn", "ls"], ["conn", "ls", "--output=json"]):
+        done = rig.run_ctl(*args)
+        assert (done.code, done.out) == (0, "[]\n"), (args, done.err)
+    done = rig.run_ctl("conn", "ls", env={"AWQ_OUTPUT": "json"})
+    assert done.out == "[]\n"
+
+
+# ---- keys ----
+
+
+def test_keys_new(rig):
+    path = rig.folder / "k"
+    done = rig.run_ctl("keys", "new", path)
+    assert done.code == 0
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    lines = [x.split() for x in path.read_text().splitlines() if not x.startswith("#")]
+    assert [x[0] for x in lines] == ["run", "access", "grant"]
+    assert len({x[1] for x in lines}) == 3 and len({x[2] for x in lines}) == 3
+    for line in lines:  # no key on the terminal
+        assert line[2] not in done.out + done.err
+    before = path.read_text()
+    done = rig.run_ctl("keys", "new", path)
+    assert done.code == 1 and "exists" in done.err and path.read_text() == before
+    assert rig.run_ctl("keys", "new", rig.folder / "no" / "k").code == 1
+
+
+@pytest.mark.parametrize("what,want", [
+    ("missing", "No such file"), ("open", "0644"), ("short", "64 hex digits"),
+    ("empty", "no keys"), ("folder", "not a regular file"), ("none", "--keys FILE"),
+])
+def test_bad_key_files(rig, what, want):
+    conn = rig.conn("acct")
+    path = rig.folder / "bad-keys"
+    if what == "open":
+        rig.run_ctl("keys", "new", path)
+        path.chmod(0o644)
+    elif what == "short":
+        path.write_text("run 00000001 0011\n")
+        path.chmod(0o600)
+    elif what == "empty":
+        path.write_text("")
+        path.chmod(0o600)
+    elif what == "folder":
+        path.mkdir()
+    rig.keys = path
+    if what != "none":
+        rig.common["keys"] = path
+    done = rig.apply(conn, code=1)
+    assert want in done.err and done.err.count("\n") == 1
+
+
+# ---- Redis that cannot be used: one line, exit 5 ----
+
+
+def refused(rig, want, code=5, **env):
+    done = rig.run_ctl("conn", "ls", env=env)
+    assert done.code == code, done.out + done.err
+    assert done.err.count("\n") == 1 and want in done.err, done.err
+    assert done.out == ""
+    return done
+
+
+def test_no_redis(rig):
+    refused(rig, "127.0.0.1:9", AWQ_REDIS_URL="redis://127.0.0.1:9")
+    refused(rig, "no-such.sock", AWQ_REDIS_URL=f"unix://{rig.folder}/no-such.sock")
+    # doctor says the same in its own way
+    done = rig.run_ctl("doctor", env={"AWQ_REDIS_URL": "redis://127.0.0.1:9"})
+    assert done.code == 5 and "BAD" in done.out
+
+
+def test_passwords(rig):
+    server = Redis(rig.folder, options={"user": ["default on >other-password ~* &* +@all",
+                                                 "ctl on >s3cret-password ~* &* +@all"]})
+    server.auth = {"username": "ctl", "password": "s3cret-password"}
+    rig.things.append(server)
+    rig.redis = server.start()
+    rig.common["redis-url"] = server.url
+    path = rig.folder / "password"
+    path.write_text("wrong-password")
+    path.chmod(0o600)
+    refused(rig, "NOAUTH")
+    done = refused(rig, "WRONGPASS", AWQ_REDIS_USER="ctl", AWQ_REDIS_PASSWORD_FILE=str(path))
+    assert "wrong-password" not in done.err
+    path.write_text("s3cret-password\n")
+    done = rig.run_ctl("conn", "ls", env={"AWQ_REDIS_USER": "ctl",
+                                          "AWQ_REDIS_PASSWORD_FILE": str(path)})
+    assert done.code == 0, done.err
+    assert server.running
+
+
+def test_a_server_that_must_not_be_used(rig):
+    server = rig.use_redis(options={"cluster-enabled": "yes"})
+    refused(rig, "cluster")
+    assert server.running
+
+
+# ---- doctor ----
+
+
+def test_doctor_on_a_fresh_redis(rig):
+    rig.use_redis(aof="everysec")
+    got = checks(rig, 1)
+    assert {k for k, v in got.items() if v[0] == "bad"} == {"workers"}
+    assert got["append-only file"] == ("ok", "on")
+    assert got["key file"][0] == "warn"
+    assert rig.redis.client.dbsize() == 0  # it looked, no more
+
+
+def test_doctor_with_a_worker(rig):
+    rig.use_redis(aof="everysec")
+    rig.worker()
+    got = checks(rig, 0)
+    assert {v[0] for v in got.values()} == {"ok"}, got
+    assert got["workers"] == ("ok", "1 alive")
+
+
+def test_doctor_finds_what_is_wrong(rig):
+    rig.use_redis(options={"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"})
+    r = rig.redis.client
+    r.zadd(rig.key("due"), {"x.0.0": 1})
+    r.zadd(rig.key("dead"), {"y.0.0": 1})
+    r.xadd(rig.key("q:default"), {"j": b"x"})
+    r.xgroup_create(rig.key("q:default"), "w", "0")
+    r.xreadgroup("w", "gone", {rig.key("q:default"): ">"})
+    r.execute_command("XCLAIM", rig.key("q:default"), "w", "gone", 0,
+                      r.xrange(rig.key("q:default"))[0][0], "IDLE", 3600_000)
+    r.hset("awq:meta", mapping={"install": "x", "shards": 4})
+    got = checks(rig, 1)
+    for check in ("eviction", "workers", "due jobs", "install"):
+        assert got[check][0] == "bad", (check, got)
+    for check in ("append-only file", "dead letters", "queue default"):
+        assert got[check][0] == "warn", (check, got)
+    assert "allkeys-lru" in got["eviction"][1]
+    rig.common["keys"] = rig.folder / "nope"
+    assert checks(rig, 1)["key file"][0] == "bad"
+    # an install that was made for more shards is not written to
+    conn = rig.conn("acct")
+    rig.run_ctl("keys", "new", rig.folder / "nope")
+    rig.keys = rig.folder / "nope"
+    assert "4 shards" in rig.apply(conn, code=1).err
+
+
+def test_doctor_on_a_replica(rig):
+    primary = rig.use_redis(tcp=True)
+    primary.client.config_set("repl-diskless-sync-delay", 0)
+    replica = Redis(rig.folder, "replica", options={"replicaof": f"127.0.0.1 {primary.port}"})
+    rig.things.append(replica)
+    replica.start()
+    wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up", 20,
+               "the replica to follow")
+    got = checks(rig, 1, "--redis-url", replica.url)
+    assert got["role"] == ("bad", "read-only replica")
+    assert checks(rig, 1)["role"] == ("ok", "primary, 1 replicas")
+
+
+# ---- lists ----
+
+
+def test_queue_ls(rig):
+    rig.need(keys=True)
+    r = rig.redis.client
+    for n in range(5):
+        r.xadd(rig.key("q:bulk"), {"j": b"x"})
+    r.xgroup_create(rig.key("q:bulk"), "w", "0")
+    r.xreadgroup("w", "somebody", {rig.key("q:bulk"): ">"}, count=2)
+    r.set("awq:{s0}:q", "not a queue")
+    got = {q["queue"]: q for q in rig.ctl("queue", "ls", "-o", "json").json()}
+    assert set(got) == {"bulk", "default"}
+    assert (got["bulk"]["ready"], got["bulk"]["in_flight"]) == (3, 2)
+    assert got["bulk"]["oldest_age_ms"] >= 0 and got["default"]["oldest_age_ms"] is None
+    out = rig.ctl("queue", "ls").out
+    assert "bulk" in out and "set aside: 0 due later, 0 parked, 0 dead letters" in out
+    # another prefix sees nothing of it
+    assert "bulk" not in rig.ctl("queue", "ls", "--prefix", "other").out
+
+
+def test_queue_ls_knows_what_workers_work_on(rig):
+    rig.worker(queues="fast:3,slow")
+    got = {q["queue"] for q in rig.ctl("queue", "ls", "-o", "json").json()}
+    assert got == {"default", "fast", "slow"}
+
+
+def test_worker_ls(rig):
+    a = rig.worker(slots=7, lease="2s")
+    b = rig.worker(lease="2s")
+    got = {w["worker"]: w for w in rig.ctl("worker", "ls", "-o", "json").json()}
+    assert set(got) == {a.id, b.id}
+    assert got[a.id]["alive"] and got[a.id]["slots"] == 7 and got[a.id]["queues"] == "default"
+    assert sum(w["housekeeper"] for w in got.values()) == 1
+    a.kill()
+    wait_until(lambda: not {w["worker"]: w["alive"] for w in
+                            rig.ctl("worker", "ls", "-o", "json").json()}.get(a.id, False), 15,
+               "the killed worker to be taken for dead")
+    assert len(rig.ctl("worker", "ls", "--limit", 1, "-o", "json").json()) == 1
