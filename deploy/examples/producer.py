@@ -127,7 +127,7 @@ def main():
     p.add_argument("--bare", action="store_true")
     p.add_argument("--timeout", type=float, default=30)
     p.add_argument("--count", type=int, default=10)
-    o = p.parse_args()
+    o = p.parse_intermixed_args()
     if o.command == "encode":
         jobs = json.load(sys.stdin)
         for job in jobs if isinstance(jobs, list) else [jobs]:
