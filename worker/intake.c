@@ -323,7 +323,9 @@ static void read_history(struct intake *i)
         slice_cstr(i->last),
     };
 
-    if (!redis_command(i->link, ARRAY_LEN(argv), argv, 0, on_history, i, &err))
+    /* on the link that commits go by: so an entry that is read here and was committed meanwhile is
+     * still a step of ours when this answer comes, and is not begun again */
+    if (!redis_command(i->w->link, ARRAY_LEN(argv), argv, 0, on_history, i, &err))
         fall_back(i, &err);
 }
 

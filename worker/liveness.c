@@ -56,8 +56,12 @@ static void on_beat(void *owner, const struct redis_reply *reply, const struct e
         l->w->refuse_new = err->code == ERR_NOMEM; /* OOM, MISCONF: finish, fetch nothing */
         return;
     }
-    if (!liveness_confirmed(l))
+    if (!liveness_confirmed(l)) {
+        if (l->confirmed_ms > 0)
+            log_event(LOG_WARN, EV_WORKER_RESUMED,
+                      F_INT("unconfirmed_ms", now - l->confirmed_ms - l->w->set->lease_ms));
         l->since_ms = now;
+    }
     l->confirmed_ms = l->sent_ms;
     /* Redis read its clock somewhere between sending and now; half the way is the best guess */
     l->w->skew_ms =
