@@ -14,22 +14,20 @@
 #include <unistd.h>
 #include "common/slice.h"
 
-#define PATH_BYTES  512
 #define STOP_TRIES  200 /* of a millisecond each */
 #define SOCKETS_MAX 1024
 
-/* DIR/NAME where this program lies in DIR, or NAME alone, for PATH, when there is none. */
-static void find_program(const char *name, char out[PATH_BYTES])
+void child_find(const char *name, char out[CHILD_PATH_BYTES])
 {
-    char self[PATH_BYTES];
+    char self[CHILD_PATH_BYTES];
     ssize_t len = readlink("/proc/self/exe", self, sizeof self);
     struct slice path = slice_of(self, len > 0 ? (size_t)len : 0);
 
     while (path.len > 0 && path.ptr[path.len - 1] != '/')
         path.len--;
-    if (snprintf(out, PATH_BYTES, "%.*s%s", SLICE_FMT(path), name) >= PATH_BYTES ||
+    if (snprintf(out, CHILD_PATH_BYTES, "%.*s%s", SLICE_FMT(path), name) >= CHILD_PATH_BYTES ||
         access(out, X_OK) != 0)
-        snprintf(out, PATH_BYTES, "%s", name);
+        snprintf(out, CHILD_PATH_BYTES, "%s", name);
 }
 
 /* In the child, between fork and exec. */
@@ -58,14 +56,14 @@ static void become(const char *program, int log, const char *const *argv, bool o
 bool child_start(struct child *c, const char *name, const char *folder, const char *const *argv,
                  bool outlives, struct err *err)
 {
-    char program[PATH_BYTES];
+    char program[CHILD_PATH_BYTES];
     pid_t parent = getpid();
     int log;
 
     *c = (struct child){0};
     snprintf(c->name, sizeof c->name, "%s", name);
     snprintf(c->log, sizeof c->log, "%s/%s.log", folder, name);
-    find_program(argv[0], program);
+    child_find(argv[0], program);
     log = open(c->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (log < 0)
         return err_set(err, ERR_CONFIG, "%s: %s", c->log, strerror(errno));

@@ -17,8 +17,13 @@ struct child {
     char log[160];
 };
 
+#define CHILD_PATH_BYTES 512
+
+/* DIR/NAME where this program lies in DIR, or NAME alone, for PATH, when it is not there. */
+void child_find(const char *name, char out[CHILD_PATH_BYTES]);
+
 /*
- * argv[0] is looked up next to this program first, then in PATH. It dies with the demo, unless
+ * argv[0] is found by child_find. It dies with the demo, unless
  * outlives: then it is out of reach of a ^C on the terminal too.
  */
 bool child_start(struct child *c, const char *name, const char *folder, const char *const *argv,

@@ -345,15 +345,18 @@ void site_end(struct site *s, bool keep_logs)
 
 void site_tell_how(const struct site *s)
 {
-    printf("\nAll of it is still up. In another shell, in this folder:\n"
+    char ctl[CHILD_PATH_BYTES];
+
+    child_find("awq-ctl", ctl);
+    printf("\nAll of it is still up. In another shell:\n"
            "  export AWQ_REDIS_URL=%s AWQ_KEYS=%s/keys\n"
-           "  build/awq-ctl worker ls\n"
-           "  build/awq-ctl conn ls\n"
+           "  %s worker ls\n"
+           "  %s conn ls\n"
            "  redis-cli -s %s/redis.sock XLEN 'awq:{s0}:out:results'\n"
            "  curl %s/_sandbox/counters\n"
            "Logs are in %s. To end it:\n"
            "  kill",
-           s->redis_url, s->folder, s->folder, s->sandbox_url, s->folder);
+           s->redis_url, s->folder, ctl, ctl, s->folder, s->sandbox_url, s->folder);
     for (unsigned i = 0; i < s->worker_count; i++) {
         if (s->workers[i].child.pid > 0)
             printf(" %d", (int)s->workers[i].child.pid);
