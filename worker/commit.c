@@ -129,6 +129,7 @@ static void finish(struct move *m, enum verdict v, const struct err *why)
 static void put_back(struct commits *c, struct move *m, const struct err *why)
 {
     m->tries++;
+    meter_redis_error(why);
     journal_keep(c->w->journal, m);
     if (m->tries == 1 || m->tries % 20 == 0)
         log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("job", m->name), F_INT("tries", m->tries),

@@ -72,6 +72,7 @@ static bool failed(struct house *h, const struct err *err)
     if (!err)
         return false;
     if (err->code != ERR_CANCELLED) {
+        meter_redis_error(err);
         log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "housekeeping"), F_ERR(err));
         sleep_for(h, LOOK_MS);
     }

@@ -81,6 +81,7 @@ static void fall_back(struct intake *i, const struct err *err)
     } else if (err->code != ERR_CANCELLED) {
         log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "fetch"), F_ERR(err));
     }
+    meter_redis_error(err);
     i->state = INTAKE_DOWN;
     i->was_up = true;
     uv_timer_start(&i->again, on_again, (uint64_t)id_backoff_ms(20, 2000, i->failures++) + 1, 0);

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "worker/housekeeping.h"
 #include "worker/journal.h"
+#include "worker/meters.h"
 #include "worker/step.h"
 #include "worker/worker.h"
 
@@ -52,6 +53,7 @@ static void on_beat(void *owner, const struct redis_reply *reply, const struct e
     if (err) {
         if (err->code != ERR_CANCELLED)
             log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "beat"), F_ERR(err));
+        meter_redis_error(err);
         l->boss = false;
         l->w->refuse_new = err->code == ERR_NOMEM; /* OOM, MISCONF: finish, fetch nothing */
         return;

@@ -15,6 +15,8 @@ enum {
     M_HTTP,
     M_RENEWALS,
     M_ACQUIRES,
+    M_TOKEN_WAIT,
+    M_REDIS_ERRORS,
     M_GROUPS,
     M_TRIPS,
     M_ACTIVE,
@@ -35,6 +37,10 @@ static const char *const renewals[] = {"renewed", "failed", "needs_consent", "la
 static const char *const acquires[] = {"HAVE",    "BUSY",   "GRACE", "BACKOFF",
                                        "CONSENT", "BEHIND", "GONE",  "other"};
 
+static const char *const redis_words[] = {"ERR",        "LOADING",    "BUSY",      "READONLY",
+                                          "MASTERDOWN", "OOM",        "MISCONF",   "NOAUTH",
+                                          "NOPERM",     "WRONGPASS",  "NOGROUP",   "WRONGTYPE",
+                                          "UNBLOCKED",  "NOREPLICAS", "no_answer", "other"};
 static const char *queue_names[16]; /* set once, before the table is used */
 
 static struct metric table[M_COUNT] = {
@@ -77,6 +83,16 @@ static struct metric table[M_COUNT] = {
                     .label = "answer",
                     METRIC_VALUES(acquires),
                     .help = "Asked for a renewal lease and did not get it."},
+    [M_TOKEN_WAIT] = {.name = "awq_token_wait_seconds",
+                      .type = METRIC_HISTOGRAM,
+                      METRIC_BUCKETS(metric_seconds),
+                      .help =
+                          "Of renewals made here: from asking for the lease to the token stored."},
+    [M_REDIS_ERRORS] = {.name = "awq_redis_errors_total",
+                        .type = METRIC_COUNTER,
+                        .label = "code",
+                        METRIC_VALUES(redis_words),
+                        .help = "Error replies by their first word; no_answer = the link failed."},
     [M_GROUPS] = {.name = "awq_group_recreated_total",
                   .type = METRIC_COUNTER,
                   .help = "Times a consumer group was found gone and made again."},
@@ -244,4 +260,17 @@ void meter_group_recreated(void)
 {
     if (meters)
         metrics_add(meters, M_GROUPS, 0, 1);
+}
+
+void meter_token_wait(int64_t ms)
+{
+    if (meters)
+        metrics_observe(meters, M_TOKEN_WAIT, 0, (double)ms / 1000);
+}
+
+void meter_redis_error(const struct err *err)
+{
+    bool link = err->code == ERR_UNREACHABLE || err->code == ERR_UNKNOWN;
+
+    add(M_REDIS_ERRORS, link ? SLICE_LIT("no_answer") : slice_cstr(err->rule));
 }

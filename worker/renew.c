@@ -389,6 +389,7 @@ static void call(struct renewal *r)
         .max_body_bytes = 256 * 1024,
         .address_ok = address_ok,
         .before_send = lease_is_ours,
+        .fresh_link = true, /* a kept link may end without an answer, and then nobody knows */
     };
 
     if (r->rq.authorization.len > 0)
@@ -507,6 +508,7 @@ static void stored(struct renewal *r, const struct redis_reply *reply)
     int64_t now = worker_now_ms(r->w);
 
     meter_renewal("renewed");
+    meter_token_wait(clock_boot_ms() - r->asked_boot_ms);
     log_event(LOG_INFO, EV_TOKEN_RENEWED, F_CSTR("connection", c->id), F_UINT("ver", ver),
               F_INT("lifetime_ms", exp - now),
               F_INT("took_ms", clock_boot_ms() - r->asked_boot_ms));
