@@ -61,6 +61,7 @@ class Worker(Process):
     def __init__(self, folder, name, env=None, args=(), **settings):
         super().__init__(name, folder)
         self.settings = settings
+        self.may_fail = False
         self.args = [built("awq-worker"), *args]
         self.env = {**clean_env(), **SAN_ENV, **settings_env(settings), **(env or {})}
 
@@ -94,6 +95,12 @@ class Worker(Process):
         self.wait_log("worker.ready", timeout)
         return self
 
+    def exits_with(self, code, event, **fields):
+        """It ends by itself, having said why."""
+        self.may_fail = True
+        assert self.wait(15) == code, self.tail()
+        assert self.logged(event, **fields), self.tail()
+
     def get(self, path):
         """One of its probes: (status, text)."""
         url = f"http://{self.settings['probe_listen']}{path}"
@@ -119,7 +126,8 @@ class Worker(Process):
         assert "ERROR: AddressSanitizer" not in err and "runtime error:" not in err \
             and "ERROR: LeakSanitizer" not in err, f"{self.name}:\n{err}"
         code = self.child.poll() if self.child else None
-        assert code is None or code in (0, -2, -9, -15) or getattr(self, "may_fail", False), \
+        left = code == 1 and self.logged("worker.stop")  # stopped at once, with work in its hands
+        assert code is None or code in (0, -2, -9, -15) or left or self.may_fail, \
             f"{self.name} ended with {code}\n" + self.tail()
 
 

@@ -1,0 +1,36 @@
+"""401 on a token that looks good: at most one renewal, one replay, and no storm."""
+import time
+
+from procs import wait_until
+
+
+def test_old_enough_token_is_renewed_and_the_call_replayed(rig):
+    auth, api = rig.use_peers(auth={"AT_TTL": 20})
+    rig.link_refresh("acct")
+    rig.workers(2)
+    rig.results(rig.enqueue(rig.job("acct", "/echo")))
+    assert auth.requests_of("acct") == 1
+    renewed = time.monotonic()
+    wait_until(lambda: time.monotonic() - renewed > 10.5, 12, "half the token's life", every=0.2)
+    assert auth.expire(account="acct") > 0  # it dies at the provider, five seconds early
+    ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(50)])
+    results = rig.results(ids)
+    assert {x[-1]["state"] for x in results.values()} == {"done"}
+    assert auth.requests_of("acct") == 2, "one renewal for fifty refused calls"
+    assert auth.counters()["refresh"]["reuse_detected"] == 0
+    refused = [e for e in api.log() if e.get("status") == 401]
+    # A job that was parked meanwhile may meet the old token once more in another worker's cache.
+    assert 1 <= len(refused) <= 75
+    assert len(api.log()) == 1 + 50 + len(refused), "one replay for each refusal"
+
+
+def test_a_fresh_token_that_is_refused_is_not_renewed_per_step(rig):
+    auth, api = rig.use_peers()
+    rig.link_refresh("acct")
+    rig.workers(2)
+    ids = rig.enqueue([rig.job("acct", "/refuse?n=-1", retry={"max": 0}) for _ in range(20)])
+    results = rig.results(ids, 30)
+    assert {(x[-1]["state"], x[-1]["status"]) for x in results.values()} <= \
+        {("failed", 401), ("dead", 401)}
+    assert auth.requests_of("acct") == 1, "only the first, which everybody needed"
+    assert len(api.log()) <= 40
