@@ -54,7 +54,7 @@ def test_a_new_connection(rig):
     assert (r[b"gen"], r[b"ver"], r[b"state"], r[b"exp"]) == (b"1", b"0", b"DUE", b"0")
     assert r[b"grant"] == b"refresh_token"
     assert b"at" not in r and r[b"rt"] and r[b"cs"] and r[b"lh"] and r[b"cm"]
-    assert rig.redis.client.zscore("awq:conns", "acct") == 0  # due now
+    assert rig.redis.client.zscore("awq:conns", "acct") < 0  # asked for, at that time
     meta = rig.redis.client.hgetall("awq:meta")
     assert meta[b"shards"] == b"1" and len(meta[b"install"]) == 16
 
@@ -264,7 +264,8 @@ def test_ls_in_pages(rig):
     assert "more: --cursor 3" in first.out
     one = rig.ctl("conn", "ls", "--limit", 3, "-o", "json").json()
     two = rig.ctl("conn", "ls", "--limit", 3, "--cursor", 3, "-o", "json").json()
-    assert [c["id"] for c in one + two] == [f"c{n:02}" for n in range(5)]
+    assert (len(one), len(two)) == (3, 2)
+    assert sorted(c["id"] for c in one + two) == [f"c{n:02}" for n in range(5)]
     assert one[0]["state"] == "DUE" and one[0]["expires"] is None
     rig.ctl("conn", "ls", "--limit", 0, code=2)
     rig.ctl("conn", "ls", "--limit", "many", code=2)
