@@ -56,7 +56,8 @@ TOOLS_SRC := $(foreach t,$(TOOLS),$(SRC_$(t)))
 UNIT    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELP := $(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c)))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
-ALL_SRC := $(COMMON) $(WORKER) $(TOOLS_SRC) $(UNIT) $(UNIT_HELP) $(FUZZ_SRC)
+EXAMPLES := $(sort $(wildcard deploy/examples/*.c))
+ALL_SRC := $(COMMON) $(WORKER) $(TOOLS_SRC) $(UNIT) $(UNIT_HELP) $(FUZZ_SRC) $(EXAMPLES)
 
 WORKER_MAIN := $(call with_main,$(WORKER))
 WORKER_LIB  := $(filter-out $(WORKER_MAIN),$(WORKER)) # what unit tests of worker modules link with
@@ -114,6 +115,12 @@ $(BUILD)/awq-$(1): $(call objects,$(SRC_$(1))) $(LIB)
 	$$(call link)
 endef
 $(foreach t,$(TOOLS),$(eval $(call tool_rule,$(t))))
+
+EXAMPLE_PROGRAMS := $(patsubst deploy/examples/%.c,$(BUILD)/example-%,$(EXAMPLES))
+.PHONY: examples
+examples: $(EXAMPLE_PROGRAMS) ## the examples in C, as build/example-NAME
+$(EXAMPLE_PROGRAMS): $(BUILD)/example-%: $(BUILD)/obj/deploy/examples/%.o $(LIB)
+	$(call link)
 
 $(UNIT_TESTS): $(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(call objects,$(UNIT_HELP) $(WORKER_LIB)) $(LIB)
 	$(call link,$(CMOCKA_LIBS))

@@ -1,8 +1,9 @@
 /*
  * producer.c - puts one job on an awq queue and waits for its result, by the C client.
  *
+ *     make examples      here, as build/example-producer; elsewhere, where awq is installed:
  *     cc -o producer producer.c -lawq -lhiredis_ssl -lhiredis -luv -lcurl -lmsgpack-c -lyyjson \
- *        -lsodium -lyaml -lmicrohttpd -lssl -lcrypto -lm     (Debian 12: -lmsgpackc)
+ *        -lsodium -lyaml -lmicrohttpd -lssl -lcrypto -lm      (hiredis >= 1.2)
  *     ./producer redis://127.0.0.1:6379 job.json     a job in a file, "-" = standard input
  *     ./producer redis://127.0.0.1:6379              a job built here: GET on connection crm-1
  *
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifdef AWQ_TREE /* in the source tree */
+#if __has_include("common/awq.h") /* in the source tree */
 #include "common/awq.h"
 #else
 #include <awq.h>

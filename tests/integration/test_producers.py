@@ -194,7 +194,7 @@ def c_producer(rig):
     sanitize = ["-fsanitize=address,undefined"] if SANITIZED else []
     out = rig.folder / "producer"
     done = subprocess.run(
-        ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-DAWQ_TREE", "-D_GNU_SOURCE", "-I.", *sanitize, "-o", out,
+        ["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-I.", *sanitize, "-o", out,
          "deploy/examples/producer.c", BUILD / "libawq.a", *flags["DEPS_LIBS"].split(), "-lm"],
         cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
