@@ -34,40 +34,41 @@ def name_in_envelope(j):
     return f"{job['id']}.{k.get('branch', '0')}.{k.get('seq', 0)}"
 
 
+def kind_of(rest):
+    """What is read of a key, told by its name; of others only the TTL."""
+    if rest.startswith(("q:", "out:")):
+        return "stream"
+    if rest in ("due", "dead", "lots", "workers") or rest.startswith("park:"):
+        return "zset"
+    return "hash" if rest in ("held", "w") or rest.startswith("run:") else ""
+
+
 def read(client, base):
-    """{rest of key: (type, content, ttl in ms)} of one moment."""
+    """{rest of key: (content, ttl in ms, pending entries)} of one moment."""
     pattern = base.replace("{", "[{]").replace("}", "[}]") + "*"
     while True:
         keys = sorted(client.scan_iter(pattern, 1000))
-        types = [client.type(k) for k in keys]
         pipe = client.pipeline(transaction=True)
         pipe.keys(pattern)
-        for key, kind in zip(keys, types):
-            pipe.type(key)
+        for key in keys:
+            kind = kind_of(key.decode()[len(base):])
             pipe.pttl(key)
-            if kind == b"stream":
+            if kind == "stream":
                 pipe.xrange(key)
-                pipe.xinfo_groups(key)
-            elif kind == b"zset":
-                pipe.zrange(key, 0, -1, withscores=True)
-            elif kind == b"hash":
-                pipe.hgetall(key)
-            else:
-                pipe.execute_command("EXISTS", key)
-            if b":q:" in key:
                 pipe.xpending_range(key, "w", "-", "+", PENDING_MAX)
-        got = pipe.execute(raise_on_error=False)
-        if sorted(got[0]) == keys:
-            break
-    out, at = {}, 1
-    for key, kind in zip(keys, types):
-        ttl, content = got[at + 1], got[at + 2]
-        at += 4 if kind == b"stream" else 3
-        pending = None
-        if b":q:" in key:
-            pending = got[at]
-            at += 1
-        out[key.decode()[len(base):]] = (kind.decode(), content, ttl, pending)
+            elif kind == "zset":
+                pipe.zrange(key, 0, -1, withscores=True)
+            elif kind == "hash":
+                pipe.hgetall(key)
+        got = iter(pipe.execute(raise_on_error=False))
+        if sorted(next(got)) == keys:
+            break  # else keys came or went meanwhile: look again
+    out = {}
+    for key in keys:
+        rest = key.decode()[len(base):]
+        kind, ttl = kind_of(rest), next(got)
+        content = next(got) if kind else None
+        out[rest] = (content, ttl, next(got) if kind == "stream" else None)
     return out
 
 
@@ -76,10 +77,13 @@ def look(client, prefix="awq", shard=0, name_of=name_in_envelope):
     keys = read(client, base)
     seen = Places()
     bad = seen.problems.append
-    held = dict(keys.get("held", (0, {}, 0, 0))[1])
-    lots = dict(keys.get("lots", (0, [], 0, 0))[1])
+    for rest in [r for r, (content, _, _) in keys.items() if isinstance(content, Exception)]:
+        if not rest.startswith("out:"):
+            bad(f"{rest} is not a {kind_of(rest)}")
+        del keys[rest]
+    held, lots, numbers, lines = (dict(keys.get(k, ((),))[0]) for k in ("held", "lots", "w", "workers"))
     members = {}
-    for rest, (kind, content, ttl, pending) in keys.items():
+    for rest, (content, ttl, pending) in keys.items():
         if rest.startswith("q:"):
             look_at_queue(seen, rest[2:], content, pending, name_of)
         elif rest in ("due", "dead") or rest.startswith("park:"):
@@ -103,8 +107,6 @@ def look(client, prefix="awq", shard=0, name_of=name_in_envelope):
     for name, at in seen.where.items():
         if len(at) > 1:
             bad(f"{name} is in {len(at)} places: {at}")
-    numbers = keys.get("w", (0, {}, 0, 0))[1]
-    lines = dict(keys.get("workers", (0, [], 0, 0))[1])
     for who in numbers.keys() - lines.keys():
         bad(f"w has numbers of {who.decode()}, which has no line in workers")
     return seen
