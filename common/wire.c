@@ -605,12 +605,13 @@ static bool k_queued(struct place *p, const struct field *f, const struct item *
     return take_ms(p, f, it, 0, UNIX_MS_MAX, &p->e->k.queued_ms);
 }
 
-static bool k_sent(struct place *p, const struct field *f, const struct item *it, struct slice raw)
+static bool k_digest(struct place *p, const struct field *f, const struct item *it,
+                     struct slice raw)
 {
     (void)raw;
-    if (it->type != ITEM_BOOL)
-        return refuse(p, f->rule, "must be a boolean");
-    p->e->k.sent = it->truth;
+    if (it->type != ITEM_STR || it->bytes.len != WIRE_DIGEST_HEX)
+        return refuse(p, f->rule, "must be a digest");
+    p->e->k.input_digest = it->bytes;
     return true;
 }
 
@@ -622,7 +623,7 @@ static bool read_k(struct place *p)
         {SLICE_LIT("p"), "k_invalid", k_position}, {SLICE_LIT("n"), "k_invalid", k_calls},
         {SLICE_LIT("a"), "k_invalid", k_attempt},  {SLICE_LIT("i"), "k_invalid", k_input},
         {SLICE_LIT("t"), "k_invalid", k_type},     {SLICE_LIT("q"), "k_invalid", k_queued},
-        {SLICE_LIT("x"), "k_invalid", k_sent},
+        {SLICE_LIT("d"), "k_invalid", k_digest},
     };
     bool ok;
 
@@ -641,9 +642,10 @@ static bool read_k(struct place *p)
 
 static void pack_cont(msgpack_packer *pk, const struct cont *k)
 {
-    bool input = k->position > 0, type = k->input_type.len > 0, queued = k->queued_ms > 0;
+    bool digest = k->input_digest.len > 0, input = k->position > 0 && !digest;
+    bool type = k->input_type.len > 0, queued = k->queued_ms > 0;
 
-    msgpack_pack_map(pk, 5 + (size_t)input + type + queued + k->sent);
+    msgpack_pack_map(pk, 5 + (size_t)input + type + queued + digest);
     pack_key(pk, "b");
     pack_str(pk, k->branch);
     pack_key(pk, "s");
@@ -666,9 +668,9 @@ static void pack_cont(msgpack_packer *pk, const struct cont *k)
         pack_key(pk, "q");
         msgpack_pack_int64(pk, k->queued_ms);
     }
-    if (k->sent) {
-        pack_key(pk, "x");
-        msgpack_pack_true(pk);
+    if (digest) {
+        pack_key(pk, "d");
+        pack_str(pk, k->input_digest);
     }
 }
 

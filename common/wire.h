@@ -25,6 +25,7 @@
 #include "common/id.h"
 #include "common/slice.h"
 
+#define WIRE_DIGEST_HEX  64
 #define WIRE_VERSION     1
 #define WIRE_MAX_DEFAULT (1024 * 1024)
 #define WIRE_MAX_CALLS   64 /* call + then */
@@ -71,9 +72,10 @@ struct cont {
     uint64_t calls;      /* N: calls begun in this branch before this one */
     uint32_t attempt;    /* attempts of this step that have ended already */
     struct slice input;  /* output of the step before, never NULL then; SLICE_NONE for the first */
-    struct slice input_type; /* its media type */
-    int64_t queued_ms;       /* when this step was first put on the queue; 0 = not known */
-    bool sent;               /* ambiguous: dead - a call may have left in an earlier delivery */
+    struct slice input_type;   /* its media type */
+    int64_t queued_ms;         /* when this step was first put on the queue; 0 = not known */
+    struct slice input_digest; /* 64 hex digits: the input is too long to travel; it lies in the
+                                  run record under this digest, and `input` is empty */
 };
 
 struct envelope {

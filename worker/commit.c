@@ -238,6 +238,31 @@ static void commit_args(struct commits *c, struct call *call, struct texts *t, s
     }
 }
 
+static void on_big(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    if (err && err->code != ERR_CANCELLED)
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "long input"), F_ERR(err));
+}
+
+/* On the same link just before its commit, so it is there when the next step is. Named by its
+ * digest: whoever else writes it writes the same, and a run that is lost here leaves only what ends
+ * with its record. */
+static bool send_big(struct commits *c, const struct move *m, struct err *err)
+{
+    struct key run;
+    char field[80];
+
+    if (m->big.len == 0)
+        return true;
+    key_run(&run, SHARD, slice_cstr(m->run));
+    snprintf(field, sizeof field, "i:%s", m->big_digest);
+    const struct slice argv[] = {SLICE_LIT("HSET"), key_slice(&run), slice_cstr(field), m->big};
+
+    return redis_command(c->w->link, ARRAY_LEN(argv), argv, 0, on_big, c, err);
+}
+
 /* One call: as many as fit, all of one consumer (the fence is checked for one). */
 static bool send_commits(struct commits *c, struct call *call)
 {
@@ -257,9 +282,11 @@ static bool send_commits(struct commits *c, struct call *call)
     }
     call->owner = c;
     commit_args(c, call, &t, argv);
-    if (!redis_script(c->w->link, SCRIPT_commit, call->count * KEYS_PER_JOB,
-                      call->count * (KEYS_PER_JOB + ARGS_PER_JOB) + 2, argv, on_commit, call,
-                      &err)) {
+    for (size_t i = 0; i < call->count && !err.code; i++)
+        send_big(c, call->moves[i], &err);
+    if (err.code || !redis_script(c->w->link, SCRIPT_commit, call->count * KEYS_PER_JOB,
+                                  call->count * (KEYS_PER_JOB + ARGS_PER_JOB) + 2, argv, on_commit,
+                                  call, &err)) {
         for (size_t i = 0; i < call->count; i++)
             put_back(c, call->moves[i], &err);
         call->count = 0;

@@ -88,13 +88,22 @@ static struct seal_place place_of(const struct worker *w, const char *worker, ui
         slice_cstr(w->set->common.prefix), slice_cstr(worker), "journal", 0, number, SLICE_NONE};
 }
 
+#define TEXTS 18
+
+/* Which of a move's texts are C strings: they keep their NUL, so that they are ones again when
+ * read. */
+static bool is_c_string(size_t i)
+{
+    return i <= 5 || (i >= 12 && i <= 16);
+}
+
 static bool write_move(struct buf *b, const struct move *m)
 {
     char numbers[128];
 
     snprintf(numbers, sizeof numbers, "%d %" PRIu64 " %" PRIu32 " %" PRId64 " %" PRId64,
              (int)m->kind, m->seq, m->reclaims, m->at_ms, m->look_ms);
-    const struct slice texts[] = {
+    const struct slice texts[TEXTS] = {
         slice_cstr(numbers),
         slice_cstr(m->queue->name),
         slice_cstr(m->entry),
@@ -111,11 +120,12 @@ static bool write_move(struct buf *b, const struct move *m)
         slice_cstr(m->resource),
         slice_cstr(m->code),
         slice_cstr(m->text),
+        slice_cstr(m->big_digest),
+        m->big,
     };
 
     for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        /* texts that were C strings keep their NUL, so that they are ones again when read */
-        bool c_string = i <= 5 || i >= 12;
+        bool c_string = is_c_string(i);
 
         if (!put(b, texts[i]) || (c_string && !buf_add_char(b, '\0')))
             return false;
@@ -126,7 +136,7 @@ static bool write_move(struct buf *b, const struct move *m)
 static bool read_texts(struct slice in, struct slice *texts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        bool c_string = i <= 5 || i >= 12;
+        bool c_string = is_c_string(i);
 
         if (!get(&in, &texts[i]))
             return false;
@@ -142,7 +152,7 @@ static bool read_texts(struct slice in, struct slice *texts, size_t count)
 /* `bytes` stays the kept move's. */
 static bool read_move(struct kept *k, const char *worker, struct slice bytes)
 {
-    struct slice t[16];
+    struct slice t[TEXTS];
     struct move *m = &k->move;
     int kind;
 
@@ -170,6 +180,8 @@ static bool read_move(struct kept *k, const char *worker, struct slice bytes)
     m->resource = t[13].ptr;
     m->code = t[14].ptr;
     m->text = t[15].ptr;
+    m->big_digest = t[16].ptr;
+    m->big = t[17];
     return true;
 }
 

@@ -58,15 +58,16 @@ static void step_init(struct step *s, struct worker *w, size_t index)
     buf_init(&s->result, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
     buf_init(&s->next_j, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
     buf_init(&s->next_s, 1024);
+    buf_init(&s->input, (size_t)w->set->answer_max_bytes * 2 + 65536);
     buf_init(&s->resource, 256);
     envelope_init(&s->env);
 }
 
 static void step_clear(struct step *s)
 {
-    struct buf *bufs[] = {&s->j,      &s->s,      &s->url,      &s->origin,
-                          &s->body,   &s->answer, &s->result,   &s->location,
-                          &s->next_j, &s->next_s, &s->resource, &s->header_text};
+    struct buf *bufs[] = {&s->input,  &s->j,        &s->s,          &s->url,      &s->origin,
+                          &s->body,   &s->answer,   &s->result,     &s->location, &s->next_j,
+                          &s->next_s, &s->resource, &s->header_text};
 
     for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
         buf_deinit(bufs[i]);
@@ -340,9 +341,69 @@ static enum step_state step_admitting(struct step *s)
         err_rule(&err, ERR_FORMAT, "connection_broken", "job %s: %s", s->name, s->conn->broken.msg);
     if (err.code)
         return step_bury(s, &err);
+    return STEP_LOAD;
+}
+
+/* ---- LOAD: an input that was too long to travel in the job ---- */
+
+static void on_input(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct step *s = owner;
+
+    s->err = err ? *err : (struct err){0};
+    if (!err && !buf_add_slice(&s->input, redis_reply_str(reply)))
+        err_set(&s->err, ERR_NOMEM, "out of memory");
+    s->look_done = true;
+    step_advance(s);
+}
+
+static enum step_state step_build(struct step *s)
+{
+    struct err err = {0};
+
     if (s->url.len == 0 && !step_build_request(s, &err))
         return step_bury(s, &err);
     return STEP_AUTHORIZE;
+}
+
+static enum step_state step_load(struct step *s)
+{
+    struct key run;
+    char field[WIRE_DIGEST_HEX + 8];
+
+    if (s->k.input_digest.len == 0 || s->input.len > 0)
+        return step_build(s);
+    key_run(&run, SHARD, slice_cstr(s->run));
+    snprintf(field, sizeof field, "i:%.*s", SLICE_FMT(s->k.input_digest));
+    const struct slice argv[] = {SLICE_LIT("HGET"), key_slice(&run), slice_cstr(field)};
+
+    s->look_done = false;
+    if (!redis_command(s->w->link, ARRAY_LEN(argv), argv, 0, on_input, s, &s->err)) {
+        s->stalled = true;
+        return STEP_ADMIT;
+    }
+    return STEP_LOADING;
+}
+
+static enum step_state step_loading(struct step *s)
+{
+    struct err err = {0};
+    char digest[WIRE_DIGEST_HEX + 1];
+
+    if (!s->look_done)
+        return STEP_LOADING;
+    if (s->err.code && s->err.code != ERR_FORMAT) {
+        s->stalled = true;
+        return STEP_ADMIT;
+    }
+    seal_digest(buf_slice(&s->input), digest);
+    if (!slice_is(s->k.input_digest, digest)) {
+        err_rule(&err, ERR_NOT_FOUND, "input_lost",
+                 "job %s: the output of its previous step is gone from the run record", s->name);
+        return step_bury(s, &err);
+    }
+    s->k.input = buf_slice(&s->input);
+    return step_build(s);
 }
 
 /* ---- AUTHORIZE: the lane must be open, and there must be a token ---- */
@@ -525,6 +586,7 @@ static enum step_state step_leaving(struct step *s)
 static const char *const names[STEP_STATES] = {
     [STEP_FREE] = "free",           [STEP_TAKEN] = "taken",
     [STEP_ADMIT] = "admit",         [STEP_ADMITTING] = "admitting",
+    [STEP_LOAD] = "load",           [STEP_LOADING] = "loading",
     [STEP_AUTHORIZE] = "authorize", [STEP_AUTHORIZING] = "authorizing",
     [STEP_MARK] = "mark",           [STEP_MARKING] = "marking",
     [STEP_SEND] = "send",           [STEP_SENDING] = "sending",
@@ -537,6 +599,8 @@ static enum step_state (*const functions[STEP_STATES])(struct step *) = {
     [STEP_TAKEN] = step_taken,
     [STEP_ADMIT] = step_admit,
     [STEP_ADMITTING] = step_admitting,
+    [STEP_LOAD] = step_load,
+    [STEP_LOADING] = step_loading,
     [STEP_AUTHORIZE] = step_authorize,
     [STEP_AUTHORIZING] = step_authorizing,
     [STEP_MARK] = step_mark,

@@ -6,8 +6,8 @@
  * Errors  a step always ends by one move (commit.h), whatever happens: commit, retry, park, bury,
  * release.
  *
- *   TAKEN -> ADMIT/-TING -> AUTHORIZE/-ING -> MARK/-ING -> SEND/-ING -> JUDGE -> LEAVING -> DONE
- *                                  ^                          |
+ *   TAKEN -> ADMIT/-TING -> LOAD/-ING -> AUTHORIZE/-ING -> MARK/-ING -> SEND/-ING -> JUDGE ->
+ * LEAVING -> DONE ^                          |
  *                                  +------- REFUSE/-ING <-----+   (401: is there a newer token?)
  */
 #ifndef AWQ_WORKER_STEP_H

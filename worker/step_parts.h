@@ -24,6 +24,8 @@ enum step_state {
     STEP_TAKEN,
     STEP_ADMIT, /* deadline, delay, poison; know the connection */
     STEP_ADMITTING,
+    STEP_LOAD, /* an input too long to travel: read it from the run record */
+    STEP_LOADING,
     STEP_AUTHORIZE, /* the lane, a token */
     STEP_AUTHORIZING,
     STEP_MARK, /* ambiguous: dead - write down that a call may leave */
@@ -65,6 +67,7 @@ struct step {
     struct conn *looked; /* a look's answer, until the state function takes it */
     bool look_done, stalled, marked, replay_used, drop_token, aborted;
     /* the request */
+    struct buf input; /* as loaded from the run record */
     struct expand *expand;
     char method[24];
     struct buf url, body, origin;
@@ -87,6 +90,7 @@ struct step {
     /* the way out */
     struct move move;
     struct buf result, next_j, next_s, resource;
+    char big_digest[WIRE_DIGEST_HEX + 1];
     char code[48];
     char text[256];
 };
