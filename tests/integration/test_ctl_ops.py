@@ -1,10 +1,12 @@
 """awq-ctl for operators: keys, doctor, queue and worker lists, exit codes, one clear line each."""
 import os
+import re
 import stat
+import subprocess
 
 import pytest
 
-from procs import wait_until
+from procs import BUILD, ROOT, free_port, wait_until
 from servers import Redis
 
 NOUNS = ["keys", "conn", "job", "queue", "dead", "worker"]
@@ -252,3 +254,49 @@ def test_worker_ls(rig):
                             rig.ctl("worker", "ls", "-o", "json").json()}.get(a.id, False), 15,
                "the killed worker to be taken for dead")
     assert len(rig.ctl("worker", "ls", "--limit", 1, "-o", "json").json()) == 1
+
+
+# ---- the page ----
+
+
+def blocks(kind):
+    """The fenced blocks of tools/README.md of one kind."""
+    text = (ROOT / "tools/README.md").read_text()
+    return [b for k, b in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.S | re.M) if k == kind]
+
+
+def test_the_page_names_every_command():
+    text = (ROOT / "tools/README.md").read_text()
+    assert [v for v in VERBS if f"`{v}" not in text] == []
+
+
+def test_the_connection_file_of_the_page(rig):
+    rig.need(keys=True)
+    (yaml_text,) = blocks("yaml")
+    for name in ("crm", "crm-refresh"):
+        (rig.folder / name).write_text(f"{name}-value")
+        (rig.folder / name).chmod(0o600)
+    (rig.folder / "crm.yaml").write_text(yaml_text.replace("/run/secrets/", ""))
+    assert "linked" in rig.ctl("conn", "apply", "-f", rig.folder / "crm.yaml").out
+
+
+def test_the_sandbox_of_the_page(rig):
+    """Typed in as it stands, on another port."""
+    rig.worker()
+    script = next(b for b in blocks("") if "awq-sandbox --port" in b)
+    script = script.replace("9000", str(free_port())).replace("awq-sandbox --port",
+                                                              "exec awq-sandbox --port", 1)
+    first, rest = script.split("\n", 1)
+    env = {**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}",
+           "AWQ_REDIS_URL": rig.redis.url, "AWQ_KEYS": str(rig.keys)}
+    sandbox = subprocess.Popen(["sh", "-c", first.rstrip(" &")], env=env, cwd=rig.folder,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        assert "ready" in sandbox.stdout.readline()
+        done = subprocess.run(["sh", "-e", "-c", rest], env=env, cwd=rig.folder, text=True,
+                              capture_output=True, timeout=60, check=False)
+    finally:
+        sandbox.terminate()
+        sandbox.wait()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert '"state":"done"' in done.stdout.splitlines()[-1]
