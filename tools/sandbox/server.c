@@ -3,14 +3,17 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <microhttpd.h>
 #include <sodium.h>
 
 /* What one link may use for its request line and headers; libmicrohttpd answers 431 past it. */
 #define LINK_MEMORY_BYTES (32u << 10)
 #define LINKS_MAX         4096u
+#define BACKLOG           1024 /* links that wait to be accepted */
 
 /*
  * Longer than libcurl keeps a spare link (118 s, CURLOPT_MAXAGE_CONN), so that the client closes
@@ -370,29 +373,47 @@ static bool address_read(union address *a, const struct server_options *options,
                    options->address);
 }
 
-static bool daemon_start(struct server *s, const struct server_options *options, struct err *err)
+/* By hand, since libmicrohttpd 1.0 does not leave errno as the failed call set it. -1: see *err. */
+static int listen_on(struct server *s, const struct server_options *options, struct err *err)
 {
-    const union MHD_DaemonInfo *info;
     union address address;
-    unsigned flags = MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME;
+    socklen_t len = sizeof address;
+    int fd, on = 1;
 
     if (!address_read(&address, options, err))
+        return -1;
+    fd = socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd >= 0)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on); /* past links in TIME_WAIT */
+    if (fd < 0 || bind(fd, &address.any, sizeof address) != 0 || listen(fd, BACKLOG) != 0 ||
+        getsockname(fd, &address.any, &len) != 0) {
+        err_set(err, ERR_CONFIG, "cannot listen on %s port %u: %s", options->address, options->port,
+                strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    /* The port lies at the same place in both families. */
+    s->port = ntohs(address.v4.sin_port);
+    return fd;
+}
+
+static bool daemon_start(struct server *s, const struct server_options *options, struct err *err)
+{
+    int fd = listen_on(s, options, err);
+
+    if (fd < 0)
         return false;
-    if (address.any.sa_family == AF_INET6)
-        flags |= MHD_USE_IPv6;
-    errno = 0;
     s->daemon = MHD_start_daemon(
-        flags, options->port, NULL, NULL, on_request, s, MHD_OPTION_SOCK_ADDR, &address.any,
-        MHD_OPTION_URI_LOG_CALLBACK, on_target, s, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-        MHD_OPTION_CONNECTION_LIMIT, LINKS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, LINK_IDLE_S,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)LINK_MEMORY_BYTES, MHD_OPTION_STRICT_FOR_CLIENT,
-        1, MHD_OPTION_END);
-    if (!s->daemon)
-        return err_set(err, ERR_CONFIG, "cannot listen on %s port %u: %s", options->address,
-                       options->port, errno ? strerror(errno) : "refused by libmicrohttpd");
-    info = MHD_get_daemon_info(s->daemon, MHD_DAEMON_INFO_BIND_PORT);
-    s->port = info ? info->port : 0;
-    return true;
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_URI_LOG_CALLBACK, on_target, s,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_CONNECTION_LIMIT, LINKS_MAX,
+        MHD_OPTION_CONNECTION_TIMEOUT, LINK_IDLE_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)LINK_MEMORY_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+    if (s->daemon)
+        return true;
+    close(fd);
+    return err_set(err, ERR_CONFIG, "libmicrohttpd does not start (is it built with epoll?)");
 }
 
 static bool loop_join(struct server *s, struct err *err)
