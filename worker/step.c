@@ -13,6 +13,8 @@
 #include "worker/step_parts.h"
 
 #define SUSPECT_WAIT_MS 500 /* a second suspect comes back after about so long */
+#define STRING_MAX      ((size_t)1 << 30) /* over what Redis keeps in one string (512 MB) */
+#define SIGNATURE_MAX   1024
 
 struct steps {
     struct worker *w;
@@ -47,8 +49,8 @@ struct steps *steps_new(struct worker *w, size_t slots, struct err *err)
 static void step_init(struct step *s, struct worker *w, size_t index)
 {
     *s = (struct step){.w = w, .index = index, .state = STEP_TAKEN};
-    buf_init(&s->j, (size_t)w->set->job_max_bytes * 80); /* too big ones are buried, whole */
-    buf_init(&s->s, 1024);
+    buf_init(&s->j, STRING_MAX); /* one over job-max is buried, whole */
+    buf_init(&s->s, SIGNATURE_MAX);
     buf_init(&s->url, 64 * 1024);
     buf_init(&s->origin, 1024);
     buf_init(&s->body, (size_t)w->set->job_max_bytes * 2);
@@ -138,7 +140,9 @@ bool steps_take(struct steps *p, const struct delivery *d)
         return false;
     s = &p->all[p->free_list[--p->free_count]];
     step_init(s, p->w, (size_t)(s - p->all));
-    if (!buf_add_slice(&s->j, d->j) || !buf_add_slice(&s->s, d->s)) {
+    /* what is too long for a signature is none: the job must not stay here for it */
+    if (!buf_add_slice(&s->j, d->j) ||
+        (d->s.len <= SIGNATURE_MAX && !buf_add_slice(&s->s, d->s))) {
         step_clear(s);
         p->free_count++;
         return false;
@@ -180,11 +184,12 @@ static int64_t entry_ms(const struct step *s)
 }
 
 /* A job whose place in a run cannot be trusted gets a name of its own, so that it can touch no run.
- */
+ * Entry ids are unique in their stream only: without the queue's name the second of two bad jobs
+ * that came in the same millisecond would be taken for a repeat of the first, and dropped. */
 static enum step_state bury_bad(struct step *s, const struct err *why)
 {
-    snprintf(s->run, sizeof s->run, "bad-%s", s->entry);
-    snprintf(s->name, sizeof s->name, "bad-%s.0.0", s->entry);
+    snprintf(s->run, ID_MAX + 1, "bad-%s-%s", s->entry, s->w->queues[s->queue].name);
+    snprintf(s->name, sizeof s->name, "%s.0.0", s->run);
     s->bad = true;
     return step_bury(s, why);
 }
