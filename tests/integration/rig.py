@@ -22,6 +22,7 @@ import urllib.request
 import msgpack
 import yaml
 
+import places
 import records
 from between import Between
 from procs import PATIENCE, SANITIZED, Process, built, free_port, wait_until
@@ -365,16 +366,22 @@ class Rig:
                     out.setdefault(self.run_of(name), []).append(rest)
         return out
 
+    def look(self):
+        """places.look of one moment: every job is in one place and nothing stays for ever."""
+        seen = places.look(self.redis.client, self.prefix)
+        assert not seen.problems, "\n".join(seen.problems) + "\n" + self.places_text()
+        return seen
+
     def places_text(self):
         try:
-            places = self.places()
+            at_all = self.places()
         except Exception as e:  # said in a failure message: must not hide the failure
             return f"(places: {e})"
         count = {}
-        for at in places.values():
+        for at in at_all.values():
             for p in at:
                 count[p] = count.get(p, 0) + 1
-        return f"jobs in Redis: {count}, e.g. {dict(list(places.items())[:5])}"
+        return f"jobs in Redis: {count}, e.g. {dict(list(at_all.items())[:5])}"
 
     def pending(self, queue="default", consumer=None):
         """Delivered and not acknowledged entries, of one worker or of all."""

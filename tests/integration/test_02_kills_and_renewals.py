@@ -26,7 +26,7 @@ def test_every_token_request_is_a_version_or_a_death(rig):
     rig.link_refresh("acct")
     auth.reset()
     auth.faults({"grant": "refresh_token", "delay_ms": 100, "hold_ms": 100, "count": -1})
-    fast = dict(lease="1s", renew_timeout="500ms", renew_lease="1s", renew_grace="500ms", slots=8)
+    fast = dict(lease="1s", renew_timeout="1s", renew_lease="2s", renew_grace="500ms", slots=8)
     alive = rig.workers(3, **fast)
     dice = random.Random(2)
     kills, ids, versions = [], [], 0
@@ -50,10 +50,13 @@ def test_every_token_request_is_a_version_or_a_death(rig):
 
     log = auth.log(grant="refresh_token")
     inside = [k for k in kills if any(e["t"] - 50 <= k <= e["t"] + e["ms"] + 50 for e in log)]
-    assert len(log) <= versions + len(inside), f"{len(log)} token requests, {versions} versions, " \
-        f"{len(inside)} of {KILLS} deaths inside a token call"
-    assert auth.counters()["refresh"]["reuse_detected"] <= len(inside)
+    # A renewal that took longer than its second (a busy machine) is as unknown as a death.
+    slow = sum(len(w.logged("token.failed", reason="no_answer")) for w in rig.things[1:])
+    assert len(log) <= versions + len(inside) + slow, f"{len(log)} token requests, {versions} " \
+        f"versions, {len(inside)} of {KILLS} deaths inside a token call, {slow} without an answer"
+    assert auth.counters()["refresh"]["reuse_detected"] == 0, "a used token is never sent again"
     assert auth.counters()["refresh"]["max_in_flight_same_token"] == 1
     done = [(r["run"], r["step"]) for r in rig.all_results()]
     assert len(done) == len(set(done)) == len(ids), "each step committed once"
     assert {r["state"] for r in rig.all_results()} == {"done"}
+    rig.look()

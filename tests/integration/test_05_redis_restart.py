@@ -22,3 +22,4 @@ def test_restart_under_load_loses_and_doubles_nothing(rig, hard):
     assert {x["state"] for x in rig.all_results()} == {"done"}
     assert len(api.effects()) == 600
     wait_until(lambda: rig.places() == {}, 5, "an empty queue")
+    rig.look()

@@ -27,6 +27,7 @@ def test_recommit_without_a_second_call(rig):
     assert api.effects() == {i: 1 for i in ids}, "no second call"
     assert not any(w.logged("house.reclaimed") for w in workers), "nobody was called gone"
     assert len(rig.all_results()) == 40
+    rig.look()
 
 
 def test_the_worker_is_killed_meanwhile_and_has_a_journal(rig):
@@ -52,3 +53,4 @@ def test_the_worker_is_killed_meanwhile_and_has_a_journal(rig):
     assert api.effects() == {i: 1 for i in ids}, "no second call"
     assert len(rig.all_results()) == 20
     assert other.running
+    rig.look()

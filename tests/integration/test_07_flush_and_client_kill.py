@@ -21,3 +21,4 @@ def test_script_flush_and_client_kill_under_load(rig):
     assert done == sorted((i, step) for i in ids for step in (0, 1)), "each step committed once"
     assert set(api.effects().values()) == {1}, "a lost link is no reason to call again"
     assert not any(w.logged("worker.failed") for w in workers)
+    rig.look()

@@ -19,3 +19,4 @@ def test_group_deleted_under_load(rig):
     assert len(keys) == 300 and all(k["conflicts"] == 0 for k in keys.values())
     assert sum(len(w.logged("house.group_recreated")) for w in workers) >= 1
     wait_until(lambda: rig.places() == {}, 5, "an empty queue")
+    rig.look()

@@ -31,6 +31,7 @@ def test_only_the_poison_becomes_a_dead_letter(rig):
     assert {results[i][-1]["state"] for i in ids if i != "poison"} == {"done"}, \
         "its neighbours are innocent"
     assert rig.places() == {"poison": ["dead"]}
+    rig.look()
 
 
 def holds(rig, worker, job_id):

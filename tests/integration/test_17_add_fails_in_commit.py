@@ -1,4 +1,6 @@
 """An XADD inside a commit fails: the job is still in exactly one place, and finishes later."""
+import time
+
 from procs import wait_until
 
 
@@ -13,9 +15,9 @@ def test_result_stream_of_a_wrong_type(rig):
     wait_until(lambda: api.effects().get("w17"), 10, "the call")
 
     def place():
-        at = rig.places()
-        assert [len(p) for p in at.values()] == [1], rig.places_text()
-        return at[ids[0]]
+        at = rig.look().where
+        assert [len(p) for p in at.values()] == [1], "exactly one place at every moment"
+        return at[f"{ids[0]}.0.0"]
 
     # No retry can mend a key of a wrong type: it waits for a person, with its answer unlost.
     wait_until(lambda: place() == ["dead"], 10, rig.places_text)
@@ -35,12 +37,20 @@ def test_redis_out_of_memory(rig):
                                then=[rig.call("acct", f"/effect/n{i}")]) for i in range(100)])
     wait_until(lambda: len(rig.all_results()) >= 20, 20, "some results")
     r.client.config_set("maxmemory", 1)
-    for _ in range(20):
-        at = rig.places()
-        assert all(len(p) == 1 for p in at.values()), rig.places_text()
+    began = len(api.log())
+    wait_until(lambda: rig.pending() == 0 or len(api.log()) > began, 10, "it to go on a little")
+    wait_until(lambda: quiet(rig, api), 20, "it to come to rest: nothing can be added")
     r.client.config_set("maxmemory", 0)
+    for _ in range(20):
+        rig.look()
     results = rig.results(ids, 40)
     assert {x[-1]["state"] for x in results.values()} == {"done"}
     done = sorted((x["run"], x["step"]) for x in rig.all_results())
     assert done == sorted((i, s) for i in ids for s in (0, 1))
     assert w.running
+
+
+def quiet(rig, api):
+    before = len(rig.all_results()), len(api.log())
+    time.sleep(0.5)  # no event says that nothing happens
+    return before == (len(rig.all_results()), len(api.log()))

@@ -46,6 +46,7 @@ def run_all(rig, count, timeout):
     assert dead == {i for i, state in want.items() if state == "dead"}
     assert all(v == 1 for v in api.effects().values())
     assert all(w.running for w in workers)
+    rig.look()
 
 
 def test_two_thousand_of_mixed_outcomes(rig):
