@@ -41,7 +41,7 @@ else
     redis.call('HSET', KEYS[1], 'state', 'NEEDS_CONSENT', 'why', 'answer_lost', 'ft', now)
     return {'CONSENT', 'answer_lost'}
   end
-  if h[5] and tonumber(h[5]) > now and not again then return {'BACKOFF', h[5]} end
+  if h[5] and tonumber(h[5]) > now then return {'BACKOFF', h[5]} end
   -- A full Redis drains only with tokens. A first write that frees memory (there is no lease, but that
   -- counts as well) lets the following ones pass under OOM.
   redis.call('DEL', KEYS[2])

@@ -304,7 +304,7 @@ def test_backoff_leaves_a_valid_token(linked):
     assert m.acquire("n3", 1, 1)[0] == "BACKOFF"
 
 
-@pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "busy"])
+@pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "gen", "busy"])
 @pytest.mark.parametrize("kind", ["refused", "consent", "unknown"])
 def test_fail_lost(m, moved, kind):
     """A late word of who lost the lease, or whose token was stored, marks nothing as broken."""
@@ -318,6 +318,8 @@ def test_fail_lost(m, moved, kind):
         m.store(fence, "n1", 1, 0)
     elif moved == "fence":
         m.r.hset(m.conn, "fence", 2)
+    elif moved == "gen":
+        m.r.hset(m.conn, "gen", 2)
     else:
         no_lease(m)
         lease(m, "n2")
@@ -391,6 +393,7 @@ def test_settings_end_a_backoff(linked):
     m = linked
     m.fail(lease(m), "n1", 1, "refused")
     m.apply("1", "0", rt="", link=0)
+    assert m.state() == "DUE"
     assert m.acquire("n2", 1, 0)[0] == "LEASE"
 
 

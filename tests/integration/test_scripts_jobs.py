@@ -592,9 +592,24 @@ def test_park_while_somebody_looks(m):
     assert m.r.zscore(key("lots"), "conn:a") == now + 300
 
 
+def test_park_keeps_the_earlier_look(m):
+    """A later arrival does not put off a lot that was woken; nobody is looked at after its deadline."""
+    now = m.now()
+    e, n = taken(m)
+    m.park("me", e, n, now + 1000, look=now + 5000)
+    assert m.r.zscore(key("lots"), "conn:a") == now + 1000
+    m.wake("conn:a")
+    e, n = taken(m, "r2.0.0")
+    m.park("me", e, n, now + HOUR)
+    assert m.r.zscore(key("lots"), "conn:a") == 0
+
+
 def test_park_limit(m):
     e, n = taken(m)
+    m.r.xadd(Q, {"j": n})
     assert m.park("me", e, n, HOUR, limit=1) == "OK"
+    e, n = m.one("me")
+    assert m.park("me", e, n, HOUR, limit=1) == "DUPLICATE", "a second copy needs no room"
     e, n = taken(m, "r2.0.0")
     before = m.dump()
     assert m.park("me", e, n, HOUR, limit=1) == "FULL"
