@@ -16,7 +16,7 @@ import redis as redispy
 import places
 from moves import HOUR, Moves, key, next_name, run_of, seq_of, text
 
-MOVES = int(os.environ.get("AWQ_WALK", 2000))
+MOVES = int(os.environ.get("AWQ_WALK", 1500))
 STEPS = 3      # a run's
 FORGET_EVERY = 100  # moves; finished runs go then, as by their TTL
 QUEUES = ("default", "bulk")
