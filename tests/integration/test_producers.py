@@ -80,6 +80,9 @@ def test_page_and_vectors_agree_with_the_tree():
     assert len(named) > 20
     missing = {r for r in named if f"`{r}`" not in page}
     assert not missing, f"codes that PROTOCOL.md does not name: {missing}"
+    for source in (ROOT / "worker").glob("step*.c"):
+        for code in re.findall(r'(?:rule = |err_rule\([^"]*)"([a-z_]+)"', source.read_text()):
+            assert f"`{code}`" in page, f"{source.name} buries with {code}; PROTOCOL.md does not name it"
     bad = {v["code"] for v in json.loads((ROOT / "tests/vectors/bad.json").read_text())}
     assert bad - named == set(), "vectors with codes that wire.h does not name"
 
