@@ -13,7 +13,7 @@
 #include "worker/token.h"
 #include "worker/worker.h"
 
-#define LOOK_MS      1250 /* the longest sleep; hints make it shorter, correctness never needs them */
+#define LOOK_MS      1600 /* the longest sleep; hints make it shorter, correctness never needs them */
 #define BATCH        50
 #define LANE_BATCH   10 /* a lane that opens again is filled by and by */
 #define LANE_PACE_MS 100

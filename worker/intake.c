@@ -353,6 +353,25 @@ static void on_group(void *owner, const struct redis_reply *reply, const struct 
     read_history(i);
 }
 
+static void on_named(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* said again at the next connect */
+}
+
+/* The housekeeper gives back what gone workers held on any of these queues. */
+static void name_queue(struct intake *i, const struct queue *q)
+{
+    struct key queues;
+    struct err err = {0};
+
+    key_queues(&queues, SHARD);
+    const struct slice argv[] = {SLICE_LIT("SADD"), key_slice(&queues), slice_cstr(q->name)};
+
+    (void)redis_command(i->link, ARRAY_LEN(argv), argv, 0, on_named, i, &err);
+}
+
 static void on_client_id(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct intake *i = owner;
@@ -381,6 +400,7 @@ static void make_groups(struct intake *i)
             return;
         }
         i->asked++;
+        name_queue(i, &i->w->queues[q]);
     }
 }
 

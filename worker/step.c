@@ -12,7 +12,7 @@
 #include "worker/meters.h"
 #include "worker/step_parts.h"
 
-#define SUSPECT_WAIT_MS 500 /* a second suspect comes back after about so long */
+#define SUSPECT_WAIT_MS 500               /* a second suspect comes back after about so long */
 #define STRING_MAX      ((size_t)1 << 30) /* over what Redis keeps in one string (512 MB) */
 #define SIGNATURE_MAX   1024
 
@@ -141,8 +141,7 @@ bool steps_take(struct steps *p, const struct delivery *d)
     s = &p->all[p->free_list[--p->free_count]];
     step_init(s, p->w, (size_t)(s - p->all));
     /* what is too long for a signature is none: the job must not stay here for it */
-    if (!buf_add_slice(&s->j, d->j) ||
-        (d->s.len <= SIGNATURE_MAX && !buf_add_slice(&s->s, d->s))) {
+    if (!buf_add_slice(&s->j, d->j) || (d->s.len <= SIGNATURE_MAX && !buf_add_slice(&s->s, d->s))) {
         step_clear(s);
         p->free_count++;
         return false;

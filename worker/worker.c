@@ -238,7 +238,7 @@ static void on_ignored(void *owner, const struct redis_reply *reply, const struc
 /* The install id is made once, by whoever comes first; Idempotency-Keys are made with it. */
 static void read_install(struct worker *w)
 {
-    struct key meta, queues;
+    struct key meta;
     char fresh[33];
     struct err err = {0};
 
@@ -250,13 +250,6 @@ static void read_install(struct worker *w)
 
     (void)redis_command(w->link, 4, make, 0, on_ignored, w, &err);
     (void)redis_command(w->link, 3, read, 0, on_install, w, &err);
-    key_queues(&queues, SHARD);
-    for (size_t q = 0; q < w->queue_count; q++) {
-        const struct slice add[] = {SLICE_LIT("SADD"), key_slice(&queues),
-                                    slice_cstr(w->queues[q].name)};
-
-        (void)redis_command(w->link, 3, add, 0, on_ignored, w, &err);
-    }
 }
 
 /* What an operator must mend before jobs are safe here. */
