@@ -852,6 +852,13 @@ static void on_one_wait(void *owner, struct awq_result *r, const struct awq_erro
     one->result = r;
 }
 
+/* Somebody else's loop may be running already, with us inside one of its callbacks. */
+static bool may_block(const struct awq *q, struct awq_error *err)
+{
+    return q->own_loop || set_error(err, AWQ_INVALID, "",
+                                    "attached to a loop: use awq_put_start and awq_wait_start");
+}
+
 static bool run_one(struct awq *q, struct call_of_one *one, struct awq_error *err)
 {
     while (!one->over)
@@ -899,7 +906,8 @@ bool awq_put(struct awq *q, const char *queue, const char *bytes, size_t len, st
 {
     struct call_of_one one = {0};
 
-    return awq_put_start(q, queue, bytes, len, on_one_put, &one, err) && run_one(q, &one, err);
+    return may_block(q, err) && awq_put_start(q, queue, bytes, len, on_one_put, &one, err) &&
+           run_one(q, &one, err);
 }
 
 struct awq_result *awq_wait(struct awq *q, const char *id, int64_t timeout_ms,
@@ -907,7 +915,8 @@ struct awq_result *awq_wait(struct awq *q, const char *id, int64_t timeout_ms,
 {
     struct call_of_one one = {0};
 
-    return awq_wait_start(q, id, timeout_ms, on_one_wait, &one, err) && run_one(q, &one, err)
+    return may_block(q, err) && awq_wait_start(q, id, timeout_ms, on_one_wait, &one, err) &&
+                   run_one(q, &one, err)
                ? one.result
                : NULL;
 }

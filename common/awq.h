@@ -131,7 +131,7 @@ void awq_result_free(struct awq_result *r);          /* NULL is fine */
 char *awq_result_json(const struct awq_result *r);   /* free() it; NULL when out of memory */
 const char *awq_status_name(enum awq_status status); /* "ok", "duplicate" ... */
 
-/* ---- blocking: on a loop of its own ---- */
+/* ---- blocking: on a loop of its own; AWQ_INVALID for a client that is attached to yours ---- */
 
 /* Connects, and comes back when the link is up or cannot be. */
 struct awq *awq_open(const struct awq_options *o, struct awq_error *err);

@@ -356,6 +356,8 @@ static void test_loop(void **state)
     assert_non_null(q);
     assert_true(awq_put_start(q, NULL, bytes, len, on_put, &a, &err)); /* before the link is up */
     assert_int_equal(a.calls, 0);                                      /* never inside the call */
+    assert_false(awq_put(q, NULL, bytes, len, &err)); /* the loop is not ours to run */
+    assert_int_equal(err.status, AWQ_INVALID);
     run_until(&loop, &a.calls, 1);
     assert_int_equal(a.status, AWQ_OK);
     assert_true(awq_put_start(q, NULL, bytes, len, on_put, &b, &err));
