@@ -9,7 +9,7 @@ def parked(rig, conn="acct"):
 def test_refused_refresh_parks_and_linking_again_finishes(rig):
     auth, api = rig.use_peers()
     rig.link_refresh("acct")
-    assert auth.revoke(account="acct") == 1
+    assert auth.revoke(account="acct") >= 1  # the peers are shared: other tests had such an account
     workers = rig.workers(2)
     ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(60)])
     wait_until(lambda: parked(rig) == 60, 20, lambda: "60 jobs parked\n" + rig.places_text())

@@ -255,4 +255,4 @@ def test_a_run_can_be_cancelled_wherever_it_is(rig):
     rig.ctl("job", "cancel", flying[0])
     got = rig.results(due + waiting + flying)
     assert {r[-1]["state"] for r in got.values()} == {"cancelled"}
-    assert api.effects() == {} and worker.running
+    assert not {"due", "waiting", "next"} & set(api.effects()) and worker.running
