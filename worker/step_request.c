@@ -211,27 +211,51 @@ static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err
     return egress_check_address(s->conn->cfg->policy.allow_private, addr, err);
 }
 
-/* An answer that holds the token we sent is kept without it: it must not travel on in a result. */
-static void redact(struct step *s)
+/* An answer that holds the token we sent is kept without it: it must not travel on in a result. It
+ * is looked for in all that is kept: body, media type, and for `as: response` the headers. */
+static struct slice sent_token(const struct step *s)
 {
-    struct slice token = slice_of(s->token->header + 7, s->token->header_len - 7);
-    struct buf clean;
-    const char *at, *from = s->answer.ptr;
-    size_t left = s->answer.len;
+    return s->token ? slice_of(s->token->header + 7, s->token->header_len - 7) : SLICE_NONE;
+}
 
-    if (left < token.len || token.len < 8 || !memmem(from, left, token.ptr, token.len))
+/* A token of a few bytes stands in many texts by chance, and protects nothing. */
+static bool holds_token(const struct step *s, struct slice text)
+{
+    struct slice token = sent_token(s);
+
+    return token.len >= 8 && text.len >= token.len &&
+           memmem(text.ptr, text.len, token.ptr, token.len) != NULL;
+}
+
+static void add_redacted(struct step *s, struct buf *out, struct slice text)
+{
+    struct slice token = sent_token(s);
+    const char *at;
+
+    while (holds_token(s, text)) {
+        at = memmem(text.ptr, text.len, token.ptr, token.len);
+        buf_add(out, text.ptr, (size_t)(at - text.ptr));
+        buf_add_cstr(out, "[redacted]");
+        text = slice_sub(text, (size_t)(at - text.ptr) + token.len, text.len);
+        s->redacted = true;
+    }
+    buf_add_slice(out, text);
+}
+
+static void redact_answer(struct step *s)
+{
+    struct buf clean;
+
+    if (holds_token(s, slice_cstr(s->type))) {
+        s->type[0] = '\0';
+        s->redacted = true;
+    }
+    if (!holds_token(s, buf_slice(&s->answer)))
         return;
     buf_init(&clean, s->answer.max + 1024);
-    while ((at = memmem(from, left, token.ptr, token.len)) != NULL) {
-        buf_add(&clean, from, (size_t)(at - from));
-        buf_add_cstr(&clean, "[redacted]");
-        left -= (size_t)(at - from) + token.len;
-        from = at + token.len;
-    }
-    buf_add(&clean, from, left);
+    add_redacted(s, &clean, buf_slice(&s->answer));
     buf_wipe(&s->answer);
     s->answer = clean;
-    s->redacted = true;
 }
 
 static bool is_secret_header(struct slice name)
@@ -245,9 +269,10 @@ static bool is_secret_header(struct slice name)
 static void wrap_response(struct step *s, const struct http_result *res)
 {
     struct json_writer jw;
-    struct buf out;
+    struct buf out, text;
 
     buf_init(&out, s->answer.max * 2 + 65536);
+    buf_init(&text, 2 * 65536);
     jw_init(&jw, &out);
     jw_obj(&jw);
     jw_key(&jw, "statusCode");
@@ -257,9 +282,14 @@ static void wrap_response(struct step *s, const struct http_result *res)
     for (size_t i = 0; i < res->header_count; i++) {
         if (is_secret_header(res->headers[i].name))
             continue;
-        jw_key_slice(&jw, res->headers[i].name);
-        jw_str(&jw, res->headers[i].value);
+        buf_clear(&text);
+        add_redacted(s, &text, res->headers[i].name);
+        jw_key_slice(&jw, buf_slice(&text));
+        buf_clear(&text);
+        add_redacted(s, &text, res->headers[i].value);
+        jw_str(&jw, buf_slice(&text));
     }
+    buf_wipe(&text);
     jw_end_obj(&jw);
     jw_key(&jw, "content");
     jw_str(&jw, buf_slice(&s->answer));
@@ -291,8 +321,7 @@ static void take_answer(struct step *s, const struct http_result *res)
         s->retry_after_ms = 0;
     buf_clear(&s->location);
     buf_add_slice(&s->location, http_header_get(res, "location"));
-    if (s->token && !s->drop_token)
-        redact(s);
+    redact_answer(s);
     if (s->env.call.as == AS_RESPONSE && !step_is_redirect(s))
         wrap_response(s, res);
 }
@@ -388,6 +417,8 @@ bool step_follow_redirect(struct step *s, struct err *err)
          check_url(s, buf_slice(&next), err);
     if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
         s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
+    if (!ok && holds_token(s, buf_slice(&s->location))) /* texts name the host, say */
+        err_rule(err, err->code, err->rule, "refused; it held the access token");
     if (!ok)
         err_prefix(err, "job %s: redirect: ", s->name);
     free(before);
