@@ -38,7 +38,7 @@ class Bad:
         return self
 
     def token_body(self, **members):
-        token = f"opaque-access-token-{len(self.tokens)}-QZXJ7K"
+        token = f"opaque-access-token-{len(self.tokens)}-qzxj7k"  # lower case, as hosts become
         self.tokens.append(token)
         return json.dumps({"access_token": token, "token_type": "Bearer", "expires_in": 3600,
                            **members}).encode()
