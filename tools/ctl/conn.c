@@ -21,7 +21,7 @@ int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
     if (!id_is_connection(id))
         return ctl_usage(c, "a connection id is 1-64 of A-Z a-z 0-9 _ : -");
     key_conn(&conn, id);
-    *reply = link_ask(c->link, &err, "HGETALL", conn.s, NULL);
+    *reply = link_ask(c->link, &err, "HGETALL", conn.s);
     if (!*reply || !connection_record_read(rec, *reply, &err)) {
         err_prefix(&err, "connection %.*s: ", SLICE_FMT(id));
         redis_reply_free(*reply);
@@ -49,8 +49,7 @@ static int ls_row(struct ctl *c, struct slice id)
     struct key conn;
 
     key_conn(&conn, id);
-    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "grant", "gen", "ver", "exp", "why",
-                 NULL);
+    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "grant", "gen", "ver", "exp", "why");
     if (!r)
         return ctl_fail(c, &err);
     state = redis_reply_str(redis_reply_at(r, 0));
@@ -87,7 +86,7 @@ static int conn_ls(struct ctl *c, const struct args *a)
     key_conns(&conns);
     snprintf(from, sizeof from, "%" PRId64, cursor);
     snprintf(to, sizeof to, "%" PRId64, cursor + limit - 1);
-    names = link_ask(c->link, &err, "ZRANGE", conns.s, from, to, NULL);
+    names = link_ask(c->link, &err, "ZRANGE", conns.s, from, to);
     if (!names)
         return ctl_fail(c, &err);
     out_list(&c->out, ls_columns, ARRAY_LEN(ls_columns));
@@ -162,7 +161,7 @@ static void show_record(struct ctl *c, struct slice id, const struct connection_
 static int conn_show(struct ctl *c, const struct args *a)
 {
     struct slice id = slice_cstr(a->names[0]);
-    struct connection_record rec;
+    struct connection_record rec = {.exists = false};
     struct redis_reply *reply;
     int64_t now;
     int code;
@@ -187,7 +186,7 @@ struct glance {
 
 static int look(struct ctl *c, struct slice id, struct glance *g)
 {
-    struct connection_record rec;
+    struct connection_record rec = {.exists = false};
     struct redis_reply *reply;
     int code = conn_read(c, id, &rec, &reply);
 
@@ -303,7 +302,7 @@ static int conn_rm(struct ctl *c, const struct args *a)
     gone = slice_is(redis_reply_str(r), "OK");
     redis_reply_free(r);
     /* Also when the record was gone: a try that died in between is finished by the next. */
-    r = link_ask(c->link, &err, "ZREM", conns.s, a->names[0], NULL);
+    r = link_ask(c->link, &err, "ZREM", conns.s, a->names[0]);
     if (!r)
         return ctl_fail(c, &err);
     redis_reply_free(r);

@@ -78,7 +78,7 @@ static bool read_record(struct apply *a)
 
     key_conn(&conn, a->id);
     redis_reply_free(a->reply);
-    a->reply = link_ask(a->c->link, &a->err, "HGETALL", conn.s, NULL);
+    a->reply = link_ask(a->c->link, &a->err, "HGETALL", conn.s);
     return a->reply && connection_record_read(&a->rec, a->reply, &a->err);
 }
 

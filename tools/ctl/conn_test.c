@@ -187,7 +187,7 @@ static int check_waiting(struct test *t)
 
     key_resource_conn(&resource, t->id);
     key_park(&park, CTL_SHARD, key_slice(&resource));
-    r = link_ask(t->c->link, &err, "ZCARD", park.s, NULL);
+    r = link_ask(t->c->link, &err, "ZCARD", park.s);
     if (!r)
         return ctl_fail(t->c, &err);
     n = redis_reply_int(r, 0);

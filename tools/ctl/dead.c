@@ -60,7 +60,7 @@ static int dead_ls(struct ctl *c, const struct args *a)
     key_dead(&dead, CTL_SHARD);
     snprintf(from, sizeof from, "%" PRId64, cursor);
     snprintf(to, sizeof to, "%" PRId64, cursor + limit - 1);
-    list = link_ask(c->link, &err, "ZRANGE", dead.s, from, to, "REV", "WITHSCORES", NULL);
+    list = link_ask(c->link, &err, "ZRANGE", dead.s, from, to, "REV", "WITHSCORES");
     if (!list)
         return ctl_fail(c, &err);
     out_list(&c->out, columns, ARRAY_LEN(columns));
@@ -237,7 +237,7 @@ static int all_of(struct each *e, const struct args *a)
         return code;
     key_dead(&dead, CTL_SHARD);
     snprintf(to, sizeof to, "%" PRId64, limit - 1);
-    list = link_ask(e->c->link, &err, "ZRANGE", dead.s, "0", to, NULL);
+    list = link_ask(e->c->link, &err, "ZRANGE", dead.s, "0", to);
     if (!list)
         return ctl_fail(e->c, &err);
     for (size_t i = 0; code == CTL_OK && i < redis_reply_len(list); i++)

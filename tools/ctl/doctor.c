@@ -47,7 +47,7 @@ static int64_t info_int(const struct doctor *d, const char *name)
 /* An integer reply, or -1 where Redis answers with an error. */
 static int64_t ask_int(struct doctor *d, const char *command, const char *key)
 {
-    struct redis_reply *r = link_ask(d->c->link, NULL, command, key, NULL);
+    struct redis_reply *r = link_ask(d->c->link, NULL, command, key);
     int64_t n = redis_reply_int(r, -1);
 
     redis_reply_free(r);
@@ -70,7 +70,7 @@ static bool check_link(struct doctor *d)
         return false;
     }
     from = clock_boot_us();
-    redis_reply_free(link_ask(d->c->link, NULL, "PING", NULL));
+    redis_reply_free(link_ask(d->c->link, NULL, "PING"));
     took = (clock_boot_us() - from) / 1000;
     checks_add(&d->checks, took > RTT_WARN_MS ? CHECK_WARN : CHECK_OK, "redis",
                "Every step costs round trips: put workers near to Redis",
@@ -163,7 +163,7 @@ static void check_install(struct doctor *d)
     struct key meta;
 
     key_meta(&meta);
-    r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "shards", NULL);
+    r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "shards");
     if (redis_reply_str(redis_reply_at(r, 0)).len > 0)
         checks_add(&d->checks, redis_reply_int(redis_reply_at(r, 1), 1) == 1 ? CHECK_OK : CHECK_BAD,
                    "install", "This version of awq-ctl works with 1 shard",
@@ -203,7 +203,7 @@ static void check_workers(struct doctor *d)
 
     key_workers(&workers, CTL_SHARD);
     snprintf(now, sizeof now, "(%" PRId64, d->now_ms);
-    r = link_ask(d->c->link, NULL, "ZCOUNT", workers.s, now, "+inf", NULL);
+    r = link_ask(d->c->link, NULL, "ZCOUNT", workers.s, now, "+inf");
     alive = redis_reply_int(r, 0);
     redis_reply_free(r);
     checks_add(&d->checks, alive > 0 ? CHECK_OK : CHECK_BAD, "workers",
@@ -220,7 +220,7 @@ static void check_group(struct doctor *d, const char *queue)
     struct err err = {0};
 
     waiting = ask_int(d, "XLEN", queue);
-    r = link_ask(d->c->link, &err, "XPENDING", queue, "w", "-", "+", "1", NULL);
+    r = link_ask(d->c->link, &err, "XPENDING", queue, "w", "-", "+", "1");
     if (!r) {
         checks_add(&d->checks, waiting > 0 ? CHECK_WARN : CHECK_OK, "queue default",
                    "A worker makes the group when it works on this queue: --queues",
@@ -242,7 +242,7 @@ static void check_due(struct doctor *d)
     int64_t at, late;
 
     key_due(&due, CTL_SHARD);
-    r = link_ask(d->c->link, NULL, "ZRANGE", due.s, "0", "0", "WITHSCORES", NULL);
+    r = link_ask(d->c->link, NULL, "ZRANGE", due.s, "0", "0", "WITHSCORES");
     at = redis_reply_len(r) == 2 ? ctl_score(redis_reply_str(redis_reply_at(r, 1))) : d->now_ms;
     redis_reply_free(r);
     late = d->now_ms - at;
@@ -270,7 +270,7 @@ static int examine(struct doctor *d)
     int code;
 
     check_server(d);
-    d->info = link_ask(d->c->link, &err, "INFO", NULL);
+    d->info = link_ask(d->c->link, &err, "INFO");
     if (!d->info)
         return ctl_fail(d->c, &err);
     check_memory(d);

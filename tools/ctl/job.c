@@ -321,7 +321,7 @@ static int look(struct ctl *c, const char *id, bool *ended, bool *done, bool *se
     struct key run;
 
     key_run(&run, CTL_SHARD, slice_cstr(id));
-    r = link_ask(c->link, &err, "HMGET", run.s, "st", "r", NULL);
+    r = link_ask(c->link, &err, "HMGET", run.s, "st", "r");
     if (!r)
         return ctl_fail(c, &err);
     state = redis_reply_str(redis_reply_at(r, 0));
@@ -416,7 +416,7 @@ static int read_run(struct ctl *c, const char *id, struct run *r)
     struct key run;
 
     key_run(&run, CTL_SHARD, slice_cstr(id));
-    r->reply = link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "s0", "cn", "r", NULL);
+    r->reply = link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "s0", "cn", "r");
     if (!r->reply)
         return ctl_fail(c, &err);
     r->state = redis_reply_str(redis_reply_at(r->reply, 0));
@@ -436,7 +436,7 @@ static bool say_connection(struct ctl *c, struct slice id, struct buf *to)
     struct key conn;
 
     key_conn(&conn, id);
-    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "why", NULL);
+    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "why");
     buf_addf(to, "a token of connection %.*s: ", SLICE_FMT(id));
     if (r && redis_reply_str(redis_reply_at(r, 0)).len > 0)
         buf_add_slice(to, redis_reply_str(redis_reply_at(r, 0)));
@@ -483,7 +483,7 @@ static int64_t due_ms(struct ctl *c, const char *id, const struct run *r)
 
     key_due(&due, CTL_SHARD);
     if (job_name_build(&name, text))
-        score = link_ask(c->link, NULL, "ZSCORE", due.s, text, NULL);
+        score = link_ask(c->link, NULL, "ZSCORE", due.s, text);
     ms = ctl_score(redis_reply_str(score));
     redis_reply_free(score);
     return ms;
@@ -492,8 +492,8 @@ static int64_t due_ms(struct ctl *c, const char *id, const struct run *r)
 static int job_get(struct ctl *c, const struct args *a)
 {
     char id[ID_MAX + 1];
+    struct run r = {.reply = NULL};
     struct buf text;
-    struct run r;
     int64_t now;
     int code;
 
@@ -575,7 +575,7 @@ static bool find_held(struct cancel *x, struct err *err)
     struct key held;
 
     key_held(&held, CTL_SHARD);
-    r = link_ask(x->c->link, err, "HGET", held.s, x->name, NULL);
+    r = link_ask(x->c->link, err, "HGET", held.s, x->name);
     if (r && letter_read(&letter, redis_reply_str(r)))
         take_out(x, letter.j);
     redis_reply_free(r);
@@ -588,7 +588,7 @@ static bool find_page(struct cancel *x, char last[48], struct err *err)
     struct redis_reply *r;
     struct envelope env;
 
-    r = link_ask(x->c->link, err, "XRANGE", x->queue.s, last, "+", "COUNT", SEARCH_PAGE, NULL);
+    r = link_ask(x->c->link, err, "XRANGE", x->queue.s, last, "+", "COUNT", SEARCH_PAGE);
     last[0] = '\0';
     envelope_init(&env);
     for (size_t i = 0; i < redis_reply_len(r) && !x->entry[0]; i++) {

@@ -1,6 +1,5 @@
 #include "tools/ctl/link.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -119,17 +118,16 @@ struct redis_reply *link_argv(struct link *l, size_t argc, const struct slice *a
     return wait_for(l, &w, err);
 }
 
-struct redis_reply *link_ask(struct link *l, struct err *err, ...)
+struct redis_reply *link_texts(struct link *l, struct err *err, size_t count,
+                               const char *const *texts)
 {
     struct slice argv[ARGS_MAX];
-    const char *arg;
     size_t argc = 0;
-    va_list ap;
 
-    va_start(ap, err);
-    while (argc < ARGS_MAX && (arg = va_arg(ap, const char *)))
-        argv[argc++] = slice_cstr(arg);
-    va_end(ap);
+    while (argc < count && argc < ARGS_MAX && texts[argc]) {
+        argv[argc] = slice_cstr(texts[argc]);
+        argc++;
+    }
     return link_argv(l, argc, argv, err);
 }
 

@@ -23,8 +23,12 @@ const struct redis_server *link_server(const struct link *l);
 /* One command, run until its answer is in. NULL and *err. */
 struct redis_reply *link_argv(struct link *l, size_t argc, const struct slice *argv,
                               struct err *err);
-/* The same with texts, ended by NULL. */
-struct redis_reply *link_ask(struct link *l, struct err *err, ...) __attribute__((sentinel));
+/* The same with texts: link_ask(l, &err, "GET", key). A NULL ends them early. */
+struct redis_reply *link_texts(struct link *l, struct err *err, size_t count,
+                               const char *const *texts);
+#define link_ask(l, err, ...)                                                                      \
+    link_texts((l), (err), sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *),      \
+               (const char *const[]){__VA_ARGS__})
 struct redis_reply *link_script(struct link *l, enum script s, size_t nkeys, size_t argc,
                                 const struct slice *argv, struct err *err);
 void link_sleep(struct link *l, int64_t ms);

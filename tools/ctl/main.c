@@ -126,12 +126,12 @@ int ctl_meta(struct ctl *c)
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
         if (i == 0)
             id_hex(value, 8);
-        r = link_ask(c->link, &err, "HSETNX", meta.s, fields[i], i == 0 ? value : "1", NULL);
+        r = link_ask(c->link, &err, "HSETNX", meta.s, fields[i], i == 0 ? value : "1");
         if (!r)
             return ctl_fail(c, &err);
         redis_reply_free(r);
     }
-    r = link_ask(c->link, &err, "HGET", meta.s, "shards", NULL);
+    r = link_ask(c->link, &err, "HGET", meta.s, "shards");
     if (!r)
         return ctl_fail(c, &err);
     shards = redis_reply_int(r, 0);
@@ -147,7 +147,7 @@ int ctl_meta(struct ctl *c)
 int ctl_now(struct ctl *c, int64_t *now_ms)
 {
     struct err err = {0};
-    struct redis_reply *r = link_ask(c->link, &err, "TIME", NULL);
+    struct redis_reply *r = link_ask(c->link, &err, "TIME");
 
     if (!r)
         return ctl_fail(c, &err);

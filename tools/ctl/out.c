@@ -117,7 +117,7 @@ static void heading(const char *column, char to[32])
 {
     size_t i = 0;
 
-    for (; column[i] && i < 31; i++)
+    for (; i < 31 && column[i]; i++)
         to[i] = column[i] == '_'                       ? ' '
                 : column[i] >= 'a' && column[i] <= 'z' ? (char)(column[i] - 32)
                                                        : column[i];

@@ -41,7 +41,7 @@ static int ask_workers(struct ctl *c, struct names *n)
     int code = CTL_OK;
 
     key_worker_numbers(&numbers, CTL_SHARD);
-    r = link_ask(c->link, &err, "HSCAN", numbers.s, "0", "COUNT", WORKERS_MAX, NULL);
+    r = link_ask(c->link, &err, "HSCAN", numbers.s, "0", "COUNT", WORKERS_MAX);
     if (!r)
         return ctl_fail(c, &err);
     for (size_t i = 1; i < redis_reply_len(redis_reply_at(r, 1)); i += 2) {
@@ -79,7 +79,7 @@ static int scan_keys(struct ctl *c, struct names *n)
     snprintf(pattern + used, sizeof pattern - used, "*");
     for (int call = 0; call < SCAN_CALLS; call++) {
         struct redis_reply *r = link_ask(c->link, &err, "SCAN", cursor, "MATCH", pattern, "COUNT",
-                                         "1000", "TYPE", "stream", NULL);
+                                         "1000", "TYPE", "stream");
         const struct redis_reply *keys = redis_reply_at(r, 1);
 
         if (!r)
@@ -102,7 +102,7 @@ static int scan_keys(struct ctl *c, struct names *n)
 static int64_t number(struct ctl *c, const char *command, const char *key, const char *arg,
                       int64_t otherwise)
 {
-    struct redis_reply *r = link_ask(c->link, NULL, command, key, arg, NULL);
+    struct redis_reply *r = link_ask(c->link, NULL, command, key, arg);
     int64_t n = otherwise;
 
     if (redis_reply_type(r) == REDIS_ARRAY) /* XPENDING's summary begins with how many */
@@ -116,7 +116,7 @@ static int64_t number(struct ctl *c, const char *command, const char *key, const
 /* When the oldest entry was put: its id begins with the time. 0 = there is none. */
 static int64_t oldest_ms(struct ctl *c, const char *key)
 {
-    struct redis_reply *r = link_ask(c->link, NULL, "XRANGE", key, "-", "+", "COUNT", "1", NULL);
+    struct redis_reply *r = link_ask(c->link, NULL, "XRANGE", key, "-", "+", "COUNT", "1");
     struct slice id = redis_reply_str(redis_reply_at(redis_reply_at(r, 0), 0));
     int64_t ms = 0;
 
@@ -183,7 +183,7 @@ static int queue_ls(struct ctl *c, const struct args *a)
     out_list(&c->out, c->out.json ? columns : table_columns, ARRAY_LEN(columns));
     for (size_t i = 0; i < n.count; i++)
         row(c, n.name[i], now);
-    r = link_ask(c->link, &err, "PING", NULL); /* numbers that could not be read are not 0 */
+    r = link_ask(c->link, &err, "PING"); /* numbers that could not be read are not 0 */
     if (!r)
         return ctl_fail(c, &err);
     redis_reply_free(r);

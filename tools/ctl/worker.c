@@ -82,9 +82,9 @@ static int worker_ls(struct ctl *c, const struct args *a)
     key_boss(&seat, CTL_SHARD);
     snprintf(from, sizeof from, "%" PRId64, cursor);
     snprintf(to, sizeof to, "%" PRId64, cursor + limit - 1);
-    boss = link_ask(c->link, &err, "GET", seat.s, NULL);
+    boss = link_ask(c->link, &err, "GET", seat.s);
     if (boss)
-        list = link_ask(c->link, &err, "ZRANGE", workers.s, from, to, "REV", "WITHSCORES", NULL);
+        list = link_ask(c->link, &err, "ZRANGE", workers.s, from, to, "REV", "WITHSCORES");
     if (list) {
         out_list(&c->out, columns, ARRAY_LEN(columns));
         for (size_t i = 0; code == CTL_OK && i + 1 < redis_reply_len(list); i += 2)
