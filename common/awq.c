@@ -379,18 +379,31 @@ static void request_free(struct request *rq)
 }
 
 /* Call back, once. The request stays in the list until the next tick takes it out. */
-static void finish(struct request *rq, struct awq_result *r, const struct awq_error *err)
+static bool ends_now(struct request *rq)
 {
-    if (rq->over) {
-        awq_result_free(r);
-        return;
-    }
+    if (rq->over)
+        return false;
     rq->over = true;
     arm_at(rq->q, 0);
+    return true;
+}
+
+static void finish(struct request *rq, const struct awq_error *err)
+{
+    if (!ends_now(rq))
+        return;
     if (rq->kind == REQUEST_WAIT)
-        rq->cb.wait(rq->owner, r, err);
+        rq->cb.wait(rq->owner, NULL, err);
     else
         rq->cb.put(rq->owner, err);
+}
+
+static void finish_wait(struct request *rq, struct awq_result *r)
+{
+    if (ends_now(rq))
+        rq->cb.wait(rq->owner, r, NULL);
+    else
+        awq_result_free(r);
 }
 
 static void finish_error(struct request *rq, enum awq_status status, const char *text)
@@ -398,7 +411,7 @@ static void finish_error(struct request *rq, enum awq_status status, const char 
     struct awq_error err;
 
     set_error(&err, status, "", text);
-    finish(rq, NULL, &err);
+    finish(rq, &err);
 }
 
 static void finish_err(struct request *rq, const struct err *why)
@@ -406,7 +419,7 @@ static void finish_err(struct request *rq, const struct err *why)
     struct awq_error err;
 
     from_err(&err, why);
-    finish(rq, NULL, &err);
+    finish(rq, &err);
 }
 
 static void again(struct request *rq)
@@ -435,7 +448,7 @@ static void on_put(void *owner, const struct redis_reply *reply, const struct er
     else if (why)
         finish_err(rq, why);
     else if (slice_is(said, "OK"))
-        finish(rq, NULL, NULL);
+        finish(rq, NULL);
     else if (slice_is(said, "DUPLICATE"))
         finish_error(rq, AWQ_DUPLICATE, "a job of this id is there already");
     else if (slice_is(said, "BACKLOG_FULL"))
@@ -473,7 +486,7 @@ static void on_record(struct request *rq, const struct redis_reply *reply)
     }
     held = hold_result(bytes, &r);
     if (held)
-        finish(rq, held, NULL);
+        finish_wait(rq, held);
     else
         finish_error(rq, AWQ_NOMEM, "out of memory for a result");
 }
@@ -543,7 +556,7 @@ static void send_request(struct request *rq)
     struct err err = {0};
 
     if (rq->kind == REQUEST_OPEN) {
-        finish(rq, NULL, NULL);
+        finish(rq, NULL);
         return;
     }
     rq->in_flight = rq->kind == REQUEST_PUT ? send_put(rq, &err) : send_look(rq, &err);
@@ -569,7 +582,7 @@ static void time_out(struct request *rq)
         snprintf(err.text, sizeof err.text, "%s", down->msg);
     else
         snprintf(err.text, sizeof err.text, "Redis did not answer in time");
-    finish(rq, NULL, &err);
+    finish(rq, &err);
 }
 
 static void look_at_request(struct request *rq, int64_t now)
