@@ -89,7 +89,7 @@ static void envelopes(struct slice in)
         CHECK(envelope_decode(&next, buf_slice(&one), MAX, &err));
         same_call(&e.call, &next.call);
         CHECK(next.k.position == k.position && next.k.seq == k.seq &&
-          slice_eq(next.k.input_digest, k.input_digest));
+              slice_eq(next.k.input_digest, k.input_digest));
         CHECK(slice_eq(next.k.input, k.position > 0 ? k.input : SLICE_NONE));
         CHECK(envelope_with_k(&two, &next, &next.k, &err));
         CHECK(slice_eq(buf_slice(&one), buf_slice(&two)) || e.has_k);

@@ -93,6 +93,7 @@ static void test_expand(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct expand *x = expand_new(slice_cstr(cases[i].input));
+        const char *want = cases[i].out ? cases[i].out : "";
         struct err err = {0};
         struct buf out;
         bool ok;
@@ -102,8 +103,8 @@ static void test_expand(void **state)
         ok = run(x, cases[i].how, cases[i].in, &out, &err);
         if (ok != (cases[i].out != NULL))
             fail_msg("%s: %s", cases[i].in, ok ? out.ptr : err.msg);
-        if (strcmp(out.ptr + 1, ok ? cases[i].out : "") != 0) /* what was there stays */
-            fail_msg("%s: %s instead of %s", cases[i].in, out.ptr, cases[i].out);
+        if (strcmp(out.ptr + 1, want) != 0) /* what was there stays */
+            fail_msg("%s: %s instead of +%s", cases[i].in, out.ptr, want);
         if (!ok)
             assert_string_equal(err.rule, cases[i].rule);
         expand_free(x);
