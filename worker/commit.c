@@ -212,6 +212,7 @@ static void commit_args(struct commits *c, struct call *call, struct texts *t, s
 {
     struct slice *key = argv, *arg = argv + call->count * KEYS_PER_JOB;
 
+    /* cppcheck-suppress ctuuninitvar ; it is filled here */
     snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
     snprintf(t->ttl, sizeof t->ttl, "%" PRId64, c->w->set->dedup_ms);
     *arg++ = slice_cstr(call->moves[0]->consumer);

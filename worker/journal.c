@@ -353,25 +353,44 @@ static void on_kept(void *owner, struct move *m, enum verdict v, const struct er
     worker_on_idle(o->j->w);
 }
 
-static void add_kept(struct other *o, uint64_t number, struct slice sealed)
+static struct kept *kept_new(size_t bytes)
+{
+    struct kept *k = calloc(1, sizeof *k);
+
+    if (k)
+        k->bytes = malloc(bytes);
+    if (k && !k->bytes) {
+        free(k);
+        return NULL;
+    }
+    return k;
+}
+
+static bool open_record(struct kept *k, struct other *o, uint64_t number, struct slice sealed,
+                        struct err *err)
 {
     struct worker *w = o->j->w;
     struct seal_place place = place_of(w, o->worker, number);
-    struct kept *k = calloc(1, sizeof *k);
     size_t len = seal_clear_len(sealed);
+
+    return seal_open(w->keys, KEY_RUN, &place, sealed, k->bytes, len + 1, &len, err) &&
+           (read_move(k, o->worker, slice_of(k->bytes, len)) ||
+            err_set(err, ERR_FORMAT, "record %" PRIu64 " is not a move", number));
+}
+
+static void add_kept(struct other *o, uint64_t number, struct slice sealed)
+{
+    struct kept *k = kept_new(seal_clear_len(sealed) + 1);
     struct err err = {0};
 
-    if (k)
-        k->bytes = malloc(len + 1);
-    if (!k || !k->bytes)
+    if (!k) {
         err_set(&err, ERR_NOMEM, "out of memory");
-    else if (seal_open(w->keys, KEY_RUN, &place, sealed, k->bytes, len + 1, &len, &err) &&
-             !read_move(k, o->worker, slice_of(k->bytes, len)))
-        err_set(&err, ERR_FORMAT, "record %" PRIu64 " is not a move", number);
-    if (err.code) {
         log_event(LOG_ERROR, EV_JOURNAL_BAD, F_CSTR("file", o->path), F_ERR(&err));
-        if (k)
-            free(k->bytes);
+        return;
+    }
+    if (!open_record(k, o, number, sealed, &err)) {
+        log_event(LOG_ERROR, EV_JOURNAL_BAD, F_CSTR("file", o->path), F_ERR(&err));
+        free(k->bytes);
         free(k);
         return;
     }
@@ -381,7 +400,7 @@ static void add_kept(struct other *o, uint64_t number, struct slice sealed)
     k->next = o->kept;
     o->kept = k;
     o->waiting++;
-    commit_submit(w->commits, &k->move);
+    commit_submit(o->j->w->commits, &k->move);
 }
 
 static bool read_all(int fd, struct buf *out)

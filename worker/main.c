@@ -71,33 +71,32 @@ static bool prepare(struct worker *w, struct err *err)
 static int run(struct worker *w)
 {
     struct err err = {0};
-    uv_loop_t loop;
 
-    uv_loop_init(&loop);
-    w->loop = &loop;
     log_event(LOG_INFO, EV_WORKER_START, F_CSTR("version", settings_spec.version),
               F_INT("slots", w->set->slots), F_CSTR("prefix", w->set->common.prefix));
     if (!worker_start(w, &err)) {
         complain(&err);
         worker_stop(w, 2);
     }
-    uv_run(&loop, UV_RUN_DEFAULT);
-    if (uv_loop_close(&loop) != 0)
+    uv_run(w->loop, UV_RUN_DEFAULT);
+    if (uv_loop_close(w->loop) != 0)
         log_event(LOG_ERROR, EV_WORKER_FAILED, F_CSTR("what", "handles were left open"));
     return w->exit_code;
 }
 
 int main(int argc, char **argv)
 {
-    struct settings set;
-    struct worker w = {.set = &set};
+    struct settings set = {0};
+    uv_loop_t loop;
+    struct worker w = {.set = &set, .loop = &loop};
     struct err err = {0};
     int code;
 
-    memset(&set, 0, sizeof set);
     if (!secret_harden_process(&err))
         return complain(&err);
     code = configure(&w, &set, argc, argv, &err);
+    if (code < 0 && uv_loop_init(&loop) != 0)
+        code = 1;
     if (code < 0)
         code = prepare(&w, &err) ? run(&w) : complain(&err);
     steps_free(w.steps);

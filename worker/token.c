@@ -359,7 +359,7 @@ static void tell_waiting(struct reading *rd, struct conn *c, const struct err *e
     while (l) {
         struct look *next = l->next;
 
-        l->cb(l->owner, err ? NULL : conn_ref(c), err);
+        l->cb(l->owner, c ? conn_ref(c) : NULL, err);
         free(l);
         l = next;
     }
@@ -387,6 +387,7 @@ static void on_record(void *owner, const struct redis_reply *reply, const struct
     }
     tell_waiting(rd, now, now ? NULL : &why);
     conn_unref(now);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the reading has held a reference of its own */
     conn_unref(c);
     free(rd);
 }
@@ -508,6 +509,7 @@ static void on_recheck(void *owner, struct conn *fresh, const struct err *err)
     }
     c->recheck_again = false;
     conn_unref(fresh);
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): recheck took a reference for us */
     conn_unref(c);
 }
 
