@@ -1508,6 +1508,20 @@ static const char *system_ca_file(void)
     return places[0]; /* TLS will fail and name it */
 }
 
+/* libcurl looks into the file at the first TLS link only, and then every call would fail. */
+static bool has_certificate(const char *path)
+{
+    FILE *f = fopen(path, "re");
+    char line[256];
+    bool found = false;
+
+    while (f && !found && fgets(line, sizeof line, f))
+        found = strstr(line, "CERTIFICATE-----") != NULL;
+    if (f)
+        fclose(f);
+    return found;
+}
+
 static bool options_take(struct http *h, const struct http_options *o, struct err *err)
 {
     h->slots = o->slots > 0 ? o->slots : 1;
@@ -1515,6 +1529,9 @@ static bool options_take(struct http *h, const struct http_options *o, struct er
     h->http2 = o->http2;
     if (o->ca_file && access(o->ca_file, R_OK) != 0)
         return err_rule(err, ERR_CONFIG, "tls_ca_file", "cannot read the CA file %s", o->ca_file);
+    if (o->ca_file && !has_certificate(o->ca_file))
+        return err_rule(err, ERR_CONFIG, "tls_ca_file", "the CA file %s holds no PEM certificate",
+                        o->ca_file);
     if (!copy_text(o->ca_file ? o->ca_file : system_ca_file(), &h->ca_file) ||
         !copy_text(o->proxy, &h->proxy) ||
         !copy_text(o->user_agent ? o->user_agent : "awq/0.1", &h->user_agent))

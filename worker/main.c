@@ -20,6 +20,17 @@ static int complain(const struct err *err)
     return 2;
 }
 
+/* An argument that is not taken would be a setting that its writer believes in. */
+static bool no_arguments(const struct config *c, struct err *err)
+{
+    size_t count;
+    char *const *rest = config_rest(c, &count);
+
+    return count == 0 ||
+           err_set(err, ERR_CONFIG,
+                   "'%.64s': only flags are taken (--name value); --help lists them", rest[0]);
+}
+
 /* Settings into w; -1 = go on, else the exit code. */
 static int configure(struct worker *w, struct settings *set, int argc, char **argv, struct err *err)
 {
@@ -34,6 +45,8 @@ static int configure(struct worker *w, struct settings *set, int argc, char **ar
     }
     switch (config_load(w->config, argc, argv, NULL, &print, err)) {
     case CONFIG_OK:
+        if (!no_arguments(w->config, err))
+            code = complain(err);
         break;
     case CONFIG_DONE:
         fwrite(print.ptr, 1, print.len, stdout);

@@ -119,6 +119,7 @@ struct probe *probe_new(struct worker *w, const char *listen, struct err *err)
     p->w = w;
     p->httpd = httpd_new(w->loop, listen, on_request, p, err);
     if (!p->httpd) {
+        err_prefix(err, "probe-listen: ");
         free(p);
         return NULL;
     }

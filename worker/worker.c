@@ -269,12 +269,20 @@ static bool server_is_fit(struct worker *w, struct err *err)
     return true;
 }
 
+/* Is it one of our own files (TLS, password) that keeps us out, rather than the server? */
+static bool is_own_file(const struct err *why)
+{
+    struct slice rule = slice_cstr(why->rule);
+
+    return slice_is(rule, "redis_tls_file") || slice_starts(rule, SLICE_LIT("secret_file"));
+}
+
 static void refuse(struct worker *w, const struct err *why)
 {
     log_event(LOG_ERROR, EV_REDIS_REFUSED, F_CSTR("link", "main"), F_ERR(why));
     if (w->phase == PHASE_STARTING) {
         fprintf(stderr, "awq-worker: %s\n", why->msg);
-        worker_stop(w, 3);
+        worker_stop(w, is_own_file(why) ? 2 : 3);
     }
 }
 
