@@ -509,6 +509,7 @@ static void put_list(struct json_writer *w, const char *key, const struct slice 
 bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
 {
     const struct policy *p = &c->policy;
+    size_t before = out->len;
     struct json_writer w;
 
     jw_init(&w, out);
@@ -533,7 +534,8 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     jw_key(&w, "concurrency");
     jw_int(&w, c->concurrency);
     jw_end_obj(&w);
-    return buf_ok(out);
+    /* With its defaults spelled out it may have grown over what is read back. */
+    return buf_ok(out) && out->len - before <= CFG_JSON_MAX;
 }
 
 /* ---- authentication -----------------------------------------------------------------------------

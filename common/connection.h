@@ -49,7 +49,8 @@ struct connection_cfg *connection_cfg_parse(struct slice json, struct err *err);
 struct connection_cfg *connection_cfg_parse_at(struct slice json, const char **setting,
                                                struct err *err);
 void connection_cfg_free(struct connection_cfg *c); /* NULL is fine */
-/* Adds canonical JSON; the digest `cd` is seal_digest of it. */
+/* Adds canonical JSON; the digest `cd` is seal_digest of it. False: longer than what is read back
+ * (64 KiB), or out of memory. */
 bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
 
 /* A connection file (YAML), as `conn apply -f` reads it: the settings and the secrets they name.

@@ -25,3 +25,17 @@ INPUT = b'{"a":"x/y","n":18446744073709551615,"f":1.5,"t":true,"z":null,"o":{"b"
 for i, template in enumerate((b"{a}", b"https://h/{a}/{n}?q={u}#{f}", b"{{a}} {t}{z}", b"{o}", b"<{a", b"{nope}")):
     put("expand", "t%d" % i, template + b"\0" + INPUT)
     put("expand", "first%d" % i, template)
+
+ANSWER = {"access_token": "a.b-c", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "r", "scope": "x y"}
+for i, answer in enumerate((ANSWER, {**ANSWER, "expires_in": "3600"}, {**ANSWER, "error": None}, {"error": "invalid_grant"},
+                            {"error": {"a": [1]}}, {"access_token": 7})):
+    put("oauth", "answer%d" % i, json.dumps(answer).encode())
+for i, challenge in enumerate((b'Bearer realm="a\\"b", error="invalid_token"', b"Negotiate abc==, Bearer error=insufficient_scope",
+                               b'Basic realm="x", DPoP algs="ES256", error="invalid_token"', b"120", b"Wed, 21 Oct 2015 07:28:00 GMT")):
+    put("oauth", "challenge%d" % i, challenge)
+
+SETTINGS = {"id": "crm", "grant": "client_credentials", "token_url": "https://h/t", "client_id": "c", "auth": "post",
+            "scopes": "a b", "default_lifetime_ms": 3600000, "refresh_margin_ms": 0, "hosts": ["*.B.c:1", "a"],
+            "methods": ["get"], "paths": ["/v1/"], "insecure_http": False, "allow_private": True, "concurrency": 3}
+put("connection", "all", json.dumps(SETTINGS).encode())
+put("connection", "least", json.dumps({k: SETTINGS[k] for k in ("id", "grant", "token_url", "client_id", "hosts")}).encode())

@@ -182,6 +182,16 @@ def test_needs_consent(rig):
     assert record(rig)[b"state"] == b"DUE" and b"why" not in record(rig)
 
 
+def test_a_refused_client_is_asked_for_again(rig):
+    """client_credentials has no refresh token to lose: applying links it anew."""
+    conn = rig.conn("acct")
+    rig.need(keys=True)
+    apply_json(rig, conn)
+    rig.redis.client.hset("awq:{c:acct}", mapping={"state": "NEEDS_CONSENT", "why": "invalid_grant"})
+    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": 2}
+    assert record(rig)[b"state"] == b"DUE"
+
+
 def test_an_edited_record(rig):
     conn = refresh_file(rig, "token-a")
     apply_json(rig, conn)

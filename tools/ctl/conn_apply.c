@@ -118,6 +118,11 @@ static bool decide(struct apply *a)
         return err_prefix(&a->err, "connection %.*s, as it is stored: ", SLICE_FMT(a->id));
     a->why = grant_differs(old, a->file.cfg);
     connection_cfg_free(old);
+    /* Where there is no refresh token to lose, a grant that was refused is simply asked for again.
+     */
+    if (!a->why && a->file.cfg->grant == GRANT_CLIENT_CREDENTIALS &&
+        slice_is(a->rec.state, "NEEDS_CONSENT"))
+        a->why = "its grant was refused";
     if (!a->why && refresh.len > 0 &&
         !seal_mac_ok(a->c->keyring, KEY_GRANT, "link", refresh, a->rec.lh))
         a->why = "another refresh token";

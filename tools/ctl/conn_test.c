@@ -157,8 +157,8 @@ static void check_token(struct test *t)
                    "token; waiting jobs go on by themselves",
                    "needs consent: %.*s %.*s", SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
     else if (slice_is(r->state, "DISABLED"))
-        checks_add(&t->checks, CHECK_BAD, "access token", "Apply its file to switch it on again",
-                   "disabled");
+        checks_add(&t->checks, CHECK_BAD, "access token",
+                   "conn apply --relink, with a new refresh token if it has one", "disabled");
     else if (slice_is(r->state, "BACKOFF"))
         checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
                    "Mend what the failure names (client secret, scopes, token_url) and apply; a "
