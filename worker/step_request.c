@@ -232,8 +232,8 @@ static void add_redacted(struct step *s, struct buf *out, struct slice text)
     struct slice token = sent_token(s);
     const char *at;
 
-    while (holds_token(s, text)) {
-        at = memmem(text.ptr, text.len, token.ptr, token.len);
+    while (holds_token(s, text) &&
+           (at = memmem(text.ptr, text.len, token.ptr, token.len)) != NULL) {
         buf_add(out, text.ptr, (size_t)(at - text.ptr));
         buf_add_cstr(out, "[redacted]");
         text = slice_sub(text, (size_t)(at - text.ptr) + token.len, text.len);

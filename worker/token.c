@@ -495,22 +495,21 @@ static void on_recheck(void *owner, struct conn *fresh, const struct err *err)
 {
     struct conn *c = owner;
     struct tokens *t = c->home;
+    bool again = c->recheck_again;
     struct token *k;
 
-    c->rechecking = false;
-    if (!err) {
-        k = tokens_use(t, fresh);
-        /* a token is there, or will never be: either way the jobs must be looked at */
-        if (k || fresh->state == CONN_GONE || fresh->state == CONN_UNKNOWN)
-            tokens_wake(t, "conn", fresh->id);
-        token_unref(k);
-        if (c->recheck_again)
-            recheck(t, fresh);
-    }
-    c->recheck_again = false;
-    conn_unref(fresh);
-    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): recheck took a reference for us */
+    c->rechecking = c->recheck_again = false;
     conn_unref(c);
+    if (err)
+        return;
+    k = tokens_use(t, fresh);
+    /* a token is there, or will never be: either way the jobs must be looked at */
+    if (k || fresh->state == CONN_GONE || fresh->state == CONN_UNKNOWN)
+        tokens_wake(t, "conn", fresh->id);
+    token_unref(k);
+    if (again)
+        recheck(t, fresh);
+    conn_unref(fresh);
 }
 
 /* One look answers for all jobs that were parked before it began. */
