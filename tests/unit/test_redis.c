@@ -580,26 +580,44 @@ static void test_killed_server(void **state)
     test_redis_stop(&own);
 }
 
-/* What never left this process was surely not done. */
+/* What never left this process was surely not done: behind one that is more than the socket of a
+ * stopped server takes. */
 static void test_unsent_is_known(void **state)
 {
-    struct answer a;
+    static char much[4 << 20];
+    const struct slice set[] = {SLICE_LIT("SET"), SLICE_LIT("much"), {much, sizeof much}};
+    struct answer sent, part, a;
+    struct test_redis own;
+    struct err err;
     struct rig g;
 
     (void)state;
-    rig_up(&g, (struct redis_options){0});
+    test_redis_start(&own, NULL);
+    rig_open(&g);
+    rig_link(&g, &(struct redis_options){.url = own.url, .name = "test"});
+    UNTIL(&g, g.ups == 1);
     redis_reset(g.link, "test");
     assert_false(redis_command(g.link, 1, &SLICE_LIT("PING"), 0, on_answer, &a, NULL));
     UNTIL(&g, g.ups == 2);
-    /* The reset's timer comes before the turn's write. */
+    test_redis_signal(&own, SIGSTOP);
+    memset(much, 'x', sizeof much);
+    memset(&part, 0, sizeof part);
+    start_words(&g, &sent, 0, "PING");
+    assert_true(redis_command(g.link, 3, set, 0, on_answer, &part, &err));
     start_words(&g, &a, 0, "INCR n");
+    for (int turn = 0; turn < 50; turn++)
+        uv_run(&g.loop, UV_RUN_NOWAIT);
     redis_reset(g.link, "test again");
     UNTIL(&g, a.calls == 1);
+    test_redis_signal(&own, SIGCONT);
+    assert_int_equal(sent.err.code, ERR_UNKNOWN);
+    assert_int_equal(part.err.code, ERR_UNREACHABLE); /* half a command is not done */
     assert_int_equal(a.err.code, ERR_UNREACHABLE);
     assert_non_null(strstr(g.why.msg, "test again"));
-    assert_string_equal(test_redis_do(&server, "GET n"), "");
+    assert_string_equal(test_redis_do(&own, "GET n"), "");
     UNTIL(&g, g.ups == 3);
     rig_close(&g);
+    test_redis_stop(&own);
 }
 
 static void test_client_kill(void **state)
