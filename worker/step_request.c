@@ -219,24 +219,30 @@ static struct slice sent_token(const struct step *s)
 }
 
 /* A token of a few bytes stands in many texts by chance, and protects nothing. */
-static bool holds_token(const struct step *s, struct slice text)
+/* Where the token stands in the text; NULL: nowhere. A few bytes would be no token but a
+ * coincidence. */
+static const char *find_token(const struct step *s, struct slice text)
 {
     struct slice token = sent_token(s);
 
-    return token.len >= 8 && text.len >= token.len &&
-           memmem(text.ptr, text.len, token.ptr, token.len) != NULL;
+    if (!text.ptr || !token.ptr || token.len < 8)
+        return NULL;
+    return memmem(text.ptr, text.len, token.ptr, token.len);
+}
+
+static bool holds_token(const struct step *s, struct slice text)
+{
+    return find_token(s, text) != NULL;
 }
 
 static void add_redacted(struct step *s, struct buf *out, struct slice text)
 {
-    struct slice token = sent_token(s);
     const char *at;
 
-    while (holds_token(s, text) &&
-           (at = memmem(text.ptr, text.len, token.ptr, token.len)) != NULL) {
+    while ((at = find_token(s, text)) != NULL) {
         buf_add(out, text.ptr, (size_t)(at - text.ptr));
         buf_add_cstr(out, "[redacted]");
-        text = slice_sub(text, (size_t)(at - text.ptr) + token.len, text.len);
+        text = slice_sub(text, (size_t)(at - text.ptr) + sent_token(s).len, text.len);
         s->redacted = true;
     }
     buf_add_slice(out, text);
