@@ -452,8 +452,13 @@ static void on_asked_conn(void *owner, struct conn *c, const struct err *err)
     struct ask *a = owner;
 
     /* a token that was born since is what was asked for */
-    if (!err && (c->state == CONN_OK || c->state == CONN_BACKOFF) && c->born_ms <= a->at_ms)
-        tokens_want(a->w->tokens, c, c->ver);
+    if (!err && (c->state == CONN_OK || c->state == CONN_BACKOFF) && c->born_ms <= a->at_ms) {
+        /* A renewal under way here may be of the grant before this one, and dropped: ask again. */
+        if (c->renewal)
+            renewal_index(a->w, c->id, -a->at_ms);
+        else
+            tokens_want(a->w->tokens, c, c->ver);
+    }
     if (!err)
         conn_unref(c);
     free(a);
