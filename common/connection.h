@@ -5,7 +5,19 @@
  * Units   milliseconds.
  * Errors  ERR_CONFIG with line and column for a file; ERR_FORMAT rule connection_broken for a
  *         record that does not match its authentication `cm` (edited in Redis).
- * Source  common/PROTOCOL.md for the record's fields; tools/README.md for the file.
+ * Source  tools/README.md for the file; common/scripts/apply.lua, acquire.lua, store.lua, fail.lua
+ *         for who writes what.
+ *
+ * The record, a hash at P:{c:ID}:
+ *   cfg cm cd        settings (canonical JSON), their keyed hash, their digest
+ *   gen ver          links so far; renewals since the last one
+ *   state grant      FRESH DUE RENEWING BACKOFF NEEDS_CONSENT DISABLED REMOVED; kind of grant
+ *   at rt cs         sealed: access token, refresh token, client secret
+ *   exp born scope   of the access token, Redis' clock
+ *   lh               keyed hash of the refresh token that it was linked with
+ *   why fm ft        last failure: code, text for people, time; tries next: how often, when again
+ *   cool             no calls before this time (429, Retry-After)
+ *   fence if in ih it sf ff   of the lease: its number, the intent, the last store and failure
  *
  * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
  * is (store writes version ver + 1, so it seals for that); `rt` and `cs`, by the grant key, with

@@ -311,3 +311,47 @@ def test_where_the_token_url_leads(rig):
     conn["token_url"] = "http://no-such-host.invalid/token"
     apply_json(rig, conn)
     assert "no-such-host.invalid" in rig.ctl("conn", "test", "acct", code=1).out
+
+
+def test_settings_change_in_the_middle_of_a_renewal(rig):
+    """The answer was sealed for settings that are gone: the worker seals it for the new ones. The
+    rotated token is in that answer only."""
+    conn = rig.conn("acct", "refresh_token", "basic", "basic")
+    rig.apply(conn, refresh_token=rig.auth.mint("acct", "basic")["refresh_token"])
+    conn["refresh_token"] = {"file": str(rig.folder / "acct.refresh")}
+    rig.worker()
+    rig.ctl("conn", "refresh", "acct")
+    for n in range(1, 6):
+        asked = rig.auth.requests_of("acct")
+        rig.auth.faults({"on": "token", "client": "basic", "count": 1, "hold_ms": 400})
+        with ThreadPoolExecutor(1) as pool:
+            refresh = pool.submit(rig.run_ctl, "conn", "refresh", "acct")
+            wait_until(lambda: rig.auth.requests_of("acct") > asked, 10, "the token request")
+            assert apply_json(rig, {**conn, "limits": {"concurrency": n}})["change"] == "settings"
+            assert refresh.result().code == 0, refresh.result().err
+        assert rig.run_ctl("conn", "test", "acct").code == 0
+    assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
+    counters = rig.auth.counters()
+    assert counters["refresh"]["reuse_detected"] == 0
+    assert rig.auth.requests_of("acct") == int(record(rig)[b"ver"])
+
+
+def test_linked_anew_in_the_middle_of_a_renewal(rig):
+    """The late answer belongs to the grant before: it is dropped, the new grant stays."""
+    conn = rig.conn("acct", "refresh_token", "basic", "basic")
+    rig.apply(conn, refresh_token=rig.auth.mint("first", "basic")["refresh_token"])
+    rig.worker()
+    rig.ctl("conn", "refresh", "acct")
+    rig.auth.faults({"on": "token", "client": "basic", "count": 1, "hold_ms": 600})
+    with ThreadPoolExecutor(1) as pool:
+        asked = rig.auth.requests_of("first")
+        refresh = pool.submit(rig.run_ctl, "conn", "refresh", "acct")
+        wait_until(lambda: rig.auth.requests_of("first") > asked, 10, "the token request")
+        rig.apply(conn, refresh_token=rig.auth.mint("second", "basic")["refresh_token"])
+        refresh.result()
+    wait_until(lambda: record(rig)[b"state"] == b"FRESH", 15, "the second grant's token")
+    assert record(rig)[b"gen"] == b"2"
+    rig.ctl("conn", "refresh", "acct")
+    assert rig.auth.requests_of("second") >= 2
+    assert rig.auth.counters()["refresh"]["reuse_detected"] == 0
+    assert rig.run_ctl("conn", "test", "acct").code == 0
