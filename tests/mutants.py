@@ -53,7 +53,8 @@ def read_rows():
 def run(*command, limit=900):
     """(exit code, output); a command that hangs is killed with its children and counts as failed."""
     with subprocess.Popen(command, cwd=COPY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          text=True, start_new_session=True, stdin=subprocess.DEVNULL) as p:
+                          text=True, start_new_session=True, stdin=subprocess.DEVNULL,
+                          env={**os.environ, "PYTEST_ADDOPTS": "-x"}) as p:
         try:
             out, _ = p.communicate(timeout=limit)
         except subprocess.TimeoutExpired:

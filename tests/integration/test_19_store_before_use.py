@@ -1,0 +1,34 @@
+"""A renewed token is used only after it is stored; waiters are woken only then, and at once."""
+import time
+
+from between import script_sha
+from procs import wait_until
+
+
+def test_nothing_is_sent_until_the_token_is_stored(rig):
+    r = rig.use_redis()
+    auth, api = rig.use_peers()
+    rig.link_refresh("acct")
+    auth.reset()
+    between = rig.between()
+    renewer = rig.worker(redis_url=between.url, queues="one")
+    between.hold(script_sha("store"))
+    ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(5)], queue="one")
+    between.wait_held()
+    assert auth.requests_of("acct", kind="ok") == 1, "the new token has come"
+    # Further jobs need nothing but the token: they would be on the wire at once, were it in use.
+    ids += rig.enqueue([rig.job("acct", "/echo") for _ in range(3)], queue="one")
+    wait_until(lambda: rig.pending("one") >= 3, 10, "the renewer to take them")
+    time.sleep(0.3)
+    other = rig.worker(queues="two")  # a waiter elsewhere
+    ids += rig.enqueue([rig.job("acct", "/echo") for _ in range(5)], queue="two")
+    wait_until(lambda: rig.places().get(ids[-1]) == ["park:conn:acct"], 10, rig.places_text)
+    assert r.client.hget("awq:{c:acct}", "ver") == b"0"
+    assert api.log() == [], "a token that could still be lost is not used"
+
+    between.release()
+    stored = time.monotonic()
+    rig.results(ids, 20)
+    assert time.monotonic() - stored < 3, "waiters are woken, they do not have to look"
+    assert auth.requests_of("acct") == 1
+    assert renewer.running and other.running
