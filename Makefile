@@ -52,6 +52,7 @@ WORKER  := $(sort $(wildcard worker/*.c worker/*/*.c))
 SCRIPTS := $(sort $(wildcard common/scripts/*.lua))
 TOOLS   := $(notdir $(patsubst %/,%,$(wildcard tools/*/)))
 $(foreach t,$(TOOLS),$(eval SRC_$(t) := $(sort $(wildcard tools/$(t)/*.c))))
+SRC_bench += tools/demo/ask.c tools/demo/child.c # starts and asks programs as the demo does
 TOOLS_SRC := $(foreach t,$(TOOLS),$(SRC_$(t)))
 UNIT    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELP := $(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c)))
@@ -146,6 +147,21 @@ unit: build $(UNIT_TESTS) ## only the unit tests
 integration: build ## only the integration tests
 	@sh deploy/deps.sh test
 	@sh tests/run '$(BUILD)' integration '$(T)'
+
+# ---- bench ----------------------------------------------------------------------------------------
+
+PEERS := $(BUILD)/bench/post $(BUILD)/bench/cycle
+.PHONY: bench
+bench: build $(PEERS) ## what a step costs, against others (B=NAME,... picks figures)
+	@sh deploy/deps.sh test
+	@test -e tests/bench/node_modules/bullmq || npm install --prefix tests/bench --no-save \
+	    --ignore-scripts --no-audit --no-fund --loglevel=error
+	@$(BUILD)/awq-bench --peers $(BUILD)/bench --node $(CURDIR)/$(DEPS_DIR)/bin/node --only '$(B)' \
+	    --rounds $(or $(ROUNDS),5)
+
+$(PEERS): $(BUILD)/bench/%: tests/bench/%.c tests/bench/count.h
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(DEPS_LIBS)
 
 # ---- fuzzing --------------------------------------------------------------------------------------
 
