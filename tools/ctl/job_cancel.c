@@ -1,0 +1,192 @@
+/* awq-ctl job cancel: find where a job lies, and take it back. */
+#include "tools/ctl/job.h"
+
+#include <stdio.h>
+#include "common/key.h"
+#include "common/wire.h"
+#include "tools/ctl/letter.h"
+#include "tools/ctl/link.h"
+
+#define RESULTS_CAP "100000"
+#define SEARCH_MAX  1000 /* entries of a queue that are looked through */
+#define SEARCH_PAGE "100"
+
+struct cancel {
+    struct ctl *c;
+    char id[ID_MAX + 1];
+    struct run run;
+    char name[JOB_NAME_MAX], entry[48];
+    struct key set, queue; /* where it lies */
+    char out[ID_MAX + 1];
+    bool to_out;
+};
+
+/* Where its results go: only its envelope knows. */
+static void take_out(struct cancel *x, struct slice j)
+{
+    struct envelope env;
+
+    envelope_init(&env);
+    if (envelope_decode(&env, j, WIRE_MAX_DEFAULT * 64, NULL)) {
+        x->to_out = env.out.len > 0;
+        slice_copy(env.out, x->out, sizeof x->out);
+    }
+    envelope_deinit(&env);
+}
+
+static bool find_held(struct cancel *x, struct err *err)
+{
+    struct redis_reply *r;
+    struct letter letter;
+    struct key held;
+
+    key_held(&held, CTL_SHARD);
+    r = link_ask(x->c->link, err, "HGET", held.s, x->name);
+    if (r && letter_read(&letter, redis_reply_str(r)))
+        take_out(x, letter.j);
+    redis_reply_free(r);
+    return r != NULL;
+}
+
+/* One page of a queue, oldest first. *last is where the next begins; "" = that was all. */
+static bool find_page(struct cancel *x, char last[48], struct err *err)
+{
+    struct redis_reply *r;
+    struct envelope env;
+
+    r = link_ask(x->c->link, err, "XRANGE", x->queue.s, last, "+", "COUNT", SEARCH_PAGE);
+    last[0] = '\0';
+    envelope_init(&env);
+    for (size_t i = 0; i < redis_reply_len(r) && !x->entry[0]; i++) {
+        const struct redis_reply *e = redis_reply_at(r, i);
+        struct slice entry = redis_reply_str(redis_reply_at(e, 0));
+        struct slice j = redis_reply_str(redis_reply_field(redis_reply_at(e, 1), "j"));
+
+        snprintf(last, 48, "(%.*s", SLICE_FMT(entry));
+        envelope_decode(&env, j, WIRE_MAX_DEFAULT * 64, NULL); /* keeps the id of bad ones too */
+        if (slice_is(env.id, x->id)) {
+            slice_copy(entry, x->entry, sizeof x->entry);
+            take_out(x, j);
+        }
+    }
+    envelope_deinit(&env);
+    redis_reply_free(r);
+    return r != NULL;
+}
+
+static bool find_entry(struct cancel *x, struct slice queue, struct err *err)
+{
+    char last[48] = "-";
+
+    key_queue(&x->queue, CTL_SHARD, queue);
+    for (int n = 0; n < SEARCH_MAX && last[0] && !x->entry[0]; n += 100) {
+        if (!find_page(x, last, err))
+            return false;
+    }
+    return true;
+}
+
+static bool find_place(struct cancel *x, struct err *err)
+{
+    const struct job_name name = {slice_cstr(x->id), SLICE_LIT("0"), x->run.seq};
+    struct slice place = x->run.place, park = SLICE_LIT("park:"), q = SLICE_LIT("q:");
+
+    snprintf(x->out, sizeof x->out, "results");
+    x->to_out = true;
+    key_due(&x->set, CTL_SHARD);
+    key_queue(&x->queue, CTL_SHARD, SLICE_LIT("default"));
+    if (slice_starts(place, q))
+        return find_entry(x, slice_sub(place, q.len, place.len), err);
+    if (slice_starts(place, park))
+        key_park(&x->set, CTL_SHARD, slice_sub(place, park.len, place.len));
+    else if (slice_is(place, "dead"))
+        key_dead(&x->set, CTL_SHARD);
+    else if (!slice_is(place, "due"))
+        return true; /* under way */
+    return job_name_build(&name, x->name) && find_held(x, err);
+}
+
+static int cancel(struct cancel *x, struct err *err)
+{
+    const struct result result = {
+        .id = slice_cstr(x->id),
+        .run = slice_cstr(x->id),
+        .seq = x->run.seq,
+        .end = true,
+        .state = RESULT_CANCELLED,
+        .error_code = SLICE_LIT("cancelled"),
+        .error_title = SLICE_LIT("cancelled"),
+        .error_detail = SLICE_LIT("cancelled by awq-ctl job cancel"),
+        .times = {.committed = x->c->out.now_ms},
+    };
+    struct key run, held, out;
+    struct redis_reply *r;
+    struct buf bytes;
+    char ttl[24];
+    int code;
+
+    buf_init(&bytes, 4096);
+    result_encode(&bytes, &result);
+    key_run(&run, CTL_SHARD, slice_cstr(x->id));
+    key_held(&held, CTL_SHARD);
+    key_out(&out, CTL_SHARD, slice_cstr(x->out));
+    snprintf(ttl, sizeof ttl, "%d", JOB_DEDUP_MS);
+    const struct slice argv[] = {
+        key_slice(&run),
+        key_slice(&held),
+        key_slice(&x->set),
+        key_slice(&x->queue),
+        key_slice(&out),
+        slice_cstr(x->name),
+        slice_cstr(x->entry),
+        buf_slice(&bytes),
+        SLICE_LIT(RESULTS_CAP),
+        slice_cstr(ttl),
+        x->to_out ? SLICE_LIT("1") : SLICE_LIT("0"),
+    };
+
+    r = link_script(x->c->link, SCRIPT_cancel, 5, ARRAY_LEN(argv), argv, err);
+    buf_deinit(&bytes);
+    if (!r)
+        return -1;
+    if (slice_is(redis_reply_str(r), "CANCELLED")) {
+        out_note(&x->c->out, "job %s: cancelled; it will not run", x->id);
+        code = CTL_OK;
+    } else if (slice_is(redis_reply_str(r), "MARKED")) {
+        out_note(&x->c->out,
+                 "job %s: marked; a call may be in flight and is not stopped, but no next step\n"
+                 "will follow it",
+                 x->id);
+        code = CTL_OK;
+    } else {
+        code = ctl_say(CTL_FAILED, "job %s has ended already", x->id);
+    }
+    if (x->c->out.json) {
+        out_thing(&x->c->out);
+        out_key(&x->c->out, "id");
+        out_cstr(&x->c->out, x->id);
+        out_key(&x->c->out, "answer");
+        out_text(&x->c->out, redis_reply_str(r));
+        out_thing_end(&x->c->out);
+    }
+    redis_reply_free(r);
+    return code;
+}
+
+int job_cancel(struct ctl *c, const struct args *a)
+{
+    struct cancel x = {.c = c};
+    struct err err = {0};
+    int64_t now;
+    int code;
+
+    if ((code = job_id(c, a, x.id)) || (code = ctl_connect(c)) || (code = ctl_now(c, &now)) ||
+        (code = job_read_run(c, x.id, &x.run)))
+        return code;
+    if (x.run.state.len == 0)
+        code = ctl_say(CTL_NOT_FOUND, "no job %s is known", x.id);
+    else if (!find_place(&x, &err) || (code = cancel(&x, &err)) < 0)
+        code = ctl_fail(c, &err);
+    redis_reply_free(x.run.reply);
+    return code;
+}
