@@ -527,6 +527,7 @@ static void stored(struct renewal *r, const struct redis_reply *reply)
 static void on_store(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct renewal *r = owner;
+    struct worker *w = r->w;
     struct slice said = redis_reply_str(redis_reply_at(reply, 0));
     struct conn *now;
     struct err why = {0};
@@ -553,6 +554,7 @@ static void on_store(void *owner, const struct redis_reply *reply, const struct 
               F_CSTR("fence", r->fence));
     r->c->stale = true;
     renewal_free(r);
+    renewals_take_asked(w); /* linked anew meanwhile, most likely, and its first token asked for */
 }
 
 static void store(struct renewal *r)
