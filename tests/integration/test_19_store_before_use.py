@@ -32,3 +32,17 @@ def test_nothing_is_sent_until_the_token_is_stored(rig):
     assert time.monotonic() - stored < 3, "waiters are woken, they do not have to look"
     assert auth.requests_of("acct") == 1
     assert renewer.running and other.running
+
+
+def test_who_waits_is_woken_at_once(rig):
+    rig.use_redis()
+    auth, _ = rig.use_peers()
+    rig.link_refresh("acct")
+    auth.faults({"grant": "refresh_token", "delay_ms": 1500})
+    w = rig.worker()
+    ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(20)])
+    wait_until(lambda: list(rig.places().values()) == [["park:conn:acct"]] * 20, 10, rig.places_text)
+    w.wait_log("token.renewed")
+    stored = time.monotonic()
+    rig.results(ids, 20)
+    assert time.monotonic() - stored < 3, "nobody waits for the next look at the lot"
