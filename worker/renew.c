@@ -171,6 +171,19 @@ static void fail_unsent(struct renewal *r, const char *class)
     fail(r);
 }
 
+/* There is nothing to ask with. A grant that has no refresh token is its owner's to mend; the rest
+ * (keys, settings, an edited record) is the operator's. */
+static void fail_unprepared(struct renewal *r)
+{
+    bool consent = r->why.code == ERR_CONSENT;
+
+    snprintf(r->answer.reason, sizeof r->answer.reason, "%s",
+             consent          ? "no_refresh_token"
+             : r->why.rule[0] ? r->why.rule
+                              : err_code_name(r->why.code));
+    fail_unsent(r, consent ? "consent" : "refused");
+}
+
 static void on_lease(struct renewal *r, const struct redis_reply *a)
 {
     struct slice fence = redis_reply_str(redis_reply_at(a, 1));
@@ -184,7 +197,7 @@ static void on_lease(struct renewal *r, const struct redis_reply *a)
     log_event(LOG_INFO, EV_TOKEN_RENEWING, F_CSTR("connection", r->c->id), F_UINT("ver", r->ver),
               F_CSTR("fence", r->fence));
     if (!prepare(r, a)) {
-        fail_unsent(r, "refused");
+        fail_unprepared(r);
         return;
     }
     call(r);

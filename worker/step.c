@@ -321,12 +321,24 @@ static enum step_state step_admit(struct step *s)
     return look(s, false, STEP_ADMITTING);
 }
 
+/* The record is there and no record: to ask again would give the same, and hold a slot for it. */
+static enum step_state bury_unreadable(struct step *s)
+{
+    struct err err = {0};
+
+    err_rule(&err, ERR_FORMAT, "connection_broken", "job %s: connection %.*s: %s", s->name,
+             SLICE_FMT(s->env.call.conn), s->err.msg);
+    return step_bury(s, &err);
+}
+
 static enum step_state step_admitting(struct step *s)
 {
     struct err err = {0};
 
     if (!s->look_done)
         return STEP_ADMITTING;
+    if (!s->looked && s->err.code == ERR_FORMAT)
+        return bury_unreadable(s);
     if (!s->looked) { /* Redis is away: hold the job until it is back */
         s->stalled = true;
         return STEP_ADMIT;
@@ -557,6 +569,8 @@ static enum step_state step_refusing(struct step *s)
 
     if (!s->look_done)
         return STEP_REFUSING;
+    if (!s->looked && s->err.code == ERR_FORMAT)
+        return bury_unreadable(s);
     if (!s->looked) { /* Redis is away, the answer is known: wait, then look again */
         s->stalled = true;
         return STEP_REFUSE;
