@@ -287,3 +287,77 @@ def test_the_refresh_token_that_was_not_rotated_is_kept(rig):
                 "second-refresh-token" if name == "rotated" else "first-refresh-token")
             row(name + ": asked again", len(b.forms[name]) >= 2, True)
     b.check()
+
+
+def edits(b):
+    """name: (fields to set in the record, or a command that makes a key of another type; what
+    becomes of it: broken = a dead letter; BACKOFF, NEEDS_CONSENT = parked; done)."""
+    donor = b.record("donor")
+
+    def sealed(field):
+        return {field: donor[field]}
+    return {
+        "rt-of-another": (sealed("rt"), "BACKOFF"),
+        "rt-garbage": ({"rt": b"\x01garbage"}, "BACKOFF"),
+        "rt-long": ({"rt": b"\x01" + b"r" * 100000}, "BACKOFF"),
+        "cs-of-another": (sealed("cs"), "BACKOFF"),
+        "cs-gone": ({"cs": ""}, "BACKOFF"),
+        "rt-gone": ({"rt": ""}, "NEEDS_CONSENT"),
+        "at-of-another": ({**sealed("at"), "ver": 1, "exp": 1 << 50, "state": "FRESH"}, "broken"),
+        "at-garbage": ({"at": b"x", "ver": 1, "exp": 1 << 50, "state": "FRESH"}, "broken"),
+        "at-long": ({"at": b"x" * 1000000, "ver": 1, "exp": 1 << 50, "state": "FRESH"},
+                    "done"),  # no room for it: another is asked for
+        "cfg-garbage": ({"cfg": b"\xff\x00"}, "broken"),
+        "cfg-gone": ({"cfg": ""}, "broken"),
+        "cfg-of-another": ({**sealed("cfg"), **sealed("cm"), **sealed("cd")}, "broken"),
+        "cm-gone": ({"cm": ""}, "broken"),
+        "cd-gone": ({"cd": ""}, "broken"),
+        "cd-long": ({"cd": "a" * 1000}, "broken"),
+        "gen-text": ({"gen": "one"}, "broken"),
+        "ver-text": ({"ver": "x"}, "broken"),
+        "ver-negative": ({"ver": -1}, "broken"),
+        "exp-text": ({"exp": "soon"}, "broken"),
+        "state-odd": ({"state": "WHATEVER"}, "done"),
+        "more-fields": ({f"field{n}": "x" * 100 for n in range(2000)}, "done"),
+        "a-string": ("SET", "broken"),
+        "a-list": ("RPUSH", "broken"),
+    }
+
+
+def test_records_that_somebody_edited(rig):
+    """Somebody with Redis and without the keys: nothing is called with what they wrote."""
+    b = Tokens(rig, {"donor": (token(),)}, "refresh_token")
+    b.behave.add("donor")
+    b.start()
+    b.put(b.job("donor", conn="donor"))
+    b.last_results(["donor"])
+    cases = edits(b)
+    client = rig.redis.client
+    for name, (change, _) in cases.items():
+        b.server.routes[f"/t/{name}"] = b.until_told(name, b.give_token)
+        b.relink(name)
+        key = f"{rig.prefix}:{{c:{name}}}"
+        if isinstance(change, dict):
+            client.hset(key, mapping=change)
+        else:
+            client.delete(key)
+            client.execute_command(change, key, "x")
+        b.put(b.job(name, conn=name))
+    ends = [n for n, (_, want) in cases.items() if want in ("broken", "done")]
+    got = b.last_results(ends)
+    with all_rows() as row:
+        for name in ends:
+            want = cases[name][1]
+            code = got[name].get("error", {}).get("code")
+            row(name, (got[name]["state"], code),
+                ("done", None) if want == "done" else ("dead", "connection_broken"))
+    for name, (_, want) in cases.items():
+        if want in ("BACKOFF", "NEEDS_CONSENT"):
+            wait_until(lambda: b.record(name)["state"].decode() == want and parked(b, name), 10,
+                       lambda: f"{name} to be in {want}, is in {b.record(name)['state']}")
+            assert b.record(name)["why"], name
+            assert name not in b.forms, f"{name}: a token was asked for"
+            b.relink(name)
+    assert {r["state"] for r in b.last_results([n for n in cases if n not in got]).values()} == \
+        {"done"}
+    b.check()
