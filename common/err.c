@@ -15,6 +15,11 @@ static void put(char *to, size_t size, const char *fmt, va_list ap)
 
     if (n >= (int)size) /* say that it was cut */
         memcpy(to + size - 4, "...", 4);
+    /* a part that came from outside may hold anything: a message stays one line */
+    for (; *to; to++) {
+        if ((unsigned char)*to < ' ' || *to == 0x7f)
+            *to = '?';
+    }
 }
 
 bool err_set(struct err *e, enum err_code code, const char *fmt, ...)

@@ -29,7 +29,8 @@ enum err_code {
 struct err {
     enum err_code code;
     const char *rule; /* static text, never NULL once set; "" when there is none */
-    char msg[256];    /* cut with "..." when longer; always valid UTF-8 if the parts were */
+    char msg[256]; /* one line: control characters are '?'; cut with "..." when longer; always valid
+                      UTF-8 if the parts were */
 };
 
 /* Fill *e (NULL is fine) and return false, so that reporting is one line. */

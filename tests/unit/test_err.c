@@ -21,6 +21,8 @@ static void test_set(void **state)
     assert_int_equal(e.code, ERR_DENIED);
     assert_string_equal(e.rule, "host_not_allowed");
     assert_string_equal(e.msg, "no");
+    err_set(&e, ERR_FORMAT, "line 1: '%s'", "a\nb\x7f\t\x1b[2J");
+    assert_string_equal(e.msg, "line 1: 'a?b???[2J'"); /* one line, whatever was in the file */
     err_set(&e, ERR_LOST, "gone"); /* the old rule must not stay with the new code */
     assert_string_equal(e.rule, "");
     /* who does not want to know passes NULL */
