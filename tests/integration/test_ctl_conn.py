@@ -297,6 +297,20 @@ def test_refresh(rig):
     w.sane()
 
 
+def test_mended_settings_are_tried_at_once(rig):
+    conn = rig.conn("acct")
+    (rig.folder / "acct.secret").write_text("wrong-secret")
+    rig.worker()
+    apply_json(rig, conn)
+    wait_until(lambda: record(rig)[b"state"] == b"BACKOFF", 15, "the secret to be refused")
+    rig.redis.client.hset("awq:{c:acct}", "next", 99999999999999)  # a backoff that does not end here
+    done = rig.ctl("conn", "refresh", "acct", code=1)
+    assert "held back" in done.err and "invalid_client" in done.err
+    (rig.folder / "acct.secret").write_text("svc-secret")
+    assert apply_json(rig, conn)["change"] == "settings"
+    wait_until(lambda: record(rig)[b"state"] == b"FRESH", 5, "a token, at once")
+
+
 def test_where_the_token_url_leads(rig):
     conn = rig.conn("acct")
     conn["policy"]["allow_private"] = False

@@ -180,7 +180,7 @@ static int conn_show(struct ctl *c, const struct args *a)
 /* What is looked at while a worker renews: version, time of the last failure, state. */
 struct glance {
     uint64_t gen, ver;
-    int64_t fail_ms;
+    int64_t fail_ms, next_ms;
     char state[24], text[256];
 };
 
@@ -195,6 +195,7 @@ static int look(struct ctl *c, struct slice id, struct glance *g)
     g->gen = rec.gen;
     g->ver = rec.ver;
     g->fail_ms = rec.fail_ms;
+    g->next_ms = rec.next_ms;
     snprintf(g->state, sizeof g->state, "%.*s", SLICE_FMT(rec.state));
     snprintf(g->text, sizeof g->text, "%.*s: %.*s", SLICE_FMT(rec.why), SLICE_FMT(rec.fail_text));
     redis_reply_free(reply);
@@ -233,17 +234,22 @@ static int conn_refresh(struct ctl *c, const struct args *a)
 {
     struct slice id = slice_cstr(a->names[0]);
     struct glance before, now;
-    int64_t limit_ms, until;
+    int64_t limit_ms, until, now_ms;
     int code;
 
     if ((code = ctl_flag_ms(c, a, 0, 30000, &limit_ms)) || (code = ctl_connect(c)) ||
-        (code = look(c, id, &before)))
+        (code = look(c, id, &before)) || (code = ctl_now(c, &now_ms)))
         return code;
     if (strcmp(before.state, "NEEDS_CONSENT") == 0)
         return ctl_say(CTL_FAILED,
                        "connection %.*s needs consent (%s): it cannot be renewed; link the account "
                        "again with conn apply",
                        SLICE_FMT(id), before.text);
+    if (strcmp(before.state, "BACKOFF") == 0 && before.next_ms > now_ms)
+        return ctl_say(CTL_FAILED,
+                       "connection %.*s is held back for %" PRId64 " s after a failure (%s); mend "
+                       "its file and apply it: that tries at once",
+                       SLICE_FMT(id), (before.next_ms - now_ms + 999) / 1000, before.text);
     if ((code = conn_ask(c, id)))
         return code;
     until = clock_boot_ms() + limit_ms;

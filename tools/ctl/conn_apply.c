@@ -278,9 +278,10 @@ static bool announce(struct apply *a)
     struct key conns;
     struct redis_reply *r;
 
-    if (a->change == CHANGE_LINK) { /* a first token at once: a mistake shows now, not at night */
+    /* A first token at once: a mistake shows now, not at night. So does whether it is mended. */
+    if (a->change == CHANGE_LINK || slice_is(a->rec.state, "BACKOFF")) {
         if (conn_ask(a->c, a->id) != CTL_OK)
-            return err_set(&a->err, ERR_UNREACHABLE, "linked, but no renewal could be asked for");
+            return err_set(&a->err, ERR_UNREACHABLE, "written, but no renewal could be asked for");
         ctl_wake(a->c, a->id);
         return true;
     }
