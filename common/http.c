@@ -1,11 +1,9 @@
-#include "common/http.h"
+#include "common/http_inside.h"
 
-#include <arpa/inet.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 #include <curl/curl.h>
 #include <sodium.h>
@@ -19,327 +17,12 @@ enum {
     BODY_BYTES = 1024 * 1024,
     MAX_HEADERS = 1000,     /* of one answer: each costs an array entry beside its bytes */
     MAX_SENT_HEADERS = 200, /* of one request */
-    KEEP_BYTES = 16 * 1024, /* a slot keeps buffers up to this for its next request */
-    MAX_POOLS = 64,
     /* Many servers close an idle link after 60 s; one that is a little younger may be closed under
      * our request, and then nobody knows whether it was done. */
     IDLE_LINK_S = 50,
 };
 
-/* Links and TLS sessions that may be shared. A multi handle each, since libcurl would otherwise
- * hand a link that authenticated one client certificate to another. */
-struct pool {
-    struct http *h;
-    char *name; /* NULL: the common one */
-    CURLM *multi;
-    CURLSH *share;
-    uv_timer_t timer;
-    unsigned in_flight;
-    unsigned draining; /* on the stack: do not close it */
-    uint64_t last_used;
-    struct pool *next;
-};
-
-/* A descriptor that libcurl wants watched. A link stays in epoll between two requests (want == 0):
- * libcurl drops and takes its interest at every request, which would cost four system calls each
- * time. An event that comes meanwhile ends the watch. This is only for links that were fully
- * opened: some versions of libcurl close others, and the resolver's pipes, without telling. */
-struct sock {
-    uv_poll_t poll;
-    struct http *h;
-    struct pool *pool;
-    int fd;
-    int want;   /* UV_READABLE | UV_WRITABLE, as libcurl asks */
-    int polled; /* what libuv watches now */
-};
-
-struct http_request {
-    struct http *h;
-    struct pool *pool;
-    CURL *easy;
-    struct http_request *next_free, *next_all, *next_ended;
-    bool running;  /* http_start has returned it, its callback has not begun */
-    bool attached; /* to its pool's multi handle */
-    bool ended;    /* waits in h->ended for its callback */
-
-    http_cb *cb;
-    void *owner;
-    http_address_ok *address_ok;
-    http_before_send *before_send;
-    bool idempotent, no_body; /* no_body: HEAD, whose answer has none */
-    size_t max_header_bytes;
-
-    /* What goes out: the header lines, one after the other in `text`, wiped afterwards. */
-    struct curl_slist *lines;
-    size_t line_cap;
-    char *text;
-    size_t text_len, text_cap;
-    char *body_copy;
-    char method[16]; /* as last told to `easy` */
-
-    /* What is known */
-    bool wrote;  /* the request's first byte may have left */
-    bool linked; /* its link is open: when libcurl drops it, it may be kept */
-    unsigned tries, opened, refused;
-    struct err err;    /* why we ended it ourselves */
-    struct err denied; /* what address_ok said */
-    char why[CURL_ERROR_SIZE];
-    int64_t sent_ms;
-
-    /* The answer: header lines of the last block, each ended by LF */
-    struct buf head, body;
-    size_t head_seen, head_lines;
-    int status;
-    bool block_start, head_done, body_began;
-    struct http_header *headers;
-    size_t header_cap;
-};
-
-struct http {
-    uv_loop_t *loop;
-    unsigned slots, max_links, in_flight;
-    char *ca_file, *proxy, *user_agent;
-    bool http2, closing;
-    unsigned in_curl; /* we are below a libcurl call: no other may be made */
-    unsigned handles; /* libuv handles not yet closed */
-    uint64_t uses;
-    struct pool *pools;
-    struct http_request *free_slots, *all, *ended;
-    uv_timer_t later; /* calls back what has ended outside a libcurl event */
-    struct sock **by_fd;
-    size_t fd_cap;
-};
-
-/* ---- libuv under libcurl ---- */
-
-static void maybe_free(struct http *h);
-static void drain(struct pool *p);
-
-static void on_sock_closed(uv_handle_t *handle)
-{
-    struct sock *s = handle->data;
-    struct http *h = s->h;
-
-    free(s);
-    h->handles--;
-    maybe_free(h);
-}
-
-static void sock_arm(struct sock *s);
-
-static void act(struct pool *p, curl_socket_t fd, int flags)
-{
-    int running;
-
-    if (!p->multi)
-        return;
-    p->h->in_curl++;
-    curl_multi_socket_action(p->multi, fd, flags, &running);
-    p->h->in_curl--;
-    drain(p);
-}
-
-static void on_poll(uv_poll_t *poll, int status, int events)
-{
-    struct sock *s = poll->data;
-    int flags = 0;
-
-    if (status < 0) { /* libuv has stopped the watch; reading will tell libcurl why */
-        s->polled = 0;
-        flags = CURL_CSELECT_ERR | CURL_CSELECT_IN | CURL_CSELECT_OUT;
-    }
-    if (s->want == 0) {
-        uv_poll_stop(&s->poll);
-        s->polled = 0;
-        return;
-    }
-    if (events & UV_READABLE)
-        flags |= CURL_CSELECT_IN;
-    if (events & UV_WRITABLE)
-        flags |= CURL_CSELECT_OUT;
-    act(s->pool, s->fd, flags);
-    if (!uv_is_closing((uv_handle_t *)poll))
-        sock_arm(s); /* after an error, libcurl thinks that it is still being watched */
-}
-
-static void sock_arm(struct sock *s)
-{
-    if (s->want == s->polled || s->want == 0)
-        return;
-    if (uv_poll_start(&s->poll, s->want, on_poll) == 0)
-        s->polled = s->want;
-}
-
-static bool sock_table_reserve(struct http *h, size_t fd)
-{
-    size_t cap = h->fd_cap > 0 ? h->fd_cap : 64;
-    struct sock **table;
-
-    if (fd < h->fd_cap)
-        return true;
-    while (cap <= fd)
-        cap *= 2;
-    table = realloc(h->by_fd, cap * sizeof *table);
-    if (!table)
-        return false;
-    memset(table + h->fd_cap, 0, (cap - h->fd_cap) * sizeof *table);
-    h->by_fd = table;
-    h->fd_cap = cap;
-    return true;
-}
-
-static struct sock *sock_new(struct pool *p, int fd)
-{
-    struct http *h = p->h;
-    struct sock *s;
-
-    if (fd < 0 || !sock_table_reserve(h, (size_t)fd))
-        return NULL;
-    s = calloc(1, sizeof *s);
-    if (!s)
-        return NULL;
-    if (uv_poll_init(h->loop, &s->poll, fd) < 0) {
-        free(s);
-        return NULL;
-    }
-    s->poll.data = s;
-    s->h = h;
-    s->pool = p;
-    s->fd = fd;
-    h->handles++;
-    h->by_fd[fd] = s;
-    return s;
-}
-
-static struct sock *sock_get(struct http *h, int fd)
-{
-    return fd >= 0 && (size_t)fd < h->fd_cap ? h->by_fd[fd] : NULL;
-}
-
-static void sock_close(struct http *h, int fd)
-{
-    struct sock *s = sock_get(h, fd);
-
-    if (!s)
-        return;
-    h->by_fd[fd] = NULL;
-    s->want = 0;
-    uv_close((uv_handle_t *)&s->poll, on_sock_closed);
-}
-
-static void on_drop(struct http *h, CURL *easy, struct sock *s)
-{
-    struct http_request *rq = NULL;
-
-    curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **)&rq); /* NULL for libcurl's own handles */
-    if (!rq || !rq->linked) {
-        sock_close(h, s->fd);
-        return;
-    }
-    rq->linked = false;
-    s->want = 0;
-    uv_unref((uv_handle_t *)&s->poll); /* an idle link keeps no loop alive */
-}
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *owner, void *unused)
-{
-    struct pool *p = owner;
-    struct sock *s = sock_get(p->h, fd);
-
-    (void)unused;
-    if (what == CURL_POLL_REMOVE) {
-        if (s)
-            on_drop(p->h, easy, s);
-        return 0;
-    }
-    if (!s)
-        s = sock_new(p, fd);
-    if (!s)
-        return -1;
-    s->want = (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-    uv_ref((uv_handle_t *)&s->poll);
-    sock_arm(s);
-    return 0;
-}
-
-static void on_timeout(uv_timer_t *timer)
-{
-    act(timer->data, CURL_SOCKET_TIMEOUT, 0);
-}
-
-/* -1 stops; 0 means soon, and the timer makes sure that it is not from inside libcurl. */
-static int on_timer(CURLM *multi, long ms, void *owner)
-{
-    struct pool *p = owner;
-
-    (void)multi;
-    if (ms < 0)
-        uv_timer_stop(&p->timer);
-    else
-        uv_timer_start(&p->timer, on_timeout, (uint64_t)ms, 0);
-    return 0;
-}
-
 /* ---- libcurl asks ---- */
-
-static bool address_ok(struct http_request *rq, const struct sockaddr *addr, struct err *err)
-{
-    if (!rq->address_ok || rq->h->proxy) /* a proxy is the operator's choice, and it dials */
-        return true;
-    return rq->address_ok(rq->owner, addr, err);
-}
-
-static curl_socket_t on_open(void *owner, curlsocktype purpose, struct curl_sockaddr *a)
-{
-    struct http_request *rq = owner;
-    int fd;
-
-    (void)purpose;
-    if (!address_ok(rq, &a->addr, &rq->denied)) {
-        rq->refused++;
-        return CURL_SOCKET_BAD;
-    }
-    fd = socket(a->family, a->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, a->protocol);
-    if (fd < 0)
-        return CURL_SOCKET_BAD;
-    sock_close(rq->h, fd); /* if libcurl closed a link of this number behind our back */
-    rq->opened++;
-    return fd;
-}
-
-static int on_close(void *owner, curl_socket_t fd)
-{
-    sock_close(owner, fd);
-    return close(fd);
-}
-
-static bool parse_ip(const char *text, struct sockaddr_storage *to)
-{
-    struct sockaddr_in *v4 = (struct sockaddr_in *)to;
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)to;
-
-    memset(to, 0, sizeof *to);
-    if (!text)
-        return false;
-    if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
-        to->ss_family = AF_INET;
-        return true;
-    }
-    to->ss_family = AF_INET6;
-    return inet_pton(AF_INET6, text, &v6->sin6_addr) == 1;
-}
-
-static bool link_ok(struct http_request *rq, const char *ip)
-{
-    struct sockaddr_storage addr;
-
-    if (!rq->address_ok)
-        return true;
-    if (!parse_ip(ip, &addr))
-        return err_rule(&rq->err, ERR_DENIED, "address_not_allowed",
-                        "the address of the link is not known");
-    return address_ok(rq, (struct sockaddr *)&addr, &rq->err);
-}
 
 /* Just before the request is written. libcurl repeats a request by itself when a reused link
  * ends without an answer, whatever the method; what was sent may have been done, so a method that
@@ -351,7 +34,7 @@ static bool may_send(struct http_request *rq, const char *ip)
     if (rq->wrote && !rq->idempotent)
         return err_rule(&rq->err, ERR_UNKNOWN, "link_lost",
                         "the link ended before an answer came; the request may have been done");
-    if (!link_ok(rq, ip))
+    if (!http_link_ok(rq, ip))
         return false;
     if (rq->before_send && !rq->before_send(rq->owner, &rq->err))
         return false;
@@ -461,7 +144,7 @@ static size_t on_body(char *ptr, size_t size, size_t count, void *owner)
         if (has_length(rq, &length)) {
             if ((uint64_t)length > rq->body.max) /* do not read what must be thrown away */
                 return too_big(rq, "answer_too_big", "body", rq->body.max);
-            if (length <= KEEP_BYTES)
+            if (length <= HTTP_KEEP_BYTES)
                 buf_reserve(&rq->body, (size_t)length);
         }
     }
@@ -471,111 +154,6 @@ static size_t on_body(char *ptr, size_t size, size_t count, void *owner)
         return too_big(rq, "answer_too_big", "body", rq->body.max);
     err_set(&rq->err, ERR_NOMEM, "out of memory for the answer's body");
     return 0;
-}
-
-/* ---- pools ---- */
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    struct pool *p = handle->data;
-    struct http *h = p->h;
-
-    free(p->name);
-    free(p);
-    h->handles--;
-    maybe_free(h);
-}
-
-/* Only when none of its requests is in flight. Its links are closed here. */
-static void pool_close(struct pool *p)
-{
-    CURLM *multi = p->multi;
-
-    for (struct http_request *rq = p->h->all; rq; rq = rq->next_all) {
-        if (rq->easy && rq->pool == p) {
-            curl_easy_setopt(rq->easy, CURLOPT_SHARE, NULL);
-            rq->pool = NULL;
-        }
-    }
-    p->multi = NULL;
-    p->h->in_curl++;
-    curl_multi_cleanup(multi);
-    curl_share_cleanup(p->share);
-    p->h->in_curl--;
-    uv_close((uv_handle_t *)&p->timer, on_timer_closed);
-}
-
-static bool pool_open(struct pool *p)
-{
-    CURLM *m = p->multi = curl_multi_init();
-    CURLSH *sh = p->share = curl_share_init();
-
-    return m && sh && curl_multi_setopt(m, CURLMOPT_SOCKETFUNCTION, on_socket) == CURLM_OK &&
-           curl_multi_setopt(m, CURLMOPT_SOCKETDATA, p) == CURLM_OK &&
-           curl_multi_setopt(m, CURLMOPT_TIMERFUNCTION, on_timer) == CURLM_OK &&
-           curl_multi_setopt(m, CURLMOPT_TIMERDATA, p) == CURLM_OK &&
-           curl_multi_setopt(m, CURLMOPT_MAXCONNECTS, (long)p->h->max_links) == CURLM_OK &&
-           curl_share_setopt(sh, CURLSHOPT_SHARE, CURL_LOCK_DATA_SSL_SESSION) == CURLSHE_OK;
-}
-
-static struct pool *pool_new(struct http *h, const char *name, struct err *err)
-{
-    struct pool *p = calloc(1, sizeof *p);
-
-    if (!p)
-        goto nomem;
-    p->h = h;
-    p->name = name ? strdup(name) : NULL;
-    if ((name && !p->name) || !pool_open(p))
-        goto nomem;
-    uv_timer_init(h->loop, &p->timer);
-    p->timer.data = p;
-    h->handles++;
-    p->next = h->pools;
-    h->pools = p;
-    return p;
-nomem:
-    if (p) {
-        if (p->multi)
-            curl_multi_cleanup(p->multi);
-        if (p->share)
-            curl_share_cleanup(p->share);
-        free(p->name);
-        free(p);
-    }
-    err_set(err, ERR_NOMEM, "out of memory for a pool of links");
-    return NULL;
-}
-
-/* Too many names: the one that rests longest makes room. */
-static bool pool_make_room(struct http *h, struct err *err)
-{
-    struct pool **oldest = NULL, *p;
-    unsigned count = 0;
-
-    for (struct pool **at = &h->pools; *at; at = &(*at)->next) {
-        count++;
-        if ((*at)->in_flight == 0 && (*at)->draining == 0 &&
-            (!oldest || (*at)->last_used < (*oldest)->last_used))
-            oldest = at;
-    }
-    if (count < MAX_POOLS)
-        return true;
-    if (!oldest)
-        return err_set(err, ERR_RETRY, "all %d pools of links are in use", MAX_POOLS);
-    p = *oldest;
-    *oldest = p->next;
-    pool_close(p);
-    return true;
-}
-
-static struct pool *pool_get(struct http *h, const char *name, struct err *err)
-{
-    for (struct pool *p = h->pools; p; p = p->next) {
-        if (p->name == name || (p->name && name && strcmp(p->name, name) == 0))
-            return p;
-    }
-    return pool_make_room(h, err) ? pool_new(h, name, err) : NULL;
 }
 
 /* ---- slots ---- */
@@ -618,9 +196,9 @@ static bool easy_options(struct http_request *rq)
     SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
     SET(CURLOPT_CAINFO, h->ca_file);
     SET(CURLOPT_CAPATH, NULL);
-    SET(CURLOPT_OPENSOCKETFUNCTION, on_open);
+    SET(CURLOPT_OPENSOCKETFUNCTION, http_on_open);
     SET(CURLOPT_OPENSOCKETDATA, rq);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, on_close);
+    SET(CURLOPT_CLOSESOCKETFUNCTION, http_on_close);
     SET(CURLOPT_CLOSESOCKETDATA, h);
     SET(CURLOPT_PREREQFUNCTION, on_prereq);
     SET(CURLOPT_PREREQDATA, rq);
@@ -674,7 +252,7 @@ static struct http_request *slot_take(struct http *h)
 
 static void trim(struct buf *b)
 {
-    if (b->cap > KEEP_BYTES)
+    if (b->cap > HTTP_KEEP_BYTES)
         buf_deinit(b);
     else
         buf_clear(b);
@@ -690,7 +268,7 @@ static void slot_wipe(struct http_request *rq)
     if (rq->text)
         sodium_memzero(rq->text, rq->text_len);
     rq->text_len = 0;
-    if (rq->text_cap > KEEP_BYTES) {
+    if (rq->text_cap > HTTP_KEEP_BYTES) {
         free(rq->text);
         rq->text = NULL;
         rq->text_cap = 0;
@@ -1103,7 +681,7 @@ static void detach(struct http_request *rq)
     rq->h->in_curl--;
 }
 
-static void drain(struct pool *p)
+void http_drain(struct pool *p)
 {
     CURLMsg *m;
     int left;
@@ -1171,7 +749,7 @@ struct http_request *http_start(struct http *h, const struct http_call *call, ht
         err_rule(err, ERR_RETRY, "no_slot", "all %u HTTP slots are in use", h->slots);
         return NULL;
     }
-    if (!call_ok(call, err) || !(p = pool_get(h, call->pool, err)))
+    if (!call_ok(call, err) || !(p = http_pool_get(h, call->pool, err)))
         return NULL;
     rq = slot_take(h);
     if (!rq || !slot_load(rq, p, call) || curl_multi_add_handle(p->multi, rq->easy) != CURLM_OK) {
@@ -1198,7 +776,7 @@ unsigned http_in_flight(const struct http *h)
 
 /* ---- the engine ---- */
 
-static void maybe_free(struct http *h)
+void http_maybe_free(struct http *h)
 {
     struct http_request *rq;
 
@@ -1221,7 +799,7 @@ static void on_later_closed(uv_handle_t *handle)
     struct http *h = handle->data;
 
     h->handles--;
-    maybe_free(h);
+    http_maybe_free(h);
 }
 
 void http_free(struct http *h)
@@ -1246,10 +824,10 @@ void http_free(struct http *h)
     }
     while ((p = h->pools)) {
         h->pools = p->next;
-        pool_close(p);
+        http_pool_close(p);
     }
     for (size_t fd = 0; fd < h->fd_cap; fd++)
-        sock_close(h, (int)fd);
+        http_link_close(h, (int)fd);
     uv_close((uv_handle_t *)&h->later, on_later_closed);
 }
 
@@ -1335,8 +913,8 @@ struct http *http_new(struct uv_loop_s *loop, const struct http_options *o, stru
         return NULL;
     }
     h->loop = loop;
-    if (!options_take(h, o, err) || !pool_get(h, NULL, err)) {
-        maybe_free(h);
+    if (!options_take(h, o, err) || !http_pool_get(h, NULL, err)) {
+        http_maybe_free(h);
         return NULL;
     }
     ignore_sigpipe();

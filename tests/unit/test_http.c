@@ -1,14 +1,21 @@
 /*
  * Requests against a server that says exactly what a row tells it to say, on the same loop. The
- * engine's source is included, so that a test can look into a slot.
+ * engine's inside is included, so that a test can look into a slot.
  */
-#include "common/http.c" /* NOLINT(bugprone-suspicious-include) */
+#include "common/http_inside.h"
 
+#include <arpa/inet.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
+#include "common/clock.h"
 
 /* ---- the server ---- */
 
@@ -780,7 +787,7 @@ static void test_fresh_link(void **state)
 
 static void test_pools(void **state)
 {
-    static struct act acts[2 * MAX_POOLS + 20];
+    static struct act acts[2 * HTTP_MAX_POOLS + 20];
     static const char *const names[] = {NULL, "a", "b", NULL, "a", "b"};
     struct fixture f;
     char name[20];
@@ -798,7 +805,7 @@ static void test_pools(void **state)
         assert_int_equal(o.new_link, i < 3); /* its own link per name */
         forget(&o);
     }
-    for (int i = 0; i < 2 * MAX_POOLS; i++) { /* more names than are kept */
+    for (int i = 0; i < 2 * HTTP_MAX_POOLS; i++) { /* more names than are kept */
         struct outcome o = {.f = &f};
 
         snprintf(name, sizeof name, "n%d", i);
@@ -807,7 +814,7 @@ static void test_pools(void **state)
         assert_int_equal(o.sent, HTTP_ANSWERED);
         forget(&o);
     }
-    while (f.server.open > MAX_POOLS)
+    while (f.server.open > HTTP_MAX_POOLS)
         uv_run(&f.loop, UV_RUN_ONCE);
     teardown(&f);
 }

@@ -1,0 +1,108 @@
+/*
+ * http_inside.h - what the files of the HTTP engine know of each other; nobody else includes it.
+ * Owns    as http.h says: http.c the life of a request, http_link.c the links it goes over.
+ * Thread  the loop thread only.
+ */
+#ifndef AWQ_HTTP_INSIDE_H
+#define AWQ_HTTP_INSIDE_H
+
+#include <curl/curl.h>
+#include <uv.h>
+#include "common/http.h"
+
+enum {
+    HTTP_KEEP_BYTES = 16 * 1024, /* a slot keeps buffers up to this for its next request */
+    HTTP_MAX_POOLS = 64,
+};
+
+struct sock;
+
+/* Links and TLS sessions that may be shared. A multi handle each, since libcurl would otherwise
+ * hand a link that authenticated one client certificate to another. */
+struct pool {
+    struct http *h;
+    char *name; /* NULL: the common one */
+    CURLM *multi;
+    CURLSH *share;
+    uv_timer_t timer;
+    unsigned in_flight;
+    unsigned draining; /* on the stack: do not close it */
+    uint64_t last_used;
+    struct pool *next;
+};
+
+struct http_request {
+    struct http *h;
+    struct pool *pool;
+    CURL *easy;
+    struct http_request *next_free, *next_all, *next_ended;
+    bool running;  /* http_start has returned it, its callback has not begun */
+    bool attached; /* to its pool's multi handle */
+    bool ended;    /* waits in h->ended for its callback */
+
+    http_cb *cb;
+    void *owner;
+    http_address_ok *address_ok;
+    http_before_send *before_send;
+    bool idempotent, no_body; /* no_body: HEAD, whose answer has none */
+    size_t max_header_bytes;
+
+    /* What goes out: the header lines, one after the other in `text`, wiped afterwards. */
+    struct curl_slist *lines;
+    size_t line_cap;
+    char *text;
+    size_t text_len, text_cap;
+    char *body_copy;
+    char method[16]; /* as last told to `easy` */
+
+    /* What is known */
+    bool wrote;  /* the request's first byte may have left */
+    bool linked; /* its link is open: when libcurl drops it, it may be kept */
+    unsigned tries, opened, refused;
+    struct err err;    /* why we ended it ourselves */
+    struct err denied; /* what address_ok said */
+    char why[CURL_ERROR_SIZE];
+    int64_t sent_ms;
+
+    /* The answer: header lines of the last block, each ended by LF */
+    struct buf head, body;
+    size_t head_seen, head_lines;
+    int status;
+    bool block_start, head_done, body_began;
+    struct http_header *headers;
+    size_t header_cap;
+};
+
+struct http {
+    uv_loop_t *loop;
+    unsigned slots, max_links, in_flight;
+    char *ca_file, *proxy, *user_agent;
+    bool http2, closing;
+    unsigned in_curl; /* we are below a libcurl call: no other may be made */
+    unsigned handles; /* libuv handles not yet closed */
+    uint64_t uses;
+    struct pool *pools;
+    struct http_request *free_slots, *all, *ended;
+    uv_timer_t later; /* calls back what has ended outside a libcurl event */
+    struct sock **by_fd;
+    size_t fd_cap;
+};
+
+/* ---- http.c ---- */
+
+void http_drain(struct pool *p);      /* finish what libcurl says is done */
+void http_maybe_free(struct http *h); /* once its last handle is closed */
+
+/* ---- http_link.c ---- */
+
+/* The links of that name, new if need be; NULL: *err says why. */
+struct pool *http_pool_get(struct http *h, const char *name, struct err *err);
+/* Only when none of its requests is in flight. Its links are closed here. */
+void http_pool_close(struct pool *p);
+
+void http_link_close(struct http *h, int fd); /* stop watching it */
+bool http_link_ok(struct http_request *rq, const char *ip);
+curl_socket_t http_on_open(void *owner, curlsocktype purpose, struct curl_sockaddr *a);
+int http_on_close(void *owner, curl_socket_t fd);
+
+#endif
