@@ -1,6 +1,7 @@
 /*
  * http_inside.h - what the files of the HTTP engine know of each other; nobody else includes it.
- * Owns    as http.h says: http.c the life of a request, http_link.c the links it goes over.
+ * Owns    as http.h says: http.c the life of a request, http_link.c the links it goes
+ *         over, http_answer.c what comes back.
  * Thread  the loop thread only.
  */
 #ifndef AWQ_HTTP_INSIDE_H
@@ -104,5 +105,11 @@ void http_link_close(struct http *h, int fd); /* stop watching it */
 bool http_link_ok(struct http_request *rq, const char *ip);
 curl_socket_t http_on_open(void *owner, curlsocktype purpose, struct curl_sockaddr *a);
 int http_on_close(void *owner, curl_socket_t fd);
+
+/* ---- http_answer.c ---- */
+
+size_t http_on_header(char *ptr, size_t size, size_t count, void *owner);
+size_t http_on_body(char *ptr, size_t size, size_t count, void *owner);
+void http_judge(struct http_request *rq, CURLcode code, struct http_result *r);
 
 #endif
