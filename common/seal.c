@@ -475,18 +475,19 @@ bool seal_mac(const struct keyring *k, enum key_kind kind, const char *purpose, 
     return true;
 }
 
+bool seal_mac_known(const struct keyring *k, enum key_kind kind, struct slice mac)
+{
+    return k && mac.len == SEAL_MAC_BYTES && key_of(k, kind, mac.ptr);
+}
+
 bool seal_mac_ok(const struct keyring *k, enum key_kind kind, const char *purpose,
                  struct slice bytes, struct slice mac)
 {
     unsigned char want[KEY_BYTES];
-    const struct key *key;
 
-    if (!k || mac.len != SEAL_MAC_BYTES)
+    if (!seal_mac_known(k, kind, mac))
         return false;
-    key = key_of(k, kind, mac.ptr);
-    if (!key)
-        return false;
-    mac_of(key, purpose, bytes, want);
+    mac_of(key_of(k, kind, mac.ptr), purpose, bytes, want);
     return sodium_memcmp(want, mac.ptr + KEY_ID_BYTES, sizeof want) == 0;
 }
 

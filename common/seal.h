@@ -59,6 +59,8 @@ bool seal_mac(const struct keyring *k, enum key_kind kind, const char *purpose, 
               struct buf *out, struct err *err);
 bool seal_mac_ok(const struct keyring *k, enum key_kind kind, const char *purpose,
                  struct slice bytes, struct slice mac);
+/* Was it made with a key that we have? If not, seal_mac_ok says nothing about the bytes. */
+bool seal_mac_known(const struct keyring *k, enum key_kind kind, struct slice mac);
 /* Hex BLAKE2b-256, no key: digest of settings. out has 65 bytes. */
 void seal_digest(struct slice bytes, char out[65]);
 

@@ -369,3 +369,38 @@ def test_linked_anew_in_the_middle_of_a_renewal(rig):
     assert rig.auth.requests_of("second") >= 2
     assert rig.auth.counters()["refresh"]["reuse_detected"] == 0
     assert rig.run_ctl("conn", "test", "acct").code == 0
+
+
+def test_keys_are_changed_over(rig):
+    """New keys before the old ones: what is there opens, what is written is the new keys'."""
+    conn = rig.conn("acct", "refresh_token", "basic", "basic")
+    rig.apply(conn, refresh_token=rig.auth.mint("acct", "basic")["refresh_token"])
+    conn["refresh_token"] = {"file": str(rig.folder / "acct.refresh")}
+    old = rig.keys.read_text()
+    new = rig.folder / "new-keys"
+    assert rig.run_ctl("keys", "new", new).code == 0
+    ids = {kind: bytes.fromhex(key_id) for kind, key_id, _ in
+           (x.split() for x in new.read_text().splitlines() if not x.startswith("#"))}
+    rig.keys.write_text(new.read_text() + old)
+
+    rig.worker()
+    wait_until(lambda: record(rig)[b"ver"] == b"1", 15, "the first token, by the old refresh token")
+    r = record(rig)
+    assert r[b"at"][1:5] == ids["access"] and r[b"rt"][1:5] == ids["grant"]  # it rotated
+    assert r[b"cs"][1:5] != ids["grant"] and r[b"cm"][:4] != ids["access"]  # as they were
+    assert apply_json(rig, conn)["change"] == "unchanged"  # the old keyed hash still counts
+    assert apply_json(rig, {**conn, "scopes": ["read"]})["change"] == "settings"
+    r = record(rig)
+    assert r[b"cs"][1:5] == ids["grant"] and r[b"cm"][:4] == ids["access"]
+    # without the old keys: all of it is the new ones' by now, but for the hash of the first link,
+    # so that nobody can tell any more that the token in the file is that one, used up long ago
+    rig.keys.write_text(new.read_text())
+    assert rig.run_ctl("conn", "test", "acct").code == 0
+    rig.ctl("conn", "refresh", "acct")
+    before = record(rig)
+    assert "cannot be told" in rig.apply({**conn, "scopes": ["read"]}, code=1).err
+    assert record(rig) == before
+    del conn["refresh_token"]
+    assert apply_json(rig, {**conn, "scopes": ["write"]})["change"] == "settings"
+    rig.ctl("conn", "refresh", "acct")
+    assert rig.auth.counters()["refresh"]["reuse_detected"] == 0

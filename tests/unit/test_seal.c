@@ -369,6 +369,9 @@ static void test_mac(void **state)
     assert_true(seal_mac(k, KEY_ACCESS, "cfg", text, &mac, &err));
     assert_int_equal(mac.len, SEAL_MAC_BYTES);
     assert_true(seal_mac_ok(k, KEY_ACCESS, "cfg", text, buf_slice(&mac)));
+    assert_true(seal_mac_known(k, KEY_ACCESS, buf_slice(&mac)));
+    assert_false(seal_mac_known(k, KEY_GRANT, buf_slice(&mac)));
+    assert_false(seal_mac_known(k, KEY_ACCESS, SLICE_NONE));
     assert_false(seal_mac_ok(k, KEY_ACCESS, "k", text, buf_slice(&mac))); /* another use */
     assert_false(seal_mac_ok(k, KEY_RUN, "cfg", text, buf_slice(&mac)));  /* another kind */
     assert_false(seal_mac_ok(k, KEY_ACCESS, "cfg", SLICE_NONE, buf_slice(&mac)));

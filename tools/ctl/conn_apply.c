@@ -97,6 +97,21 @@ static const char *grant_differs(const struct connection_cfg *old, const struct 
     return NULL;
 }
 
+/* Is it the one that the account was linked with? False with *err when nobody can tell: to take it
+ * for a new one would put back a token that may be used up. */
+static bool token_is_known(struct apply *a, struct slice refresh)
+{
+    const struct keyring *k = a->c->keyring;
+
+    if (a->rec.lh.len > 0 && !seal_mac_known(k, KEY_GRANT, a->rec.lh))
+        return err_set(&a->err, ERR_CONFIG,
+                       "connection %.*s was linked with a grant key that the key file does not "
+                       "have: whether its refresh token is new cannot be told. Leave refresh_token "
+                       "out of its file, or --relink if it is new",
+                       SLICE_FMT(a->id));
+    return seal_mac_ok(k, KEY_GRANT, "link", refresh, a->rec.lh);
+}
+
 static bool decide(struct apply *a)
 {
     struct slice refresh = buf_slice(&a->file.refresh_token);
@@ -123,9 +138,11 @@ static bool decide(struct apply *a)
     if (!a->why && a->file.cfg->grant == GRANT_CLIENT_CREDENTIALS &&
         slice_is(a->rec.state, "NEEDS_CONSENT"))
         a->why = "its grant was refused";
-    if (!a->why && refresh.len > 0 &&
-        !seal_mac_ok(a->c->keyring, KEY_GRANT, "link", refresh, a->rec.lh))
+    if (!a->why && refresh.len > 0 && !token_is_known(a, refresh)) {
+        if (a->err.code != ERR_NONE)
+            return false;
         a->why = "another refresh token";
+    }
     if (!a->why)
         a->change = CHANGE_SETTINGS;
     return true;
