@@ -99,10 +99,10 @@ static struct delivery read_fields(unsigned queue, struct slice entry,
         struct slice value = redis_reply_str(redis_reply_at(fields, f + 1));
         uint64_t n = 0;
 
-        if (slice_is(name, "j")) {
+        if (slice_is(name, "j") && !d.has_j) { /* of two the first, as in reclaim.lua */
             d.j = value;
             d.has_j = true;
-        } else if (slice_is(name, "s")) {
+        } else if (slice_is(name, "s") && !d.s.ptr) {
             d.s = value;
         } else if (slice_is(name, "d") && slice_to_u64(value, &n)) {
             d.reclaims = n > 1000 ? 1000 : (uint32_t)n;

@@ -84,7 +84,13 @@ static bool prepare(struct worker *w, struct err *err)
 static int run(struct worker *w)
 {
     struct err err = {0};
+    int rc = uv_loop_init(w->loop);
 
+    if (rc != 0) {
+        err_set(&err, ERR_NOMEM, "cannot make an event loop: %s", uv_strerror(rc));
+        complain(&err);
+        return 1;
+    }
     log_event(LOG_INFO, EV_WORKER_START, F_CSTR("version", settings_spec.version),
               F_INT("slots", w->set->slots), F_CSTR("prefix", w->set->common.prefix));
     if (!worker_start(w, &err)) {
@@ -108,8 +114,6 @@ int main(int argc, char **argv)
     if (!secret_harden_process(&err))
         return complain(&err);
     code = configure(&w, &set, argc, argv, &err);
-    if (code < 0 && uv_loop_init(&loop) != 0)
-        code = 1;
     if (code < 0)
         code = prepare(&w, &err) ? run(&w) : complain(&err);
     steps_free(w.steps);
