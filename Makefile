@@ -245,11 +245,15 @@ mutants: build ## break the code in known ways, and see a test notice each
 fmt: ## rewrite the sources with clang-format
 	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
 
-install: build ## copy the programs and the library under $(DESTDIR)$(PREFIX)
+UNIT_DIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
+install: build ## copy the programs, the library and the systemd unit under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	$(if $(PROGRAMS),install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin)
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib
 	$(if $(wildcard common/awq.h),install -m 644 common/awq.h $(DESTDIR)$(PREFIX)/include)
+	install -d $(UNIT_DIR)
+	sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/awq-worker@.service > $(UNIT_DIR)/awq-worker@.service
+	chmod 644 $(UNIT_DIR)/awq-worker@.service
 
 clean: ## remove build/ (what deps built stays in .deps/)
 	rm -rf $(BUILD)
