@@ -307,6 +307,11 @@ static void on_move(void *owner, const struct redis_reply *reply, const struct e
     struct slice said = redis_reply_str(reply);
 
     c->out--;
+    if (err && err->code == ERR_FORMAT && !m->last && m->tries + 1 >= BROKEN_TRIES) {
+        m->tries = 0;
+        finish(m, VERDICT_BROKEN, err);
+        return;
+    }
     if (err) {
         put_back(c, m, err);
         return;

@@ -33,7 +33,7 @@ enum verdict {
     VERDICT_DUPLICATE, /* it had been done before; our entry is gone */
     VERDICT_CANCELLED, /* committed, but no next step: the run was cancelled */
     VERDICT_FULL,      /* park: the lot holds its limit; the job is still ours */
-    VERDICT_BROKEN, /* commit: Redis refuses the write itself (a key of a wrong type); still ours */
+    VERDICT_BROKEN,    /* Redis refuses the write itself (a key of a wrong type); still ours */
 };
 
 struct move;
@@ -60,6 +60,7 @@ struct move {
     int64_t look_ms;         /* PARK: when the lot is to be looked at */
     const char *resource;    /* PARK: conn:ID or lane:ID */
     const char *code, *text; /* BURY */
+    bool last; /* no other way out is left: never BROKEN, tried until it goes through */
     move_cb *cb;
     void *owner;
     /* private */

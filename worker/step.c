@@ -185,7 +185,7 @@ static int64_t entry_ms(const struct step *s)
 /* A job whose place in a run cannot be trusted gets a name of its own, so that it can touch no run.
  * Entry ids are unique in their stream only: without the queue's name the second of two bad jobs
  * that came in the same millisecond would be taken for a repeat of the first, and dropped. */
-static enum step_state bury_bad(struct step *s, const struct err *why)
+enum step_state step_bury_bad(struct step *s, const struct err *why)
 {
     snprintf(s->run, ID_MAX + 1, "bad-%s-%s", s->entry, s->w->queues[s->queue].name);
     snprintf(s->name, sizeof s->name, "%s.0.0", s->run);
@@ -218,18 +218,18 @@ static enum step_state step_taken(struct step *s)
     if (s->bad) {
         err_rule(&err, ERR_FORMAT, "envelope_field_missing",
                  "entry %s: no field j with the envelope", s->entry);
-        return bury_bad(s, &err);
+        return step_bury_bad(s, &err);
     }
     if (!envelope_decode(&s->env, buf_slice(&s->j), (size_t)s->w->set->job_max_bytes, &err)) {
         if (s->env.id.len > 0)
             err_prefix(&err, "job %.*s: ", SLICE_FMT(s->env.id));
-        return bury_bad(s, &err);
+        return step_bury_bad(s, &err);
     }
     if (!k_is_ours(s)) {
         err_rule(&err, ERR_DENIED, "k_forged",
                  "job %.*s: its continuation k was not written by a worker of this install",
                  SLICE_FMT(s->env.id));
-        return bury_bad(s, &err);
+        return step_bury_bad(s, &err);
     }
     s->k = s->env.k;
     if (s->k.queued_ms == 0)
@@ -239,7 +239,7 @@ static enum step_state step_taken(struct step *s)
     name = (struct job_name){s->env.id, s->k.branch, s->k.seq};
     if (!slice_copy(s->env.id, s->run, sizeof s->run) || !job_name_build(&name, text)) {
         err_rule(&err, ERR_FORMAT, "k_invalid", "job %.*s: k names no place", SLICE_FMT(s->env.id));
-        return bury_bad(s, &err);
+        return step_bury_bad(s, &err);
     }
     snprintf(s->name, sizeof s->name, "%s", text);
     log_event(LOG_DEBUG, EV_JOB_TAKEN, F_CSTR("job", s->name), F_CSTR("entry", s->entry));

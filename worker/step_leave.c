@@ -28,6 +28,7 @@ static void move_begin(struct step *s, enum move_kind kind, move_cb *cb)
         .s = buf_slice(&s->s),
         .reclaims = s->reclaims,
         .out = s->bad ? SLICE_LIT("results") : s->env.out,
+        .last = s->bad,
         .cb = cb,
         .owner = s,
     };
@@ -113,7 +114,7 @@ static bool write_k(struct step *s, const struct cont *k, struct err *err)
 
 /* ---- finish: commit ---- */
 
-static void on_broken_commit(struct step *s, const struct err *why)
+static void on_broken_move(struct step *s, const struct err *why)
 {
     struct err err = *why;
 
@@ -137,7 +138,7 @@ static void on_finished(void *owner, struct move *m, enum verdict v, const struc
     };
 
     if (v == VERDICT_BROKEN) {
-        on_broken_commit(s, why);
+        on_broken_move(s, why);
         return;
     }
     meter_step(m->state, worker_now_ms(s->w) - s->started_ms, s->sent_ms > 0 ? waited_ms(s) : -1);
@@ -204,7 +205,10 @@ static void on_moved(void *owner, struct move *m, enum verdict v, const struct e
     struct step *s = owner;
     bool parked = m->kind == MOVE_PARK;
 
-    (void)why;
+    if (v == VERDICT_BROKEN) {
+        on_broken_move(s, why);
+        return;
+    }
     if (v == VERDICT_FULL) {
         struct err err = {0};
 
@@ -288,7 +292,13 @@ static void on_buried(void *owner, struct move *m, enum verdict v, const struct 
 {
     struct step *s = owner;
 
-    (void)why;
+    if (v == VERDICT_BROKEN) { /* its run's record, most likely: leave without touching it */
+        struct err err = *why;
+
+        err.rule = "commit_failed";
+        s->state = step_bury_bad(s, &err);
+        return;
+    }
     log_event(v == VERDICT_DONE ? LOG_WARN : LOG_INFO,
               v == VERDICT_LOST        ? EV_JOB_LOST
               : v == VERDICT_DUPLICATE ? EV_JOB_DUPLICATE

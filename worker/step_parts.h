@@ -97,6 +97,8 @@ struct step {
 
 /* step.c */
 void step_advance(struct step *s);
+/* The same as step_bury for a job that can have no place in a run, under a name of its own. */
+enum step_state step_bury_bad(struct step *s, const struct err *why);
 
 /* step_request.c */
 bool step_build_request(struct step *s, struct err *err); /* url, body checked and ready */
