@@ -588,7 +588,7 @@ static enum step_state step_refusing(struct step *s)
         lane_refused_fresh(s);
         return step_finish(s, RESULT_FAILED);
     }
-    tokens_want(s->w->tokens, s->conn, sent->ver);
+    tokens_refused(s->w->tokens, s->conn, sent->ver);
     return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), true);
 }
 

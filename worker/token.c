@@ -1,5 +1,6 @@
 #include "worker/token.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -247,6 +248,34 @@ void tokens_want(struct tokens *t, struct conn *c, uint64_t ver)
 {
     if (!c->renewal && c->linked)
         renewal_start(t->w, c, ver);
+}
+
+static void on_refused(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* others then learn it from the API, as we did */
+}
+
+/* Without it the job that is parked now would be woken at once, for there is a token, and would be
+ * refused again until its attempts are used up. */
+void tokens_refused(struct tokens *t, struct conn *c, uint64_t ver)
+{
+    struct key conn, changed;
+    char gen_text[24], ver_text[24];
+    struct err err = {0};
+
+    key_conn(&conn, slice_cstr(c->id));
+    key_changed(&changed);
+    snprintf(gen_text, sizeof gen_text, "%" PRIu64, c->gen);
+    snprintf(ver_text, sizeof ver_text, "%" PRIu64, ver);
+    const struct slice argv[] = {key_slice(&conn), slice_cstr(gen_text), slice_cstr(ver_text),
+                                 key_slice(&changed), slice_cstr(c->id)};
+
+    if (c->token && c->token->ver == ver)
+        c->token->exp_ms = 0;
+    (void)redis_script(t->w->link, SCRIPT_refuse, 1, ARRAY_LEN(argv), argv, on_refused, t, &err);
+    tokens_want(t, c, ver);
 }
 
 int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c)

@@ -81,6 +81,9 @@ struct token *tokens_use(struct tokens *t, struct conn *c);
 void token_unref(struct token *k); /* NULL is fine */
 /* Somebody needs a newer token than this version (0 = has none): renew it, or find out who does. */
 void tokens_want(struct tokens *t, struct conn *c, uint64_t ver);
+/* The API refused this version, old enough to be believed: nobody on the fleet is to send it again,
+ * and it is renewed. */
+void tokens_refused(struct tokens *t, struct conn *c, uint64_t ver);
 /* When a job that is parked for this connection should be looked at again at the latest. */
 int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c);
 /* A job was just parked for conn:ID: look once more, and wake it if the connection moved meanwhile.

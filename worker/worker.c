@@ -239,11 +239,11 @@ static void on_ignored(void *owner, const struct redis_reply *reply, const struc
 static void read_install(struct worker *w)
 {
     struct key meta;
-    char fresh[33];
+    char fresh[17];
     struct err err = {0};
 
     key_meta(&meta);
-    id_hex(fresh, 16);
+    id_hex(fresh, 8);
     const struct slice make[] = {SLICE_LIT("HSETNX"), key_slice(&meta), SLICE_LIT("install"),
                                  slice_cstr(fresh)};
     const struct slice read[] = {SLICE_LIT("HGET"), key_slice(&meta), SLICE_LIT("install")};

@@ -209,6 +209,9 @@ class Moves:
     def cool(self, ms):
         return self.call("cool", [self.conn], ms, CHANGED, "a")
 
+    def refuse(self, gen, ver):
+        return self.call("refuse", [self.conn], gen, ver, CHANGED, "a")
+
     def record(self):
         return {text(k): text(v) for k, v in self.r.hgetall(self.conn).items()}
 

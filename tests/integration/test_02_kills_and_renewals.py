@@ -58,5 +58,5 @@ def test_every_token_request_is_a_version_or_a_death(rig):
     assert auth.counters()["refresh"]["max_in_flight_same_token"] == 1
     done = [(r["run"], r["step"]) for r in rig.all_results()]
     assert len(done) == len(set(done)) == len(ids), "each step committed once"
-    assert {r["state"] for r in rig.all_results()} == {"done"}
+    assert [r for r in rig.all_results() if r["state"] != "done"] == []
     rig.look()

@@ -13,8 +13,11 @@ def test_old_enough_token_is_renewed_and_the_call_replayed(rig):
     renewed = time.monotonic()
     wait_until(lambda: time.monotonic() - renewed > 10.5, 12, "half the token's life", every=0.2)
     assert auth.expire(account="acct") > 0  # it dies at the provider, five seconds early
+    # The renewal takes its time: who was refused must wait for it, not be woken by the dead token.
+    auth.faults({"grant": "refresh_token", "delay_ms": 1500, "count": -1})
     ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(50)])
     results = rig.results(ids)
+    assert max(x[-1]["attempts"] for x in results.values()) <= 3
     assert {x[-1]["state"] for x in results.values()} == {"done"}
     assert auth.requests_of("acct") == 2, "one renewal for fifty refused calls"
     assert auth.counters()["refresh"]["reuse_detected"] == 0

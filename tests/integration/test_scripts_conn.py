@@ -467,5 +467,23 @@ def test_cool(linked):
     assert m.cool(120000) > until
 
 
+def test_refuse_ends_one_version_for_everybody(linked):
+    m = linked
+    assert m.store(lease(m), "n1", 1, 0)[0] == "STORED"
+    before = m.record()
+    gen, ver = before["gen"], before["ver"]
+    assert m.refuse(gen, int(ver) + 1) == 0 and m.refuse(int(gen) + 1, ver) == 0, "another version is not ended"
+    assert m.record() == before
+    assert m.refuse(gen, ver) == 1
+    after = m.record()
+    assert int(after["exp"]) <= m.now() < int(before["exp"])
+    assert {k: v for k, v in after.items() if k != "exp"} == {k: v for k, v in before.items() if k != "exp"}
+    assert m.refuse(gen, ver) == 0, "once is enough"
+
+
+def test_refuse_of_nothing(m):
+    assert m.refuse(1, 1) == 0 and not m.r.exists(m.conn)
+
+
 def test_cool_of_nothing(m):
     assert m.cool(1000) == 0 and not m.r.exists(m.conn)
