@@ -9,7 +9,7 @@ import pytest
 from bad import Bad, all_rows
 from procs import ROOT, SANITIZED, wait_until
 from records import Keys
-from rawserver import answer
+from rawserver import answer, http
 
 MIB = 1 << 20
 FORBIDDEN = ["Host", "Authorization", "Proxy-Authorization", "Proxy-Anything", "Cookie", "DPoP",
@@ -448,4 +448,38 @@ def test_a_run_record_of_another_type(bad):
     check_letters(b, rows)
     for name in ways:
         assert b.rig.redis.client.get(b.rig.key(f"run:{name}")) == b"a string"
+    b.check()
+
+
+def test_a_long_input_that_somebody_edited(bad):
+    """An output too long to travel lies in the run record; what was put in its place is not sent."""
+    b = bad.start()
+    large = json.dumps({"who": "me", "pad": "x" * 100000}).encode()
+    b.server.routes["/large"] = answer(200, large, content_type="application/json")
+    b.server.routes["/echo"] = lambda link: link.send(http(200, b"%d" % len(link.body)))
+    b.server.routes["/late-token"] = answer(503)
+    b.link("late", token_path="/late-token")
+    runs = {"whole": None, "edited": b'{"who": "somebody else"}', "emptied": b"", "removed": False}
+    for run in runs:
+        then = [b.job("-", "/echo", conn="late")["call"]]
+        b.put(b.job(run, "/large", "GET", env={"then": then}))
+    client = b.rig.redis.client
+    for run in runs:
+        wait_until(lambda run=run: client.zscore(b.rig.key("park:conn:late"), f"{run}.0.1"), 10,
+                   f"{run}'s second step to be parked")
+    for run, value in runs.items():
+        key = b.rig.key(f"run:{run}")
+        field = next(f for f in client.hkeys(key) if f.startswith(b"i:"))
+        if value is False:
+            client.hdel(key, field)
+        elif value is not None:
+            client.hset(key, field, value)
+    b.server.routes["/late-token"] = b.give_token
+    got = b.last_results(runs)
+    assert (got["whole"]["state"], got["whole"]["output"]) == ("done", str(len(large)))
+    with all_rows() as row:
+        for run in list(runs)[1:]:
+            row(run, (got[run]["state"], got[run]["error"]["code"]), ("dead", "input_lost"))
+            row(run + ": letter", (b.letter(f"{run}.0.1") or {}).get("code"), b"input_lost")
+    assert b.server.count("/echo") == 1
     b.check()
