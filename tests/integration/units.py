@@ -2,6 +2,8 @@
 import re
 import subprocess
 
+import yaml
+
 from procs import ROOT, built
 from rig import clean_env
 
@@ -34,3 +36,9 @@ def unit():
             key, _, value = line.partition("=")
             out.setdefault(key, []).append(value)
     return out
+
+
+def config_map():
+    """The settings that deploy/kubernetes gives a worker."""
+    with open(ROOT / "deploy/kubernetes/config.yaml", encoding="utf-8") as f:
+        return yaml.safe_load(f)["data"]
