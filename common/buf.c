@@ -93,14 +93,24 @@ bool buf_add_char(struct buf *b, char c)
     return buf_add(b, &c, 1);
 }
 
+/* Mostly there is room already: print once, and a second time only where it was too little. */
 bool buf_addf(struct buf *b, const char *fmt, ...)
 {
+    size_t room = b->failed || b->len > b->max ? 0 : b->cap - b->len;
     va_list ap;
     int n;
 
+    if (room > b->max - b->len + 1)
+        room = b->max - b->len + 1;
     va_start(ap, fmt);
-    n = vsnprintf(NULL, 0, fmt, ap);
+    n = vsnprintf(room > 0 ? b->ptr + b->len : NULL, room, fmt, ap);
     va_end(ap);
+    if (n >= 0 && (size_t)n < room) {
+        b->len += (size_t)n;
+        return true;
+    }
+    if (room > 0)
+        b->ptr[b->len] = '\0';
     if (n < 0 || !buf_reserve(b, (size_t)n))
         return false;
     va_start(ap, fmt);

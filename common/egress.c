@@ -502,7 +502,8 @@ static void put_origin(struct buf *out, const struct parts *p, bool always_port)
 {
     bool usual = p->port == (p->https ? 443 : 80);
 
-    buf_addf(out, "%s://%s", p->https ? "https" : "http", p->host);
+    buf_add_slice(out, p->https ? SLICE_LIT("https://") : SLICE_LIT("http://"));
+    buf_add_cstr(out, p->host);
     if (always_port || !usual)
         buf_addf(out, ":%u", (unsigned)p->port);
 }

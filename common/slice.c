@@ -3,16 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct slice slice_cstr(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
-struct slice slice_of(const void *ptr, size_t len)
-{
-    return (struct slice){ptr, len};
-}
-
 struct slice slice_sub(struct slice s, size_t from, size_t len)
 {
     if (from > s.len)
@@ -36,16 +26,6 @@ struct slice slice_trim(struct slice s)
     while (s.len > 0 && is_blank(s.ptr[s.len - 1]))
         s.len--;
     return s;
-}
-
-bool slice_eq(struct slice a, struct slice b)
-{
-    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
-}
-
-bool slice_is(struct slice a, const char *b)
-{
-    return slice_eq(a, slice_cstr(b));
 }
 
 static char lower(char c)

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof *(a))
 
@@ -22,13 +23,31 @@ struct slice {
 /* For printf: "%.*s", SLICE_FMT(s) */
 #define SLICE_FMT(s) (int)(s).len, (s).ptr ? (s).ptr : ""
 
-struct slice slice_cstr(const char *s); /* NULL gives the empty slice */
-struct slice slice_of(const void *ptr, size_t len);
+/* These few are inline: with a literal they cost no call and no strlen, and a job asks hundreds of
+ * times whether a text is this or that word. */
+static inline struct slice slice_cstr(const char *s) /* NULL gives the empty slice */
+{
+    return (struct slice){s, s ? strlen(s) : 0};
+}
+
+static inline struct slice slice_of(const void *ptr, size_t len)
+{
+    return (struct slice){ptr, len};
+}
+
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+static inline bool slice_is(struct slice a, const char *b)
+{
+    return slice_eq(a, slice_cstr(b));
+}
+
 struct slice slice_sub(struct slice s, size_t from, size_t len); /* clamped to s */
 struct slice slice_trim(struct slice s);                         /* spaces and tabs off both ends */
 
-bool slice_eq(struct slice a, struct slice b);
-bool slice_is(struct slice a, const char *b);
 bool slice_eq_nocase(struct slice a, struct slice b); /* ASCII only */
 bool slice_starts(struct slice s, struct slice prefix);
 int slice_cmp(struct slice a, struct slice b); /* bytewise, for sorting */

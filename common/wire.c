@@ -317,8 +317,7 @@ void envelope_deinit(struct envelope *e)
     *e = (struct envelope){0};
 }
 
-/* Empty, with the defaults; the arena is kept. */
-static void envelope_reset(struct envelope *e)
+void envelope_clear(struct envelope *e)
 {
     e->id = e->tenant = e->tp = e->ts = e->bytes = SLICE_NONE;
     e->out = SLICE_LIT("results");
@@ -431,11 +430,11 @@ static bool read_envelope(struct envelope *e, struct slice bytes, struct err *er
 
 bool envelope_decode(struct envelope *e, struct slice bytes, size_t max_bytes, struct err *err)
 {
-    envelope_reset(e);
+    envelope_clear(e);
     e->bytes = bytes;
     if (check_shape(bytes, max_bytes, err) && read_envelope(e, bytes, err))
         return true;
-    envelope_reset(e);
+    envelope_clear(e);
     e->id = find_id(bytes);
     return false;
 }

@@ -92,6 +92,7 @@ struct envelope {
 
 void envelope_init(struct envelope *e);
 void envelope_deinit(struct envelope *e);
+void envelope_clear(struct envelope *e); /* as before a decode; its memory is kept */
 /* Check everything, all calls, and fill *e for the call to make now. On false *e keeps only what
  * could be read of `id` (empty if nothing), so that the dead letter can carry it. */
 bool envelope_decode(struct envelope *e, struct slice bytes, size_t max_bytes, struct err *err);

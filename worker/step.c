@@ -1,6 +1,7 @@
 #include "worker/step.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #define SUSPECT_WAIT_MS 500               /* a second suspect comes back after about so long */
 #define STRING_MAX      ((size_t)1 << 30) /* over what Redis keeps in one string (512 MB) */
 #define SIGNATURE_MAX   1024
+#define BUF_KEEP        4096 /* of each of a slot's buffers */
 
 struct steps {
     struct worker *w;
@@ -24,6 +26,62 @@ struct steps {
     struct step *all;
     size_t *free_list, free_count;
 };
+
+/* ---- slots ---- */
+
+static void slot_init(struct step *s, struct worker *w, size_t index)
+{
+    s->w = w;
+    s->index = index;
+    buf_init(&s->j, STRING_MAX); /* one over job-max is buried, whole */
+    buf_init(&s->s, SIGNATURE_MAX);
+    buf_init(&s->url, 64 * 1024);
+    buf_init(&s->origin, 1024);
+    buf_init(&s->body, (size_t)w->set->job_max_bytes * 2);
+    buf_init(&s->answer, (size_t)w->set->answer_max_bytes + 1);
+    buf_init(&s->header_text, 256 * 1024);
+    buf_init(&s->location, 64 * 1024);
+    buf_init(&s->result, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
+    buf_init(&s->next_j, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
+    buf_init(&s->next_s, 1024);
+    buf_init(&s->input, (size_t)w->set->answer_max_bytes * 2 + 65536);
+    buf_init(&s->resource, 256);
+    envelope_init(&s->env);
+}
+
+static void empty_bufs(struct step *s, size_t keep)
+{
+    struct buf *bufs[] = {&s->input,  &s->j,        &s->s,          &s->url,      &s->origin,
+                          &s->body,   &s->answer,   &s->result,     &s->location, &s->next_j,
+                          &s->next_s, &s->resource, &s->header_text};
+
+    for (size_t i = 0; i < ARRAY_LEN(bufs); i++) {
+        if (bufs[i]->cap > keep)
+            buf_deinit(bufs[i]);
+        else
+            buf_clear(bufs[i]);
+    }
+}
+
+/* Every job needs a dozen buffers: a slot's are used again and again, unless they grew big. */
+static void step_clear(struct step *s)
+{
+    empty_bufs(s, BUF_KEEP);
+    envelope_clear(&s->env);
+    expand_free(s->expand);
+    token_unref(s->token);
+    conn_unref(s->looked);
+    conn_unref(s->conn);
+    memset((char *)s + offsetof(struct step, state), 0,
+           sizeof *s - offsetof(struct step, state)); /* state: STEP_FREE */
+}
+
+static void slot_deinit(struct step *s)
+{
+    step_clear(s);
+    empty_bufs(s, 0);
+    envelope_deinit(&s->env);
+}
 
 struct steps *steps_new(struct worker *w, size_t slots, struct err *err)
 {
@@ -41,57 +99,19 @@ struct steps *steps_new(struct worker *w, size_t slots, struct err *err)
     p->w = w;
     p->slots = slots;
     p->mean_bytes = 512;
-    for (size_t i = 0; i < slots; i++)
+    for (size_t i = 0; i < slots; i++) {
+        slot_init(&p->all[i], w, i);
         p->free_list[p->free_count++] = slots - 1 - i;
+    }
     return p;
-}
-
-static void step_init(struct step *s, struct worker *w, size_t index)
-{
-    *s = (struct step){.w = w, .index = index, .state = STEP_TAKEN};
-    buf_init(&s->j, STRING_MAX); /* one over job-max is buried, whole */
-    buf_init(&s->s, SIGNATURE_MAX);
-    buf_init(&s->url, 64 * 1024);
-    buf_init(&s->origin, 1024);
-    buf_init(&s->body, (size_t)w->set->job_max_bytes * 2);
-    buf_init(&s->answer, (size_t)w->set->answer_max_bytes + 1);
-    buf_init(&s->header_text, 256 * 1024);
-    buf_init(&s->location, 64 * 1024);
-    buf_init(&s->result, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
-    buf_init(&s->next_j, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
-    buf_init(&s->next_s, 1024);
-    buf_init(&s->input, (size_t)w->set->answer_max_bytes * 2 + 65536);
-    buf_init(&s->resource, 256);
-    envelope_init(&s->env);
-}
-
-static void step_clear(struct step *s)
-{
-    struct buf *bufs[] = {&s->input,  &s->j,        &s->s,          &s->url,      &s->origin,
-                          &s->body,   &s->answer,   &s->result,     &s->location, &s->next_j,
-                          &s->next_s, &s->resource, &s->header_text};
-
-    for (size_t i = 0; i < ARRAY_LEN(bufs); i++)
-        buf_deinit(bufs[i]);
-    envelope_deinit(&s->env);
-    expand_free(s->expand);
-    token_unref(s->token);
-    conn_unref(s->looked);
-    conn_unref(s->conn);
-    s->expand = NULL;
-    s->token = NULL;
-    s->conn = s->looked = NULL;
-    s->state = STEP_FREE;
 }
 
 void steps_free(struct steps *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; p->all && i < p->slots; i++) {
-        if (p->all[i].state != STEP_FREE)
-            step_clear(&p->all[i]);
-    }
+    for (size_t i = 0; p->all && i < p->slots; i++)
+        slot_deinit(&p->all[i]);
     free(p->all);
     free(p->free_list);
     free(p);
@@ -139,7 +159,7 @@ bool steps_take(struct steps *p, const struct delivery *d)
     if (p->free_count == 0 || d->entry.len >= sizeof s->entry)
         return false;
     s = &p->all[p->free_list[--p->free_count]];
-    step_init(s, p->w, (size_t)(s - p->all));
+    s->state = STEP_TAKEN;
     /* what is too long for a signature is none: the job must not stay here for it */
     if (!buf_add_slice(&s->j, d->j) || (d->s.len <= SIGNATURE_MAX && !buf_add_slice(&s->s, d->s))) {
         step_clear(s);

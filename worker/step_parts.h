@@ -41,18 +41,26 @@ enum step_state {
 };
 
 struct step {
+    /* a slot's own, for all the jobs that pass through it */
     struct worker *w;
+    size_t index; /* slot */
+    struct buf j, s;
+    struct buf input; /* as loaded from the run record */
+    struct buf url, body, origin;
+    struct buf header_text; /* what headers point into */
+    struct buf answer, location;
+    struct buf result, next_j, next_s, resource;
+    struct envelope env;
+    struct http_header headers[WIRE_MAX_PAIRS + 8];
+    /* from here on cleared for each job */
     enum step_state state;
     bool advancing;
-    size_t index; /* slot */
     /* the delivery */
     unsigned queue;
     char entry[48];
-    struct buf j, s;
     uint32_t reclaims;
     bool replayed, suspect, bad; /* bad: its envelope could not be trusted; only bury is left */
-    struct envelope env;
-    struct cont k; /* where the run stands; changed only to be written again */
+    struct cont k;               /* where the run stands; changed only to be written again */
     char run[ID_MAX + 64];
     char name[JOB_NAME_MAX + 64];
     char nonce[48];
@@ -67,29 +75,22 @@ struct step {
     struct conn *looked; /* a look's answer, until the state function takes it */
     bool look_done, stalled, marked, replay_used, drop_token, aborted;
     /* the request */
-    struct buf input; /* as loaded from the run record */
     struct expand *expand;
     char method[24];
-    struct buf url, body, origin;
-    struct http_header headers[WIRE_MAX_PAIRS + 8];
     size_t header_count;
-    struct buf header_text; /* what headers point into */
     bool has_body;
     struct http_request *rq;
     unsigned redirects;
     /* the answer */
     enum http_sent sent;
     int status;
-    struct buf answer;
     char type[128];
     bool redacted;
     enum oauth_challenge challenge;
-    struct buf location;
     int64_t retry_after_ms;
     int64_t started_ms, sent_ms, answered_ms;
     /* the way out */
     struct move move;
-    struct buf result, next_j, next_s, resource;
     char big_digest[WIRE_DIGEST_HEX + 1];
     char code[48];
     char text[256];

@@ -173,11 +173,12 @@ static bool check_url(struct step *s, struct slice url, struct err *err)
     buf_init(&checked, s->url.max);
     ok = egress_check(&s->conn->cfg->policy, slice_cstr(s->method), url, &checked, &s->origin, err);
     if (ok) {
-        buf_deinit(&s->url);
+        struct buf old = s->url;
+
         s->url = checked;
-    } else {
-        buf_deinit(&checked);
+        checked = old;
     }
+    buf_deinit(&checked);
     return ok;
 }
 
@@ -312,13 +313,14 @@ static void wrap_response(struct step *s, const struct http_result *res)
 static void take_answer(struct step *s, const struct http_result *res)
 {
     struct slice type = http_header_get(res, "content-type");
-    size_t max = s->answer.max;
+    struct buf ours = s->answer; /* goes back in exchange, to be filled by another answer */
 
     s->status = res->status;
-    buf_deinit(&s->answer);
     s->answer = *res->body;
-    s->answer.max = max;
-    *res->body = (struct buf){.max = res->body->max};
+    s->answer.max = ours.max;
+    ours.max = res->body->max;
+    buf_clear(&ours);
+    *res->body = ours;
     s->type[0] = '\0';
     slice_copy(slice_trim(slice_sub(type, 0, slice_find(type, ';'))), s->type, sizeof s->type);
     s->challenge = oauth_challenge_read(http_header_get(res, "www-authenticate"));
