@@ -67,9 +67,16 @@ bool buf_reserve(struct buf *b, size_t more)
     return true;
 }
 
+static inline bool has_room(const struct buf *b, size_t more)
+{
+    size_t size = b->max < b->cap ? b->max + 1 : b->cap; /* with the NUL */
+
+    return !b->failed && b->len < size && more < size - b->len;
+}
+
 bool buf_add(struct buf *b, const void *ptr, size_t len)
 {
-    if (!buf_reserve(b, len))
+    if (!has_room(b, len) && !buf_reserve(b, len))
         return false;
     if (len > 0)
         memcpy(b->ptr + b->len, ptr, len);
@@ -100,7 +107,7 @@ bool buf_addf(struct buf *b, const char *fmt, ...)
     va_list ap;
     int n;
 
-    if (room > b->max - b->len + 1)
+    if (room > 0 && room > b->max - b->len + 1)
         room = b->max - b->len + 1;
     va_start(ap, fmt);
     n = vsnprintf(room > 0 ? b->ptr + b->len : NULL, room, fmt, ap);

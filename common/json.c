@@ -289,12 +289,42 @@ static size_t utf8_char(const unsigned char *p, size_t left)
     return n;
 }
 
+#define EACH_BYTE(c) (0x0101010101010101u * (c))
+
+/* A byte below 0x80 of v that is zero; may also answer yes for a byte next to one. */
+static bool has_zero(uint64_t v)
+{
+    return (v - EACH_BYTE(1)) & ~v & EACH_BYTE(0x80);
+}
+
+/* Most text is plain ASCII: so many bytes of it lie ahead, looked at eight at a time. With `plain`
+ * they need no escape in JSON either (RFC 8259 section 7). */
+static size_t ascii_ahead(const unsigned char *p, size_t len, bool plain)
+{
+    size_t i = 0;
+    uint64_t v;
+
+    for (; len - i >= sizeof v; i += sizeof v) {
+        memcpy(&v, p + i, sizeof v);
+        if (v & EACH_BYTE(0x80))
+            break;
+        if (plain && ((~v & (v - EACH_BYTE(0x20)) & EACH_BYTE(0x80)) ||
+                      has_zero(v ^ EACH_BYTE('"')) || has_zero(v ^ EACH_BYTE('\\'))))
+            break;
+    }
+    return i;
+}
+
 bool json_is_utf8(struct slice s)
 {
+    const unsigned char *p = (const unsigned char *)s.ptr;
     size_t n;
 
     for (size_t i = 0; i < s.len; i += n) {
-        n = utf8_char((const unsigned char *)s.ptr + i, s.len - i);
+        n = ascii_ahead(p + i, s.len - i, false);
+        if (n > 0)
+            continue;
+        n = utf8_char(p + i, s.len - i);
         if (n == 0)
             return false;
     }
@@ -369,8 +399,13 @@ static void add_string(struct buf *to, struct slice s)
 
     buf_add_char(to, '"');
     while (i < s.len) {
-        size_t n = utf8_char(p + i, s.len - i);
+        size_t n = ascii_ahead(p + i, s.len - i, true);
 
+        if (n > 0) {
+            i += n;
+            continue;
+        }
+        n = utf8_char(p + i, s.len - i);
         if (n > 0 && p[i] >= 0x20 && p[i] != '"' && p[i] != '\\') {
             i += n;
             continue;

@@ -53,9 +53,14 @@ static void start(struct key *k, struct slice rest)
 static void of_shard(struct key *k, unsigned shard, struct slice place)
 {
     char tag[16];
+    size_t at = sizeof tag;
 
+    do {
+        tag[--at] = (char)('0' + shard % 10);
+        shard /= 10;
+    } while (shard > 0);
     start(k, SLICE_LIT(":{s"));
-    add(k, slice_of(tag, (size_t)snprintf(tag, sizeof tag, "%u", shard)));
+    add(k, slice_of(tag + at, sizeof tag - at));
     add(k, SLICE_LIT("}:"));
     add(k, place);
 }

@@ -10,6 +10,7 @@
 #include <openssl/ssl.h>
 #include <uv.h>
 #include "common/buf.h"
+#include "common/redis_arena.h"
 #include "common/redis_tls.h"
 
 #define OUT_MAX      ((size_t)256 << 20) /* bytes that may wait to be written */
@@ -24,6 +25,7 @@ struct redis_wire {
     int closing;     /* handles whose close callback is still to come */
     int fd;
     SSL *ssl;
+    struct redis_arena *arena; /* holds what the reader reads */
     redisReader *reader;
     const char *where;
     const struct redis_wire_events *on;
@@ -42,8 +44,10 @@ static void on_closed(uv_handle_t *h)
 {
     struct redis_wire *w = h->data;
 
-    if (--w->closing == 0)
-        free(w);
+    if (--w->closing > 0)
+        return;
+    redis_arena_free(w->arena); /* only now: who closed the wire may be looking at a reply */
+    free(w);
 }
 
 void redis_wire_close(struct redis_wire *w)
@@ -226,7 +230,7 @@ static void take_replies(struct redis_wire *w)
         if (!reply)
             return;
         w->on->reply(w->owner, reply);
-        freeReplyObject(reply);
+        redis_arena_clear(w->arena);
     }
 }
 
@@ -427,11 +431,13 @@ struct redis_wire *redis_wire_open(struct uv_loop_s *loop, int fd, struct ssl_st
                                    void *owner, struct err *err)
 {
     struct redis_wire *w = calloc(1, sizeof *w);
-    redisReader *reader = redisReaderCreate();
+    struct redis_arena *arena = redis_arena_new();
+    redisReader *reader = arena ? redis_arena_reader(arena) : NULL;
 
     if (!w || !reader || uv_poll_init(loop, &w->poll, fd) != 0) {
         err_set(err, ERR_NOMEM, "redis at %s: no memory for the link", where);
         redisReaderFree(reader);
+        redis_arena_free(arena);
         SSL_free(ssl);
         close(fd);
         free(w);
@@ -441,6 +447,7 @@ struct redis_wire *redis_wire_open(struct uv_loop_s *loop, int fd, struct ssl_st
     w->poll.data = w->flush.data = w;
     w->fd = fd;
     w->ssl = ssl;
+    w->arena = arena;
     w->reader = reader;
     w->reader->maxbuf = READER_KEEP;
     w->where = where;

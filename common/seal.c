@@ -15,6 +15,8 @@
 #define KEYS_MAX      32          /* in one file: a kind seldom has more than two */
 #define KEY_FILE_MAX  (16 * 1024) /* bytes */
 #define SEAL_VERSION  0x01
+#define MAC_USE       "awq mac"
+#define PURPOSE_K     "k"
 #define SEAL_HEAD     (1 + KEY_ID_BYTES)
 #define SEAL_NONCE    crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define SEAL_TAG      crypto_aead_xchacha20poly1305_ietf_ABYTES
@@ -24,6 +26,7 @@ struct key {
     enum key_kind kind;
     unsigned char id[KEY_ID_BYTES];
     unsigned char bytes[KEY_BYTES];
+    unsigned char mac_k[KEY_BYTES]; /* derived for the keyed hash over k: every step needs it */
 };
 
 struct keyring { /* in sodium_malloc memory */
@@ -169,6 +172,19 @@ static bool read_all(int fd, char *to, size_t size, size_t *len)
     return true;
 }
 
+/* A key of its own for each use, so that one use can never stand for another. */
+static void derive(unsigned char to[KEY_BYTES], const struct key *key, const char *use,
+                   const char *name)
+{
+    crypto_generichash_state st;
+
+    crypto_generichash_init(&st, key->bytes, KEY_BYTES, KEY_BYTES);
+    crypto_generichash_update(&st, (const unsigned char *)use, strlen(use) + 1);
+    crypto_generichash_update(&st, (const unsigned char *)name, strlen(name) + 1);
+    crypto_generichash_final(&st, to, KEY_BYTES);
+    sodium_memzero(&st, sizeof st);
+}
+
 struct keyring *keyring_load(const char *path, struct err *err)
 {
     struct keyring *k = NULL;
@@ -204,10 +220,13 @@ struct keyring *keyring_load(const char *path, struct err *err)
 out:
     close(fd);
     sodium_free(text);
-    if (ok)
-        return k;
-    sodium_free(k);
-    return NULL;
+    if (!ok) {
+        sodium_free(k);
+        return NULL;
+    }
+    for (size_t i = 0; i < k->count; i++)
+        derive(k->keys[i].mac_k, &k->keys[i], MAC_USE, PURPOSE_K);
+    return k;
 }
 
 void keyring_free(struct keyring *k)
@@ -309,19 +328,6 @@ bool keyring_create(const char *path, struct err *err)
 
 /* ---- sealing ------------------------------------------------------------------------------------
  */
-
-/* A key of its own for each use, so that one use can never stand for another. */
-static void derive(unsigned char to[KEY_BYTES], const struct key *key, const char *use,
-                   const char *name)
-{
-    crypto_generichash_state st;
-
-    crypto_generichash_init(&st, key->bytes, KEY_BYTES, KEY_BYTES);
-    crypto_generichash_update(&st, (const unsigned char *)use, strlen(use) + 1);
-    crypto_generichash_update(&st, (const unsigned char *)name, strlen(name) + 1);
-    crypto_generichash_final(&st, to, KEY_BYTES);
-    sodium_memzero(&st, sizeof st);
-}
 
 static void add_u64(struct buf *b, uint64_t v)
 {
@@ -453,7 +459,12 @@ static void mac_of(const struct key *key, const char *purpose, struct slice byte
 {
     unsigned char derived[KEY_BYTES];
 
-    derive(derived, key, "awq mac", purpose);
+    if (strcmp(purpose, PURPOSE_K) == 0) {
+        crypto_generichash(to, KEY_BYTES, (const unsigned char *)bytes.ptr, bytes.len, key->mac_k,
+                           KEY_BYTES);
+        return;
+    }
+    derive(derived, key, MAC_USE, purpose);
     crypto_generichash(to, KEY_BYTES, (const unsigned char *)bytes.ptr, bytes.len, derived,
                        sizeof derived);
     sodium_memzero(derived, sizeof derived);
