@@ -21,8 +21,9 @@ struct intake;
 
 struct intake *intake_new(struct worker *w, struct err *err);
 void intake_free(struct intake *i);
-void intake_wake(struct intake *i);           /* there may be room again */
-void intake_stop(struct intake *i);           /* drain: unblock the link, take nothing more */
+void intake_wake(struct intake *i); /* there may be room again */
+void intake_stop(struct intake *i); /* drain, pause: end the fetch that waits; nothing more is
+                             fetched while the phase or the pause forbids it */
 bool intake_is_quiet(const struct intake *i); /* no fetch is on its way */
 /* Milliseconds since the last fetch was answered; for the probe of life. */
 int64_t intake_idle_ms(const struct intake *i);

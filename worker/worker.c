@@ -187,6 +187,7 @@ static void on_signal(uv_signal_t *s, int number)
         break;
     case SIGTSTP:
         w->paused = true;
+        intake_stop(w->intake); /* the fetch that waits now would still bring jobs */
         log_event(LOG_INFO, EV_WORKER_PAUSED);
         break;
     case SIGCONT:
