@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include "common/slice.h"
 
+#define STILL_MS    40  /* one that runs has read by then */
 #define STOP_TRIES  200 /* of a millisecond each */
 #define SOCKETS_MAX 1024
 
@@ -195,22 +196,41 @@ static bool is_one_of(uint64_t inode, const uint64_t *inodes, size_t count)
     return false;
 }
 
-/* A line of /proc/net/tcp: sl local:port remote:port st tx:rx tr:when retr uid timeout inode */
-unsigned child_unread_sockets(const struct child *c, unsigned port)
+/* Those sockets to the port on which something has come that nobody has read. A line of
+ * /proc/net/tcp: sl local:port remote:port st tx:rx tr:when retr uid timeout inode */
+static size_t list_unread(unsigned port, uint64_t *inodes, size_t max)
 {
-    uint64_t inodes[SOCKETS_MAX], inode;
-    size_t count = list_sockets(c->pid, inodes, SOCKETS_MAX);
     FILE *file = fopen("/proc/net/tcp", "r");
-    unsigned remote, unread, found = 0;
+    unsigned remote, unread;
+    size_t count = 0;
     char line[256];
 
-    while (file && fgets(line, sizeof line, file)) {
+    while (file && count < max && fgets(line, sizeof line, file)) {
         if (sscanf(line, "%*d: %*x:%*x %*x:%x %*x %*x:%x %*x:%*x %*x %*u %*u %" SCNu64, &remote,
-                   &unread, &inode) == 3 &&
-            remote == port && unread > 0 && is_one_of(inode, inodes, count))
-            found++;
+                   &unread, &inodes[count]) == 3 &&
+            remote == port && unread > 0)
+            count++;
     }
     if (file)
         fclose(file);
+    return count;
+}
+
+unsigned child_unread_sockets(const struct child *c, unsigned port)
+{
+    const struct timespec moment = {.tv_nsec = STILL_MS * 1000000L};
+    uint64_t own[SOCKETS_MAX], unread[SOCKETS_MAX];
+    size_t own_count = list_sockets(c->pid, own, SOCKETS_MAX), count;
+    unsigned found = 0;
+
+    /* A worker cannot be looked into (PR_SET_DUMPABLE), but by root. It is stopped, though, and the
+     * others are not: what stays unread is its. */
+    if (own_count == 0) {
+        own_count = list_unread(port, own, SOCKETS_MAX);
+        nanosleep(&moment, NULL);
+    }
+    count = list_unread(port, unread, SOCKETS_MAX);
+    for (size_t i = 0; i < count; i++)
+        found += is_one_of(unread[i], own, own_count);
     return found;
 }

@@ -36,6 +36,7 @@ void child_end(struct child *c); /* SIGKILL, and wait for it; fine if it is not 
 
 bool child_wait_stopped(const struct child *c); /* after SIGSTOP; false: it is gone */
 
-/* How many sockets of its that lead to this loopback port hold bytes it has not read. */
+/* It is stopped. How many sockets of its that lead to this loopback port hold bytes it has not
+ * read. */
 unsigned child_unread_sockets(const struct child *c, unsigned port);
 #endif
