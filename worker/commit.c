@@ -69,6 +69,12 @@ static struct move *line_pop(struct line *l)
     return m;
 }
 
+/* A commit with a long input first has that kept, by a command of its own. */
+static struct line *line_of(struct commits *c, const struct move *m)
+{
+    return m->kind == MOVE_COMMIT && (m->big.len == 0 || m->big_kept) ? &c->ready : &c->others;
+}
+
 static void flush_now(struct commits *c);
 
 static void on_flush(uv_prepare_t *p)
@@ -134,7 +140,7 @@ static void put_back(struct commits *c, struct move *m, const struct err *why)
     if (m->tries == 1 || m->tries % 20 == 0)
         log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("job", m->name), F_INT("tries", m->tries),
                   F_ERR(why));
-    line_push(m->kind == MOVE_COMMIT ? &c->ready : &c->others, m);
+    line_push(line_of(c, m), m);
     if (!uv_is_active((uv_handle_t *)&c->again))
         uv_timer_start(&c->again, on_again,
                        (uint64_t)id_backoff_ms(RETRY_BASE_MS, RETRY_CAP_MS, c->failures++) + 1, 0);
@@ -239,31 +245,6 @@ static void commit_args(struct commits *c, struct call *call, struct texts *t, s
     }
 }
 
-static void on_big(void *owner, const struct redis_reply *reply, const struct err *err)
-{
-    (void)owner;
-    (void)reply;
-    if (err && err->code != ERR_CANCELLED)
-        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "long input"), F_ERR(err));
-}
-
-/* On the same link just before its commit, so it is there when the next step is. Named by its
- * digest: whoever else writes it writes the same, and a run that is lost here leaves only what ends
- * with its record. */
-static bool send_big(struct commits *c, const struct move *m, struct err *err)
-{
-    struct key run;
-    char field[80];
-
-    if (m->big.len == 0)
-        return true;
-    key_run(&run, SHARD, slice_cstr(m->run));
-    snprintf(field, sizeof field, "i:%s", m->big_digest);
-    const struct slice argv[] = {SLICE_LIT("HSET"), key_slice(&run), slice_cstr(field), m->big};
-
-    return redis_command(c->w->link, ARRAY_LEN(argv), argv, 0, on_big, c, err);
-}
-
 /* One call: as many as fit, all of one consumer (the fence is checked for one). */
 static bool send_commits(struct commits *c, struct call *call)
 {
@@ -283,11 +264,9 @@ static bool send_commits(struct commits *c, struct call *call)
     }
     call->owner = c;
     commit_args(c, call, &t, argv);
-    for (size_t i = 0; i < call->count && !err.code; i++)
-        send_big(c, call->moves[i], &err);
-    if (err.code || !redis_script(c->w->link, SCRIPT_commit, call->count * KEYS_PER_JOB,
-                                  call->count * (KEYS_PER_JOB + ARGS_PER_JOB) + 2, argv, on_commit,
-                                  call, &err)) {
+    if (!redis_script(c->w->link, SCRIPT_commit, call->count * KEYS_PER_JOB,
+                      call->count * (KEYS_PER_JOB + ARGS_PER_JOB) + 2, argv, on_commit, call,
+                      &err)) {
         for (size_t i = 0; i < call->count; i++)
             put_back(c, call->moves[i], &err);
         call->count = 0;
@@ -300,6 +279,17 @@ static bool send_commits(struct commits *c, struct call *call)
 
 /* ---- the other moves, one script each ---- */
 
+/* What Redis refuses for its form, it refuses for ever: the step hears so after a few tries. */
+static void try_again(struct commits *c, struct move *m, const struct err *err)
+{
+    if (err->code == ERR_FORMAT && !m->last && m->tries + 1 >= BROKEN_TRIES) {
+        m->tries = 0;
+        finish(m, VERDICT_BROKEN, err);
+        return;
+    }
+    put_back(c, m, err);
+}
+
 static void on_move(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct move *m = owner;
@@ -307,13 +297,8 @@ static void on_move(void *owner, const struct redis_reply *reply, const struct e
     struct slice said = redis_reply_str(reply);
 
     c->out--;
-    if (err && err->code == ERR_FORMAT && !m->last && m->tries + 1 >= BROKEN_TRIES) {
-        m->tries = 0;
-        finish(m, VERDICT_BROKEN, err);
-        return;
-    }
     if (err) {
-        put_back(c, m, err);
+        try_again(c, m, err);
         return;
     }
     c->failures = 0;
@@ -422,6 +407,40 @@ static bool send_release(struct commits *c, struct move *m, struct err *err)
     return redis_script(c->w->link, SCRIPT_release, 1, ARRAY_LEN(argv), argv, on_move, m, err);
 }
 
+/* ---- a long input: in the run record before the commit that puts the next step on the queue ----
+ */
+
+static void on_big(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct move *m = owner;
+    struct commits *c = m->home;
+
+    (void)reply;
+    c->out--;
+    if (err) { /* without it the next step could not be made: no commit either, until it is kept */
+        try_again(c, m, err);
+        return;
+    }
+    m->big_kept = true;
+    line_push(line_of(c, m), m);
+    if (!uv_is_active((uv_handle_t *)&c->flush))
+        uv_prepare_start(&c->flush, on_flush);
+}
+
+/* Named by its digest: whoever else writes it writes the same, and a run that is lost here leaves
+ * only what ends with its record. */
+static bool send_big(struct commits *c, struct move *m, struct err *err)
+{
+    struct key run;
+    char field[80];
+
+    key_run(&run, SHARD, slice_cstr(m->run));
+    snprintf(field, sizeof field, "i:%s", m->big_digest);
+    const struct slice argv[] = {SLICE_LIT("HSET"), key_slice(&run), slice_cstr(field), m->big};
+
+    return redis_command(c->w->link, ARRAY_LEN(argv), argv, 0, on_big, m, err);
+}
+
 static void send_other(struct commits *c, struct move *m)
 {
     struct move_texts t;
@@ -443,7 +462,8 @@ static void send_other(struct commits *c, struct move *m)
         ok = send_release(c, m, &err);
         break;
     case MOVE_COMMIT:
-        break; /* has a line of its own */
+        ok = send_big(c, m, &err);
+        break;
     }
     if (ok)
         c->out++;
@@ -474,9 +494,10 @@ void commit_submit(struct commits *c, struct move *m)
 {
     m->home = c;
     m->tries = 0;
+    m->big_kept = false;
     if (!redis_is_up(c->w->link))
         journal_keep(c->w->journal, m);
-    line_push(m->kind == MOVE_COMMIT ? &c->ready : &c->others, m);
+    line_push(line_of(c, m), m);
     if (!uv_is_active((uv_handle_t *)&c->flush))
         uv_prepare_start(&c->flush, on_flush);
 }

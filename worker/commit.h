@@ -68,6 +68,7 @@ struct move {
     struct move *next;
     unsigned tries;
     bool journaled;
+    bool big_kept;
 };
 
 struct commits *commits_new(struct worker *w);

@@ -80,6 +80,23 @@ def test_a_long_output_is_the_next_steps_input(rig):
     assert rig.redis.client.pttl(rig.key(f"run:{ids[0]}")) > 0, "the run record, inputs and all, is forgotten in time"
 
 
+def test_a_long_output_that_redis_has_no_room_for_is_kept_until_it_has(rig):
+    """Out of memory: the step's outcome waits in the worker, it is neither lost nor made again."""
+    rig.use_peers()
+    rig.link("acct")
+    w = rig.worker(answer_max="4MiB")
+    rig.results(rig.enqueue(rig.job("acct", "/echo", then=[rig.call("acct", "/echo")])))  # scripts are known, token is there
+    ids = rig.enqueue(rig.job("acct", "/big?bytes=2000000&delay=700", method="GET",
+                              then=[rig.call("acct", "/echo?x=1", body="done")]))
+    wait_until(lambda: any(e["path"] == "/big" for e in rig.api.log()), 10, "the call")
+    rig.redis.client.config_set("maxmemory", rig.redis.client.info("memory")["used_memory"] - 100000)
+    wait_until(lambda: w.logged("redis.error", error_rule="OOM"), 15, "Redis to refuse it")
+    rig.redis.client.config_set("maxmemory", 0)
+    got = rig.results(ids)[ids[0]]
+    assert [r["state"] for r in got] == ["done", "done"], got[-1].get("error")
+    assert sum(e["path"] == "/big" for e in rig.api.log()) == 1
+
+
 def test_an_input_that_is_gone_is_said(rig):
     rig.use_peers()
     rig.link("acct")
