@@ -163,7 +163,7 @@ def test_redis_that_must_not_be_used(rig):
     locked.client.acl_setuser("weak", enabled=True, passwords=["+weak"], keys="awq:*",
                               commands=["+ping"])
     lru = server(rig, "lru", maxmemory_policy="allkeys-lru", maxmemory="50mb").start()
-    cluster = server(rig, "cluster", port=free_port(), cluster_enabled="yes").start()
+    cluster = server(rig, "cluster", port=free_port(), cluster_enabled="yes", cluster_port=free_port()).start()
     replica = server(rig, "replica", replicaof=f"127.0.0.1 {rig.redis.port}").start()
     wrong, weak = rig.folder / "wrong", rig.folder / "weak"
     wrong.write_text("wrong\n")

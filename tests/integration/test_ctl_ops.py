@@ -151,7 +151,7 @@ def test_passwords(rig):
 
 
 def test_a_server_that_must_not_be_used(rig):
-    server = rig.use_redis(options={"cluster-enabled": "yes"})
+    server = rig.use_redis(options={"cluster-enabled": "yes", "cluster-port": str(free_port())})
     refused(rig, "cluster")
     assert server.running
 
