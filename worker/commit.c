@@ -17,8 +17,11 @@
 #define BROKEN_TRIES  3 /* then the step hears that its commit cannot be written */
 #define RETRY_BASE_MS 50
 #define RETRY_CAP_MS  2000 /* a third of the default lease */
-#define ARGS_PER_JOB  9
-#define KEYS_PER_JOB  3
+#define NONCE_MAX     64
+/* of commit.lua */
+#define KEYS_FOR_ALL  2
+#define ARGS_FOR_ALL  4
+#define ARGS_PER_JOB  5
 
 struct call { /* one commit script on its way */
     struct commits *owner;
@@ -209,46 +212,56 @@ static void on_commit(void *owner, const struct redis_reply *reply, const struct
 }
 
 struct texts { /* what the arguments of one call point into */
-    struct key run[COMMIT_BATCH], out[COMMIT_BATCH];
-    char seq[COMMIT_BATCH][24];
+    struct key run[COMMIT_BATCH], out;
+    char mark[COMMIT_BATCH][24 + NONCE_MAX];
     char cap[24], ttl[24];
 };
 
+static void mark_of(const struct move *m, char *to)
+{
+    snprintf(to, 24 + NONCE_MAX, "%" PRIu64 ":%s", m->seq, m->nonce);
+}
+
 static void commit_args(struct commits *c, struct call *call, struct texts *t, struct slice *argv)
 {
-    struct slice *key = argv, *arg = argv + call->count * KEYS_PER_JOB;
+    const struct move *first = call->moves[0];
+    struct slice *key = argv, *arg = argv + KEYS_FOR_ALL + call->count;
 
     /* cppcheck-suppress ctuuninitvar ; it is filled here */
     snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
     snprintf(t->ttl, sizeof t->ttl, "%" PRId64, c->w->set->dedup_ms);
-    *arg++ = slice_cstr(call->moves[0]->consumer);
+    key_out(&t->out, SHARD, first->out.len > 0 ? first->out : SLICE_LIT("results"));
+    *key++ = key_slice(&first->queue->key);
+    *key++ = key_slice(&t->out);
+    *arg++ = slice_cstr(first->consumer);
     *arg++ = slice_cstr(t->cap);
+    *arg++ = slice_cstr(t->ttl);
+    *arg++ = first->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0");
     for (size_t i = 0; i < call->count; i++) {
-        struct move *m = call->moves[i];
-        bool ends = m->next_j.len == 0;
+        const struct move *m = call->moves[i];
 
         key_run(&t->run[i], SHARD, slice_cstr(m->run));
-        key_out(&t->out[i], SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
-        snprintf(t->seq[i], sizeof t->seq[i], "%" PRIu64, m->seq);
-        *key++ = key_slice(&m->queue->key);
+        mark_of(m, t->mark[i]);
         *key++ = key_slice(&t->run[i]);
-        *key++ = key_slice(&t->out[i]);
         *arg++ = slice_cstr(m->entry);
-        *arg++ = slice_cstr(t->seq[i]);
-        *arg++ = slice_cstr(m->nonce);
+        *arg++ = slice_cstr(t->mark[i]);
         *arg++ = m->result;
         *arg++ = m->next_j;
-        *arg++ = m->next_s;
-        *arg++ = slice_cstr(m->state);
-        *arg++ = ends ? slice_cstr(t->ttl) : SLICE_LIT("0");
-        *arg++ = m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0");
+        *arg++ = m->next_j.len > 0 ? m->next_s : slice_cstr(m->state);
     }
 }
 
-/* One call: as many as fit, all of one consumer (the fence is checked for one). */
+/* One consumer, one queue, one result stream: the script is told of them once. */
+static bool go_together(const struct move *a, const struct move *b)
+{
+    return a->queue == b->queue && strcmp(a->consumer, b->consumer) == 0 &&
+           slice_eq(a->out, b->out);
+}
+
+/* One call: as many as fit of those at the head of the line. */
 static bool send_commits(struct commits *c, struct call *call)
 {
-    struct slice argv[COMMIT_BATCH * (KEYS_PER_JOB + ARGS_PER_JOB) + 2];
+    struct slice argv[KEYS_FOR_ALL + ARGS_FOR_ALL + COMMIT_BATCH * (1 + ARGS_PER_JOB)];
     struct texts t;
     struct err err = {0};
     size_t bytes = 0;
@@ -257,16 +270,16 @@ static bool send_commits(struct commits *c, struct call *call)
         struct move *m = c->ready.head;
 
         if (call->count > 0 && (bytes + m->result.len + m->next_j.len > BATCH_BYTES ||
-                                strcmp(m->consumer, call->moves[0]->consumer) != 0))
+                                !go_together(m, call->moves[0])))
             break;
         bytes += m->result.len + m->next_j.len;
         call->moves[call->count++] = line_pop(&c->ready);
     }
     call->owner = c;
     commit_args(c, call, &t, argv);
-    if (!redis_script(c->w->link, SCRIPT_commit, call->count * KEYS_PER_JOB,
-                      call->count * (KEYS_PER_JOB + ARGS_PER_JOB) + 2, argv, on_commit, call,
-                      &err)) {
+    if (!redis_script(c->w->link, SCRIPT_commit, KEYS_FOR_ALL + call->count,
+                      KEYS_FOR_ALL + ARGS_FOR_ALL + call->count * (1 + ARGS_PER_JOB), argv,
+                      on_commit, call, &err)) {
         for (size_t i = 0; i < call->count; i++)
             put_back(c, call->moves[i], &err);
         call->count = 0;

@@ -103,17 +103,24 @@ class Moves:
         return self.take(who, 1, queue)[0][:2]
 
     def commit(self, who, *steps):
-        """steps: (entry, name, dict of what differs). The next step is the name after unless last."""
-        keys, args = [], [who, 1000]
+        """steps: (entry, name, dict of what differs). The next step is the name after unless last.
+
+        A call of the script is for one queue and one result stream: steps of another go in a call
+        of their own, as a worker does it.
+        """
+        calls = []
         for entry, name, *more in steps:
             o = {"nonce": "n-" + who, "result": "res:" + name, "next": next_name(name), "state": "ready",
-                 "ttl": 0, "write": 1, "queue": "default", "out": "results", "seq": seq_of(name), **(more[0] if more else {})}
+                 "ttl": HOUR, "write": 1, "queue": "default", "out": "results", "seq": seq_of(name), **(more[0] if more else {})}
             if o.get("last"):
                 o.update(next="", state="done", ttl=HOUR)
-            keys += [key(f"q:{o['queue']}"), key(f"run:{run_of(name)}"), key(f"out:{o['out']}")]
-            args += [entry, o["seq"], o["nonce"], o["result"], o["next"], "s:" + o["next"], o["state"], o["ttl"],
-                     o["write"]]
-        return self.call("commit", keys, *args)
+            all_of = ([key(f"q:{o['queue']}"), key(f"out:{o['out']}")], [who, 1000, o["ttl"], o["write"]])
+            if not calls or calls[-1][:2] != all_of:
+                calls.append((*all_of, [], []))
+            calls[-1][2].append(key(f"run:{run_of(name)}"))
+            calls[-1][3].extend([entry, f"{o['seq']}:{o['nonce']}", o["result"], o["next"],
+                             "s:" + o["next"] if o["next"] else o["state"]])
+        return [a for keys, args, runs, more in calls for a in self.call("commit", keys + runs, *args, *more)]
 
     def retry(self, who, entry, name, at, queue="default", d="0", j=None):
         return self.call("retry", [key(f"q:{queue}"), key("held"), key("due"), key(f"run:{run_of(name)}")],

@@ -359,13 +359,26 @@ def test_commit_on_several_queues(m):
 def test_commit_caps_its_out_stream(m):
     m.r.xadd(key("out:results"), {"r": "old"})
     e, n = taken(m)
-    m.call("commit", [Q, key("run:r1"), key("out:results")], "me", 0, e, 0, "n", "res", "", "", "done", HOUR, 1)
+    m.call("commit", [Q, key("out:results"), key("run:r1")], "me", 0, HOUR, 1, e, "0:n", "res", "", "done")
     assert m.r.xlen(key("out:results")) <= 2
     for i in range(300):
         m.r.xadd(key("out:results"), {"r": "old"})
     e, n = taken(m, "r2.0.0")
-    m.call("commit", [Q, key("run:r2"), key("out:results")], "me", 1, e, 0, "n", "res", "", "", "done", HOUR, 1)
+    m.call("commit", [Q, key("out:results"), key("run:r2")], "me", 1, HOUR, 1, e, "0:n", "res", "", "done")
     assert m.r.xlen(key("out:results")) < 120
+
+
+def test_commit_of_jobs_far_apart(m):
+    """One look at the pending entries tells of jobs that lie together; the others are asked for alone."""
+    names = [f"r{i}.0.0" for i in range(40)]
+    for n in names:
+        m.enqueue(n)
+    got = {n: e for e, n, _ in m.take("me", 39)}
+    got |= {n: e for e, n, _ in m.take("other", 1)}
+    order = [names[38], names[0], names[39], names[20]]
+    assert m.commit("me", *((got[n], n) for n in order)) == [1, 1, 2, 1]
+    assert m.commit("other", (got[names[39]], names[39]), (got[names[5]], names[5])) == [1, 2]
+    assert m.r.xpending(Q, "w")["pending"] == 36
 
 
 def test_commit_sixteen(m):
