@@ -73,7 +73,7 @@ def test_settings_and_files_that_are_named_exist():
         assert name in known, name
     flags = set(re.findall(r"`--([a-z-]+)", TEXT))
     assert len(flags) > 8
-    for flag in flags - {"entrypoint", "cap-add"}:
+    for flag in flags - {"entrypoint"}:
         assert "AWQ_" + flag.upper().replace("-", "_") in known, flag
     for path in re.findall(r"deploy/[a-z]+/[A-Za-z.]+", TEXT):
         assert (ROOT / path).exists(), path
