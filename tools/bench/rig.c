@@ -346,7 +346,7 @@ static bool seal_one(struct link_job *l, struct slice id, struct err *err)
 static bool link_one(struct link_job *l, struct store *s, size_t number, struct err *err)
 {
     int64_t now = clock_wall_ms();
-    char id[16], exp[24], born[24];
+    char id[24], exp[24], born[24];
     struct key conn, conns;
 
     snprintf(id, sizeof id, "c%zu", number);
