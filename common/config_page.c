@@ -36,10 +36,13 @@ static void help_row(const struct config_row *row, struct buf *out)
         snprintf(flag, sizeof flag, "--%s, --no-%s", row->name, row->name);
     else
         snprintf(flag, sizeof flag, "--%s %s", row->name, placeholder(row));
-    buf_addf(out, "  %-26s %s", flag, strlen(flag) > 26 ? "\n                             " : "");
+    if (strlen(flag) > 26)
+        buf_addf(out, "  %s\n%29s", flag, "");
+    else
+        buf_addf(out, "  %-26s ", flag);
     buf_add_cstr(out, row->help);
     if (bounds[0] && row->type != CONFIG_STR)
-        buf_addf(out, "; %s", bounds);
+        buf_addf(out, "; %s%s", bounds, row->type == CONFIG_LIST ? " of them" : "");
     if (row->def)
         buf_addf(out, " (default %s)", row->def[0] ? row->def : "empty");
     buf_add_char(out, '\n');
