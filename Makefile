@@ -73,7 +73,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT))
 .PHONY: help deps build objects run test unit integration check mutants fmt install clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-12s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-13s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 deps: ## install the libraries, servers and tools that are missing
 	@sh deploy/deps.sh all
