@@ -163,7 +163,7 @@ static void check_token(struct test *t)
         checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
                    "Mend what the failure names (client secret, scopes, token_url) and apply; a "
                    "worker tries again by itself",
-                   "renewal failed %" PRIu32 " times: %.*s %.*s", r->tries, SLICE_FMT(r->why),
+                   "renewal failed, try %" PRIu32 ": %.*s %.*s", r->tries, SLICE_FMT(r->why),
                    SLICE_FMT(r->fail_text));
     else if (r->exp_ms > t->now_ms)
         checks_add(&t->checks, CHECK_OK, "access token", NULL, "good for %" PRId64 " s", left_s);
