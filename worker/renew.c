@@ -26,7 +26,8 @@ struct renewal {
     char nonce[33];
     char fence[24];
     uint64_t gen, ver;     /* what it starts from */
-    int64_t asked_boot_ms; /* when acquire was sent: the lease is counted from here */
+    int64_t asked_boot_ms; /* when acquire may first have reached Redis: the lease is counted from
+                              here, also when it had to be asked again. 0 = not yet */
     int64_t sent_ms;       /* wall clock, when the token request left */
     struct connection_cfg *cfg;
     char cd[65];
@@ -37,7 +38,8 @@ struct renewal {
     const char *fail_class;
     struct err why;
     int64_t retry_after_ms;
-    bool waiting; /* for the link to come back */
+    bool maybe_asked; /* an acquire is without answer: its lease may be there */
+    bool waiting;     /* for the link to come back */
     struct renewal *next, **prev_next;
 };
 
@@ -45,6 +47,8 @@ static struct renewal *all; /* of this process: to go on after the link was down
 
 static void renewal_free(struct renewal *r)
 {
+    struct worker *w = r->w;
+
     *r->prev_next = r->next;
     if (r->next)
         r->next->prev_next = r->prev_next;
@@ -56,6 +60,7 @@ static void renewal_free(struct renewal *r)
     buf_deinit(&r->sealed_at);
     buf_deinit(&r->sealed_rt);
     free(r);
+    worker_on_idle(w); /* a draining worker may have waited for this */
 }
 
 static void conn_keys(const struct renewal *r, struct key *conn, struct key *lease)
@@ -97,12 +102,12 @@ void renewals_resume(struct worker *w)
     }
 }
 
-unsigned renewals_calling(const struct worker *w)
+unsigned renewals_active(const struct worker *w)
 {
     unsigned n = 0;
 
     for (const struct renewal *r = all; r; r = r->next)
-        n += r->w == w && r->state != RENEW_ACQUIRING;
+        n += r->w == w;
     return n;
 }
 
@@ -111,6 +116,11 @@ unsigned renewals_calling(const struct worker *w)
 static void wait_for_link(struct renewal *r, const struct err *err)
 {
     r->waiting = true;
+    if (r->state == RENEW_ACQUIRING) {
+        r->maybe_asked = r->maybe_asked || err->code != ERR_UNREACHABLE;
+        if (!r->maybe_asked)
+            r->asked_boot_ms = 0; /* it never left: no lease can have begun */
+    }
     if (r->state == RENEW_STORING)
         log_event(LOG_WARN, EV_TOKEN_LATE, F_CSTR("connection", r->c->id),
                   F_UINT("ver", r->ver + 1), F_ERR(err));
@@ -196,6 +206,13 @@ static void on_lease(struct renewal *r, const struct redis_reply *a)
     }
     log_event(LOG_INFO, EV_TOKEN_RENEWING, F_CSTR("connection", r->c->id), F_UINT("ver", r->ver),
               F_CSTR("fence", r->fence));
+    /* This worker is on its way out, and what begins now it might not see the end of: a refresh
+     * token that was sent and whose answer nobody stores costs its owner a new consent. */
+    if (r->w->phase != PHASE_RUNNING) {
+        err_set(&r->why, ERR_CANCELLED, "connection %s: this worker is draining", r->c->id);
+        fail_unsent(r, "not_sent");
+        return;
+    }
     if (!prepare(r, a)) {
         fail_unprepared(r);
         return;
@@ -253,7 +270,8 @@ static void acquire(struct renewal *r)
     };
 
     r->state = RENEW_ACQUIRING;
-    r->asked_boot_ms = clock_boot_ms();
+    if (r->asked_boot_ms == 0)
+        r->asked_boot_ms = clock_boot_ms();
     if (!redis_script(r->w->link, SCRIPT_acquire, 2, ARRAY_LEN(argv), argv, on_acquire, r, &err))
         wait_for_link(r, &err);
 }
@@ -263,6 +281,8 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
     struct renewal *r;
 
     if (!keyring_has(w->keys, KEY_GRANT)) /* a worker that only runs steps */
+        return;
+    if (w->phase != PHASE_RUNNING) /* it would have to be waited for; others will */
         return;
     r = calloc(1, sizeof *r);
     if (!r)

@@ -28,7 +28,7 @@ void renewals_resume(struct worker *w);
 /* Take up renewals that somebody asked for (`awq-ctl conn refresh` puts minus the time in P:conns).
  */
 void renewals_take_asked(struct worker *w);
-unsigned
-renewals_calling(const struct worker *w); /* token requests on the wire or not yet stored */
+/* Under way, from asking for the lease to the token stored: a draining worker waits for them. */
+unsigned renewals_active(const struct worker *w);
 
 #endif

@@ -53,13 +53,13 @@ struct redis_options worker_redis_options(const struct worker *w, const char *na
 
 static void close_parts(struct worker *w)
 {
-    probe_free(w->probe);
     hints_free(w->hints);
     intake_free(w->intake);
     house_free(w->house);
     liveness_free(w->liveness);
     http_free(w->http);
     redis_free(w->link);
+    probe_free(w->probe); /* after the link: it may wait for the shard's numbers */
     journal_free(w->journal);
     commits_free(w->commits);
     uv_close((uv_handle_t *)&w->drain_timer, NULL);
@@ -113,12 +113,10 @@ static void leave(struct worker *w)
 
 void worker_on_idle(struct worker *w)
 {
-    if (w->phase == PHASE_RUNNING) {
+    if (w->phase == PHASE_RUNNING || w->phase == PHASE_DRAINING)
         intake_wake(w->intake);
-        return;
-    }
     if (w->phase == PHASE_DRAINING && !w->leaving && steps_active(w->steps) == 0 &&
-        renewals_calling(w) == 0 && commits_waiting(w->commits) == 0 && intake_is_quiet(w->intake))
+        renewals_active(w) == 0 && commits_waiting(w->commits) == 0 && intake_is_quiet(w->intake))
         leave(w);
 }
 
@@ -126,7 +124,7 @@ static void on_drain_over(uv_timer_t *t)
 {
     struct worker *w = t->data;
 
-    if (steps_active(w->steps) == 0 && renewals_calling(w) == 0) {
+    if (steps_active(w->steps) == 0 && renewals_active(w) == 0) {
         worker_on_idle(w);
         if (w->leaving)
             return;
@@ -136,7 +134,7 @@ static void on_drain_over(uv_timer_t *t)
         uv_timer_start(&w->drain_timer, on_drain_over, ABORT_SLACK_MS, 0);
         return;
     }
-    worker_stop(w, steps_active(w->steps) > 0 ? 1 : 0);
+    worker_stop(w, steps_active(w->steps) > 0 || renewals_active(w) > 0 ? 1 : 0);
 }
 
 static void drain(struct worker *w)
@@ -221,11 +219,15 @@ static void on_install(void *owner, const struct redis_reply *reply, const struc
 {
     struct worker *w = owner;
 
-    if (err || !slice_copy(redis_reply_str(reply), w->install, sizeof w->install)) {
-        if (!err || err->code != ERR_CANCELLED)
+    if (err) {
+        if (err->code != ERR_CANCELLED)
             log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "install id"), F_ERR(err));
-        w->install[0] = '\0';
+        return; /* what we know holds; if we do not, the next beat asks again */
     }
+    if (!slice_copy(redis_reply_str(reply), w->install, sizeof w->install))
+        w->install[0] = '\0';
+    if (w->install[0])
+        worker_on_idle(w); /* calls may start now */
 }
 
 static void on_ignored(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -326,6 +328,8 @@ void worker_on_alive(struct worker *w)
     }
     if (w->phase == PHASE_STOPPING)
         return;
+    if (!w->install[0])
+        read_install(w);
     commits_resume(w->commits);
     renewals_resume(w);
     steps_resume(w->steps);
