@@ -224,7 +224,7 @@ void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, 
     c->born_ms = born_ms;
     c->exp_ms = exp_ms;
     c->state = CONN_OK;
-    c->stale = !k; /* no room: read it when it is needed */
+    c->stale = c->no_room = !k; /* no room: read it when it is needed */
     c->looked_ms = clock_boot_ms();
     set_token(c, k);
 }
@@ -246,6 +246,8 @@ struct token *tokens_use(struct tokens *t, struct conn *c)
 
 void tokens_want(struct tokens *t, struct conn *c, uint64_t ver)
 {
+    if (c->no_room && worker_now_ms(t->w) < c->exp_ms)
+        return; /* there is one; a new one would find no room either */
     if (!c->renewal && c->linked)
         renewal_start(t->w, c, ver);
 }
@@ -315,11 +317,12 @@ static void open_token(struct conn *c, const struct connection_record *r)
         return; /* the same that we have open */
     }
     set_token(c, NULL);
+    c->no_room = false;
     if (r->at.len == 0)
         return;
     k = token_new(t, len);
-    if (!k) {
-        c->stale = true;
+    if (!k) { /* too many tokens in use at once: this one waits until others are done */
+        c->stale = c->no_room = true;
         return;
     }
     if (!seal_open(t->w->keys, KEY_ACCESS, &place, r->at, k->header + 7, len + 1, &len,
