@@ -13,6 +13,8 @@
 #include "worker/step.h"
 #include "worker/worker.h"
 
+#define SKEW_TRIP_MS 1000 /* a beat that took longer says little about Redis' clock */
+
 struct liveness {
     struct worker *w;
     uv_timer_t timer;
@@ -21,6 +23,7 @@ struct liveness {
     int64_t sent_ms;      /* of the beat on its way */
     int64_t confirmed_ms; /* when the last good beat was sent; 0 = none yet */
     int64_t since_ms;     /* first beat of the row without a gap */
+    uint64_t lapses;
 };
 
 static int64_t period_ms(const struct liveness *l)
@@ -31,6 +34,11 @@ static int64_t period_ms(const struct liveness *l)
 bool liveness_confirmed(const struct liveness *l)
 {
     return l->confirmed_ms > 0 && clock_boot_ms() - l->confirmed_ms < l->w->set->lease_ms;
+}
+
+uint64_t liveness_lapses(const struct liveness *l)
+{
+    return l->lapses;
 }
 
 bool liveness_is_boss(const struct liveness *l)
@@ -59,15 +67,19 @@ static void on_beat(void *owner, const struct redis_reply *reply, const struct e
         return;
     }
     if (!liveness_confirmed(l)) {
-        if (l->confirmed_ms > 0)
+        if (l->confirmed_ms > 0) {
+            l->lapses++;
             log_event(LOG_WARN, EV_WORKER_RESUMED,
                       F_INT("unconfirmed_ms", now - l->confirmed_ms - l->w->set->lease_ms));
+        }
         l->since_ms = now;
     }
+    /* Redis read its clock somewhere between sending and now; half the way is the best guess, and a
+     * bad one when this process was stopped in between */
+    if (l->confirmed_ms == 0 || now - l->sent_ms < SKEW_TRIP_MS)
+        l->w->skew_ms = redis_reply_int(redis_reply_at(reply, 0), 0) -
+                        (clock_wall_ms() - (now - l->sent_ms) / 2);
     l->confirmed_ms = l->sent_ms;
-    /* Redis read its clock somewhere between sending and now; half the way is the best guess */
-    l->w->skew_ms =
-        redis_reply_int(redis_reply_at(reply, 0), 0) - (clock_wall_ms() - (now - l->sent_ms) / 2);
     boss = redis_reply_int(redis_reply_at(reply, 1), 0) == 1;
     if (boss != l->boss)
         log_event(LOG_INFO, boss ? EV_HOUSE_ELECTED : EV_HOUSE_DEPOSED);

@@ -20,6 +20,9 @@ struct liveness *liveness_new(struct worker *w);
 void liveness_free(struct liveness *l);
 void liveness_beat(struct liveness *l); /* now: the link has just come up */
 bool liveness_confirmed(const struct liveness *l);
+/* How often life went unconfirmed for a lease and was confirmed again: what was taken before may
+ * have been given to others meanwhile. */
+uint64_t liveness_lapses(const struct liveness *l);
 bool liveness_is_boss(const struct liveness *l); /* this worker keeps house */
 int64_t
 liveness_link_up_ms(const struct liveness *l); /* how long beats have gone through without a gap */
