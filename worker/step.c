@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "worker/lane.h"
+#include "worker/liveness.h"
 #include "worker/meters.h"
 #include "worker/step_parts.h"
 
@@ -41,8 +42,8 @@ static void slot_init(struct step *s, struct worker *w, size_t index)
     buf_init(&s->answer, (size_t)w->set->answer_max_bytes + 1);
     buf_init(&s->header_text, 256 * 1024);
     buf_init(&s->location, 64 * 1024);
-    buf_init(&s->result, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
-    buf_init(&s->next_j, (size_t)(w->set->answer_max_bytes + w->set->job_max_bytes) + 8192);
+    buf_init(&s->result, (size_t)(w->set->answer_max_bytes * 2 + w->set->job_max_bytes) + 131072);
+    buf_init(&s->next_j, (size_t)(w->set->answer_max_bytes * 2 + w->set->job_max_bytes) + 131072);
     buf_init(&s->next_s, 1024);
     buf_init(&s->input, (size_t)w->set->answer_max_bytes * 2 + 65536);
     buf_init(&s->resource, 256);
@@ -169,6 +170,7 @@ bool steps_take(struct steps *p, const struct delivery *d)
     slice_copy(d->entry, s->entry, sizeof s->entry);
     s->queue = d->queue;
     s->reclaims = d->reclaims;
+    s->lapses = liveness_lapses(p->w->liveness);
     s->replayed = d->replayed;
     s->bad = !d->has_j;
     snprintf(s->nonce, sizeof s->nonce, "%s.%" PRIu64, p->w->nonce, ++p->taken);
@@ -489,16 +491,32 @@ static bool must_mark(const struct step *s)
            !http_method_is_idempotent(slice_cstr(s->method)) && !s->marked;
 }
 
-/* The mark is SET to this delivery's attempt; what it held before tells whether an earlier delivery
- * of the same attempt got as far. HSETNX answers both in one command. */
+/* Two commands, one after the other on one link: write our nonce where nothing is written yet, and
+ * read what stands there. Ours, also when an answer was lost on the way: the call may leave, and it
+ * has not. Another's: a delivery before this one got as far, and nobody knows how much further. */
+static void on_mark_set(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* the reading tells */
+}
+
 static void on_mark(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct step *s = owner;
 
     s->err = err ? *err : (struct err){0};
     s->look_done = true;
-    s->marked = !err && redis_reply_int(reply, 0) == 1;
+    s->marked = !err && slice_is(redis_reply_str(reply), s->nonce);
+    if (!err && redis_reply_type(reply) == REDIS_NIL)
+        err_set(&s->err, ERR_RETRY, "Redis did not take the mark");
     step_advance(s);
+}
+
+static void mark_place(const struct step *s, struct key *run, char *field, size_t size)
+{
+    key_run(run, SHARD, slice_cstr(s->run));
+    snprintf(field, size, "m%" PRIu64 ".%" PRIu32, s->k.seq, s->k.attempt);
 }
 
 static enum step_state step_mark(struct step *s)
@@ -508,17 +526,35 @@ static enum step_state step_mark(struct step *s)
 
     if (!must_mark(s))
         return STEP_SEND;
-    key_run(&run, SHARD, slice_cstr(s->run));
-    snprintf(field, sizeof field, "m%" PRIu64 ".%" PRIu32, s->k.seq, s->k.attempt);
-    const struct slice argv[] = {SLICE_LIT("HSETNX"), key_slice(&run), slice_cstr(field),
-                                 slice_cstr(s->nonce)};
+    mark_place(s, &run, field, sizeof field);
+    const struct slice set[] = {SLICE_LIT("HSETNX"), key_slice(&run), slice_cstr(field),
+                                slice_cstr(s->nonce)};
+    const struct slice get[] = {SLICE_LIT("HGET"), key_slice(&run), slice_cstr(field)};
 
     s->look_done = false;
-    if (!redis_command(s->w->link, ARRAY_LEN(argv), argv, 0, on_mark, s, &s->err)) {
+    if (!redis_command(s->w->link, ARRAY_LEN(set), set, 0, on_mark_set, s->w, &s->err) ||
+        !redis_command(s->w->link, ARRAY_LEN(get), get, 0, on_mark, s, &s->err)) {
         s->stalled = true;
         return STEP_ADMIT;
     }
     return STEP_MARKING;
+}
+
+/* The call will not be made here: who takes the job next must not think that it was. */
+void step_unmark(struct step *s)
+{
+    struct key run;
+    char field[64];
+    struct err err = {0};
+
+    if (!s->marked)
+        return;
+    s->marked = false;
+    mark_place(s, &run, field, sizeof field);
+    const struct slice argv[] = {SLICE_LIT("HDEL"), key_slice(&run), slice_cstr(field)};
+
+    /* unanswered it stays, and the job is buried as of unknown outcome: never called twice */
+    (void)redis_command(s->w->link, ARRAY_LEN(argv), argv, 0, on_mark_set, s->w, &err);
 }
 
 static enum step_state step_marking(struct step *s)
@@ -529,7 +565,7 @@ static enum step_state step_marking(struct step *s)
         return STEP_MARKING;
     if (s->marked)
         return STEP_SEND;
-    if (s->err.code == ERR_UNREACHABLE || s->err.code == ERR_RETRY) {
+    if (s->err.code && s->err.code != ERR_FORMAT) {
         s->stalled = true;
         return STEP_ADMIT;
     }
@@ -552,6 +588,11 @@ static enum step_state step_send(struct step *s)
         s->stalled = true;
         return s->marked ? STEP_SEND : STEP_ADMIT;
     }
+    /* Taken before nobody heard of us for a lease: it may be another's by now. Release looks at the
+     * fence, and gives back what is still ours; a hop of a redirect follows a call that was made.
+     */
+    if (s->lapses != liveness_lapses(s->w->liveness) && s->redirects == 0)
+        return step_release(s);
     if (!step_start_request(s, &err)) {
         if (err.code == ERR_DENIED || err.code == ERR_FORMAT)
             return step_bury(s, &err);

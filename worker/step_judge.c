@@ -33,7 +33,7 @@ static enum step_state again(struct step *s)
 
 static enum step_state judge_not_sent(struct step *s)
 {
-    if (s->aborted || s->err.code == ERR_CANCELLED)
+    if (s->aborted || s->err.code == ERR_CANCELLED || s->err.code == ERR_LOST)
         return step_release(s);
     if (s->err.code == ERR_DENIED) { /* the address that a name led to */
         err_prefix(&s->err, "job %s: ", s->name);

@@ -231,6 +231,12 @@ static void on_moved(void *owner, struct move *m, enum verdict v, const struct e
     leave(s);
 }
 
+/* At its deadline a job ends as expired: no need to keep whoever waits for it any longer. */
+static int64_t not_past_deadline(const struct step *s, int64_t at_ms)
+{
+    return s->env.deadline > 0 && s->env.deadline < at_ms ? s->env.deadline : at_ms;
+}
+
 /* Another attempt has ended: say so in k. False: buried instead. */
 static bool count_attempt(struct step *s, struct err *err)
 {
@@ -245,17 +251,37 @@ enum step_state step_retry(struct step *s, int64_t wait_ms)
     if (!count_attempt(s, &err))
         return step_bury(s, &err);
     move_begin(s, MOVE_RETRY, on_moved);
-    s->move.at_ms = worker_now_ms(s->w) + wait_ms;
+    s->move.at_ms = not_past_deadline(s, worker_now_ms(s->w) + wait_ms);
     s->move.j = buf_slice(&s->next_j);
     s->move.s = buf_slice(&s->next_s);
     s->move.reclaims = 0; /* the worker lived through it */
     return submit(s);
 }
 
+/* A letter that a person sent back begins its attempts anew, also when it is set aside first: the
+ * queue's mark of that (field x) does not come along, so it is written into k. */
+static bool keep_replay(struct step *s, struct err *err)
+{
+    return !s->env.has_k || s->env.k.attempt == s->k.attempt || write_k(s, &s->k, err);
+}
+
+static void use_new_k(struct step *s)
+{
+    if (s->next_j.len == 0)
+        return;
+    s->move.j = buf_slice(&s->next_j);
+    s->move.s = buf_slice(&s->next_s);
+}
+
 enum step_state step_put_off(struct step *s, int64_t at_ms)
 {
+    struct err err = {0};
+
+    if (!keep_replay(s, &err))
+        return step_bury(s, &err);
     move_begin(s, MOVE_RETRY, on_moved);
-    s->move.at_ms = at_ms;
+    s->move.at_ms = not_past_deadline(s, at_ms);
+    use_new_k(s);
     return submit(s);
 }
 
@@ -265,7 +291,7 @@ enum step_state step_park(struct step *s, const char *kind, int64_t look_ms, boo
 
     if (count && s->k.attempt >= s->env.call.retry_max)
         return step_finish(s, RESULT_FAILED);
-    if (count && !count_attempt(s, &err))
+    if (count ? !count_attempt(s, &err) : !keep_replay(s, &err))
         return step_bury(s, &err);
     buf_clear(&s->resource);
     buf_addf(&s->resource, "%s:%s", kind, s->conn->id);
@@ -273,15 +299,13 @@ enum step_state step_park(struct step *s, const char *kind, int64_t look_ms, boo
     s->move.at_ms = s->env.deadline;
     s->move.look_ms = look_ms;
     s->move.resource = s->resource.ptr;
-    if (count) {
-        s->move.j = buf_slice(&s->next_j);
-        s->move.s = buf_slice(&s->next_s);
-    }
+    use_new_k(s);
     return submit(s);
 }
 
 enum step_state step_release(struct step *s)
 {
+    step_unmark(s);
     move_begin(s, MOVE_RELEASE, on_moved);
     return submit(s);
 }

@@ -59,6 +59,8 @@ struct step {
     unsigned queue;
     char entry[48];
     uint32_t reclaims;
+    uint64_t
+        lapses; /* of our life, when it was taken: more since, and it may be another's by now */
     bool replayed, suspect, bad; /* bad: its envelope could not be trusted; only bury is left */
     struct cont k;               /* where the run stands; changed only to be written again */
     char run[ID_MAX + 64];
@@ -80,6 +82,8 @@ struct step {
     size_t header_count;
     bool has_body;
     struct http_request *rq;
+    char checked_cd[65];   /* the settings that url was allowed by */
+    int64_t begun_boot_ms; /* the first request of this attempt; hops and a replay share its time */
     unsigned redirects;
     /* the answer */
     enum http_sent sent;
@@ -100,6 +104,7 @@ struct step {
 void step_advance(struct step *s);
 /* The same as step_bury for a job that can have no place in a run, under a name of its own. */
 enum step_state step_bury_bad(struct step *s, const struct err *why);
+void step_unmark(struct step *s); /* the marked call is not made (ambiguous: dead) */
 
 /* step_request.c */
 bool step_build_request(struct step *s, struct err *err); /* url, body checked and ready */

@@ -177,6 +177,7 @@ static bool check_url(struct step *s, struct slice url, struct err *err)
 
         s->url = checked;
         checked = old;
+        slice_copy(slice_cstr(s->conn->cd), s->checked_cd, sizeof s->checked_cd);
     }
     buf_deinit(&checked);
     return ok;
@@ -351,11 +352,46 @@ static void on_answer(void *owner, const struct http_result *res)
     step_advance(s);
 }
 
-static int64_t time_limit(const struct step *s)
+/* What is left of the call's time: the hops of a redirect and the replay after a 401 share it, or a
+ * step could outlast what the housekeeper takes for the longest. */
+static int64_t time_limit(struct step *s)
 {
     int64_t ms = s->env.call.timeout_ms > 0 ? s->env.call.timeout_ms : s->w->set->step_timeout_ms;
+    int64_t now = clock_boot_ms();
 
-    return ms < s->w->set->step_max_ms ? ms : s->w->set->step_max_ms;
+    if (s->redirects == 0 && !s->replay_used)
+        s->begun_boot_ms = now;
+    ms = ms < s->w->set->step_max_ms ? ms : s->w->set->step_max_ms;
+    ms -= now - s->begun_boot_ms;
+    return ms > 1 ? ms : 1;
+}
+
+/* Just before the first byte, when a name was looked up and a link made: a worker that was stopped
+ * meanwhile must not make a call that somebody else may be making by now. */
+static bool life_is_confirmed(void *owner, struct err *err)
+{
+    const struct step *s = owner;
+
+    return worker_may_call(s->w) ||
+           err_set(err, ERR_LOST, "this worker was not heard of for a lease");
+}
+
+/* The settings may have changed since the URL was checked: while Redis was away, or between a 401
+ * and its replay. */
+static bool still_allowed(struct step *s, struct err *err)
+{
+    struct slice url = buf_slice(&s->url);
+
+    return strcmp(s->checked_cd, s->conn->cd) == 0 || check_url(s, url, err) ||
+           err_prefix(err, "job %s: ", s->name);
+}
+
+static void forget_answer(struct step *s)
+{
+    s->sent_ms = s->answered_ms = 0;
+    s->status = 0;
+    s->type[0] = '\0';
+    buf_clear(&s->answer);
 }
 
 bool step_start_request(struct step *s, struct err *err)
@@ -371,12 +407,16 @@ bool step_start_request(struct step *s, struct err *err)
         .total_timeout_ms = time_limit(s),
         .max_body_bytes = (size_t)s->w->set->answer_max_bytes,
         .address_ok = address_ok,
+        .before_send = life_is_confirmed,
     };
 
+    if (!still_allowed(s, err))
+        return false;
+    hc.url = s->url.ptr;
     if (!s->drop_token)
         hc.secret = (struct http_header){SLICE_LIT("Authorization"),
                                          slice_of(s->token->header, s->token->header_len)};
-    s->sent_ms = s->answered_ms = 0;
+    forget_answer(s);
     s->rq = http_start(s->w->http, &hc, on_answer, s, err);
     return s->rq != NULL;
 }

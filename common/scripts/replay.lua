@@ -1,4 +1,6 @@
--- A person sends a dead letter back to its queue: reclaims forgotten, attempts begun anew (field x).
+-- A person sends a dead letter back to its queue: reclaims forgotten, attempts begun anew (field x), and
+-- the marks of calls that may have been made (m<SEQ>.<attempt>, ambiguous: dead) taken away: who sends a
+-- letter of unknown outcome back has decided that it is to be called again.
 -- KEYS dead, held, queue, run:RUN      ARGV name
 -- Answers OK or NONE; an error of the queue leaves the letter where it was.
 local body = redis.call('HGET', KEYS[2], ARGV[1])
@@ -13,5 +15,9 @@ if added.err then
   return added
 end
 redis.call('HDEL', KEYS[2], ARGV[1])
+local marks = '^m' .. (ARGV[1]:match('%d+$') or '') .. '%.%d+$'
+for _, field in ipairs(redis.call('HKEYS', KEYS[4])) do
+  if field:match(marks) then redis.call('HDEL', KEYS[4], field) end
+end
 redis.call('HSET', KEYS[4], 'st', 'ready', 'pl', 'q:' .. queue)
 return 'OK'
