@@ -14,7 +14,8 @@
 
 #define CALLS_MAX     2 /* commit calls on their way at once; the next ones gather meanwhile */
 #define BATCH_BYTES   (256 * 1024)
-#define BROKEN_TRIES  3 /* then the step hears that its commit cannot be written */
+#define BROKEN_TRIES  3  /* then the step hears that its move cannot be written */
+#define LAST_TRIES    20 /* then a move that has no other way out gives its slot back */
 #define RETRY_BASE_MS 50
 #define RETRY_CAP_MS  2000 /* a third of the default lease */
 #define NONCE_MAX     64
@@ -138,6 +139,7 @@ static void finish(struct move *m, enum verdict v, const struct err *why)
 static void put_back(struct commits *c, struct move *m, const struct err *why)
 {
     m->tries++;
+    m->big_kept = false; /* a Redis that was restarted may have lost it */
     meter_redis_error(why);
     journal_keep(c->w->journal, m);
     if (m->tries == 1 || m->tries % 20 == 0)
@@ -180,8 +182,7 @@ static void judge_commit(struct commits *c, struct move *m, const struct redis_r
     }
     err_rule(&why, ERR_FORMAT, "commit_failed", "job %s: Redis refused its commit: %.*s", m->name,
              SLICE_FMT(slice_sub(redis_reply_str(answer), 0, 120)));
-    if (m->tries + 1 >= BROKEN_TRIES) {
-        m->tries = 0;
+    if (++m->refusals >= BROKEN_TRIES) {
         finish(m, VERDICT_BROKEN, &why);
         return;
     }
@@ -292,15 +293,22 @@ static bool send_commits(struct commits *c, struct call *call)
 
 /* ---- the other moves, one script each ---- */
 
-/* What Redis refuses for its form, it refuses for ever: the step hears so after a few tries. */
+/* What Redis refuses for its form (a key of a wrong type, say), it refuses for ever: the step hears
+ * so after a few tries. Where no other way out is left the slot is given back after some more; the
+ * entry stays pending, and comes again when the housekeeper finds it held for too long. */
 static void try_again(struct commits *c, struct move *m, const struct err *err)
 {
-    if (err->code == ERR_FORMAT && !m->last && m->tries + 1 >= BROKEN_TRIES) {
-        m->tries = 0;
+    if (err->code == ERR_FORMAT)
+        m->refusals++;
+    if (m->refusals >= BROKEN_TRIES && !m->last) {
         finish(m, VERDICT_BROKEN, err);
-        return;
+    } else if (m->refusals >= LAST_TRIES) {
+        log_event(LOG_ERROR, EV_REDIS_ERROR, F_CSTR("job", m->name), F_INT("tries", m->tries + 1),
+                  F_ERR(err));
+        finish(m, VERDICT_LOST, NULL);
+    } else {
+        put_back(c, m, err);
     }
-    put_back(c, m, err);
 }
 
 static void on_move(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -506,7 +514,7 @@ static void flush_now(struct commits *c)
 void commit_submit(struct commits *c, struct move *m)
 {
     m->home = c;
-    m->tries = 0;
+    m->tries = m->refusals = 0;
     m->big_kept = false;
     if (!redis_is_up(c->w->link))
         journal_keep(c->w->journal, m);

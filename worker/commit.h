@@ -66,7 +66,7 @@ struct move {
     /* private */
     struct commits *home;
     struct move *next;
-    unsigned tries;
+    unsigned tries, refusals; /* repeats in all; of these, because Redis refused this very move */
     bool journaled;
     bool big_kept;
 };
