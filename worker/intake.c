@@ -33,6 +33,7 @@ struct intake {
     uv_timer_t again; /* after an error */
     int64_t client_id;
     bool was_up; /* there may be history */
+    bool left;   /* we were given more than there was room for: it lies in the history */
     bool unblocked;
     size_t asked;  /* answers to come of this poll */
     size_t got;    /* jobs in this poll */
@@ -43,7 +44,7 @@ struct intake {
 };
 
 static void go_on(struct intake *i);
-static void read_history(struct intake *i);
+static void go_on_history(struct intake *i);
 
 static size_t room(const struct intake *i)
 {
@@ -64,7 +65,7 @@ static void on_again(uv_timer_t *t)
     struct intake *i = t->data;
 
     if (i->state == INTAKE_HISTORY)
-        read_history(i);
+        go_on_history(i);
     if (i->state == INTAKE_DOWN && redis_is_up(i->link) && worker_may_call(i->w)) {
         i->state = INTAKE_GROUPS;
         go_on(i);
@@ -122,7 +123,9 @@ static unsigned queue_of(const struct intake *i, struct slice key)
     return 0;
 }
 
-/* [[stream, [[id, [field, value ...]] ...]] ...]; nil when there was nothing. */
+/* [[stream, [[id, [field, value ...]] ...]] ...]; nil when there was nothing. COUNT is per stream:
+ * a fetch from several queues can bring more than there are slots. What finds no room stays pending
+ * for us; *last is where the history has to be read on from. */
 static size_t take_reply(struct intake *i, const struct redis_reply *reply, struct slice *last)
 {
     size_t n = 0;
@@ -138,10 +141,13 @@ static size_t take_reply(struct intake *i, const struct redis_reply *reply, stru
             struct delivery d = read_fields(queue, id, redis_reply_at(entry, 1));
 
             n++;
-            *last = id;
             /* history, or a group made again, can bring what is in flight here already */
-            if (!steps_has(i->w->steps, queue, id))
-                (void)steps_take(i->w->steps, &d);
+            if (steps_has(i->w->steps, queue, id) || steps_take(i->w->steps, &d))
+                *last = id;
+            else
+                i->left = true;
+            if (i->left && i->state == INTAKE_HISTORY)
+                return n;
         }
     }
     i->answered_ms = clock_boot_ms();
@@ -239,7 +245,7 @@ static void on_poll(void *owner, const struct redis_reply *reply, const struct e
     if (i->state == INTAKE_STOPPED || i->state == INTAKE_DOWN || i->asked > 0)
         return;
     i->state = INTAKE_IDLE;
-    if (i->w->phase == PHASE_DRAINING)
+    if (i->w->phase == PHASE_DRAINING && !i->left)
         worker_on_idle(i->w); /* this was the last fetch */
     else if (i->got == 0 && !blocked && room(i) > 0)
         block(i, room(i)); /* all are empty */
@@ -275,6 +281,14 @@ static void fetch_more(struct intake *i)
     size_t slots = (size_t)i->w->set->slots;
     size_t enough = slots / 4 < 16 ? slots / 4 : 16;
 
+    if (i->left) { /* first what we hold already, also in a drain: it has to be given back */
+        uv_timer_stop(&i->room);
+        i->state = INTAKE_HISTORY;
+        i->queue = 0;
+        snprintf(i->last, sizeof i->last, "0");
+        go_on_history(i);
+        return;
+    }
     if (room(i) >= enough || steps_active(i->w->steps) == 0)
         fetch_now(i);
     else if (room(i) > 0 && !uv_is_active((uv_handle_t *)&i->room))
@@ -282,6 +296,8 @@ static void fetch_more(struct intake *i)
 }
 
 /* ---- history ---- */
+
+static void read_history(struct intake *i);
 
 static void on_history(void *owner, const struct redis_reply *reply, const struct err *err)
 {
@@ -294,15 +310,23 @@ static void on_history(void *owner, const struct redis_reply *reply, const struc
     }
     if (i->state != INTAKE_HISTORY)
         return;
-    if (take_reply(i, reply, &last) == 0 || !slice_copy(last, i->last, sizeof i->last)) {
+    i->left = false;
+    if (take_reply(i, reply, &last) == 0) {
         i->queue++;
         snprintf(i->last, sizeof i->last, "0");
+    } else if (last.len > 0) {
+        slice_copy(last, i->last, sizeof i->last);
     }
+    go_on_history(i);
+}
+
+/* The next page, as soon as there is a slot for what it may bring. */
+static void go_on_history(struct intake *i)
+{
     if (steps_free_slots(i->w->steps) > 0 || i->queue >= i->w->queue_count)
         read_history(i);
     else
-        uv_timer_start(&i->again, on_again, ROOM_WAIT_MS,
-                       0); /* unlikely: no slots for our own entries */
+        uv_timer_start(&i->again, on_again, ROOM_WAIT_MS, 0);
 }
 
 static void read_history(struct intake *i)
@@ -426,7 +450,7 @@ static void go_on(struct intake *i)
 
 void intake_wake(struct intake *i)
 {
-    if (!i)
+    if (!i || (i->w->phase == PHASE_DRAINING && !i->left))
         return;
     if (i->state == INTAKE_DOWN && !uv_is_active((uv_handle_t *)&i->again) &&
         redis_is_up(i->link) && worker_may_call(i->w))
@@ -455,7 +479,8 @@ void intake_stop(struct intake *i)
 
 bool intake_is_quiet(const struct intake *i)
 {
-    return i->state == INTAKE_IDLE || i->state == INTAKE_DOWN || i->state == INTAKE_STOPPED;
+    return (i->state == INTAKE_IDLE && !i->left) || i->state == INTAKE_DOWN ||
+           i->state == INTAKE_STOPPED;
 }
 
 int64_t intake_idle_ms(const struct intake *i)
