@@ -20,7 +20,7 @@
 #define CONSENT_MS   30000 /* a lot whose account needs its owner is looked at so often */
 #define STRAY_MS     30000 /* how often consumers that have no line at all are looked for */
 #define ASK_MS       10000 /* how often renewals that were asked for are looked for */
-#define QUEUES_MAX   64
+#define QUEUES_MAX   1024
 
 enum errand { ERRAND_NONE, ERRAND_AGENDA, ERRAND_DUE, ERRAND_LOT, ERRAND_RECLAIM, ERRAND_STRAYS };
 
@@ -353,10 +353,25 @@ static void judge_lane(struct house *h, struct conn *c)
     peek_lot(h, batch);
 }
 
+/* No connection can be read there, and no waiting mends that: its jobs go on, and are buried with
+ * the reason. The lots behind it must not wait for a person. */
+static void judge_nonsense(struct house *h)
+{
+    h->drain_lot = true;
+    h->lot_next_ms = worker_now_ms(h->w) + LOOK_MS;
+    peek_lot(h, BATCH);
+}
+
 static void on_lot_conn(void *owner, struct conn *c, const struct err *err)
 {
     struct house *h = owner;
 
+    if (err && err->code == ERR_FORMAT) {
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("resource", h->lots[h->lot_at].resource),
+                  F_ERR(err));
+        judge_nonsense(h);
+        return;
+    }
     if (failed(h, err))
         return;
     if (strncmp(h->lots[h->lot_at].resource, "lane:", 5) == 0)
@@ -378,8 +393,10 @@ static void next_lot(struct house *h)
     }
     h->errand = ERRAND_LOT;
     id = strchr(h->lots[h->lot_at].resource, ':');
-    if (!id ||
-        tokens_look(h->w->tokens, slice_cstr(id + 1), true, &c, on_lot_conn, h, &err) != LOOK_LATER)
+    if (!id || !id_is_connection(slice_cstr(id + 1)))
+        judge_nonsense(h);
+    else if (tokens_look(h->w->tokens, slice_cstr(id + 1), true, &c, on_lot_conn, h, &err) !=
+             LOOK_LATER)
         sleep_for(h, LOOK_MS);
 }
 
@@ -417,7 +434,10 @@ static void on_reclaim(void *owner, const struct redis_reply *reply, const struc
     int64_t deleted = redis_reply_int(redis_reply_at(reply, 2), 0);
     const char *who = h->gone[h->gone_at];
 
-    if ((!err || err->code != ERR_NOT_FOUND) && failed(h, err)) /* no group: nothing to give back */
+    if (err && err->code == ERR_FORMAT) /* a key of a wrong type: the other queues go on */
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "housekeeping"),
+                  F_CSTR("queue", h->queues[h->queue_at]), F_ERR(err));
+    else if ((!err || err->code != ERR_NOT_FOUND) && failed(h, err)) /* no group: nothing there */
         return;
     if (moved > 0) {
         log_event(LOG_WARN, EV_HOUSE_RECLAIMED, F_CSTR("gone", who),
@@ -449,6 +469,7 @@ static void next_gone(struct house *h)
         h->gone_at++;
     }
     if (h->gone_at >= h->gone_count) {
+        h->again = h->again || h->gone_count == ARRAY_LEN(h->gone); /* there may be more of them */
         next_stray(h);
         return;
     }
@@ -499,7 +520,10 @@ static void on_consumers(void *owner, const struct redis_reply *reply, const str
     char idle_ms[24];
     size_t done = 0;
 
-    if ((!err || err->code != ERR_NOT_FOUND) && failed(h, err))
+    if (err && err->code == ERR_FORMAT)
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "housekeeping"),
+                  F_CSTR("queue", h->queues[h->stray_queue]), F_ERR(err));
+    else if ((!err || err->code != ERR_NOT_FOUND) && failed(h, err))
         return;
     snprintf(idle_ms, sizeof idle_ms, "%" PRId64, longest);
     for (size_t i = 0; i < redis_reply_len(reply) && done < BATCH; i++) {
