@@ -17,8 +17,9 @@
 #include "worker/commit.h"
 #include "worker/worker.h"
 
-#define SUFFIX     ".journal"
-#define RECORD_MAX (160u << 20) /* two bodies of the biggest kind */
+#define SUFFIX      ".journal"
+#define RECORD_HEAD 12
+#define RECORD_MAX  (160u << 20) /* two bodies of the biggest kind */
 
 struct kept { /* a move read back from a file, with the bytes it points into */
     struct move move;
@@ -41,6 +42,7 @@ struct write { /* records on their way to the disk */
     uv_work_t work;
     struct journal *j;
     struct buf bytes;
+    off_t from; /* the file's length before: what is half written is cut off again */
     int fd, error;
 };
 
@@ -185,13 +187,41 @@ static bool read_move(struct kept *k, const char *worker, struct slice bytes)
     return true;
 }
 
+/* A record in the file: length of the sealed bytes, record number, sealed bytes. The number is
+ * written down, for a record that the disk did not take leaves a gap. */
+static void add_number(struct buf *b, uint64_t number)
+{
+    unsigned char n[8];
+
+    for (size_t i = 0; i < sizeof n; i++)
+        n[i] = (unsigned char)(number >> (8 * (7 - i)));
+    buf_add(b, n, sizeof n);
+}
+
+static bool get_record(struct slice *in, uint64_t *number, struct slice *sealed)
+{
+    uint32_t n;
+
+    if (in->len < RECORD_HEAD)
+        return false;
+    memcpy(&n, in->ptr, 4);
+    n = ntohl(n);
+    *number = 0;
+    for (size_t i = 4; i < RECORD_HEAD; i++)
+        *number = *number << 8 | (unsigned char)in->ptr[i];
+    if (n > in->len - RECORD_HEAD)
+        return false;
+    *sealed = slice_sub(*in, RECORD_HEAD, n);
+    *in = slice_sub(*in, RECORD_HEAD + n, in->len);
+    return true;
+}
+
 /* ---- writing ---- */
 
 static void start_write(struct journal *j);
 
-static void on_pool(uv_work_t *work)
+static void write_all(struct write *wr)
 {
-    struct write *wr = work->data;
     size_t done = 0;
 
     while (done < wr->bytes.len) {
@@ -207,6 +237,18 @@ static void on_pool(uv_work_t *work)
     }
     if (fdatasync(wr->fd) != 0)
         wr->error = errno;
+}
+
+/* A record cut short would make those behind it unreadable. */
+static void on_pool(uv_work_t *work)
+{
+    struct write *wr = work->data;
+
+    wr->from = lseek(wr->fd, 0, SEEK_CUR);
+    write_all(wr);
+    if (wr->error &&
+        (wr->from < 0 || ftruncate(wr->fd, wr->from) != 0 || lseek(wr->fd, wr->from, SEEK_SET) < 0))
+        wr->error = EIO;
 }
 
 static void journal_delete(struct journal *j)
@@ -245,11 +287,9 @@ static void on_written(uv_work_t *work, int status)
     j->writing = NULL;
     buf_wipe(&wr->bytes);
     free(wr);
-    if (j->closing) {
+    start_write(j); /* what came meanwhile, also when this is the end */
+    if (j->closing && !j->writing)
         journal_delete(j);
-        return;
-    }
-    start_write(j);
 }
 
 /* Everything that has been committed meanwhile makes the file empty again. */
@@ -300,8 +340,9 @@ void journal_keep(struct journal *j, struct move *m)
     if (write_move(&clear, m) &&
         seal_seal(j->w->keys, KEY_RUN, &place, buf_slice(&clear), &sealed, &err)) {
         n = htonl((uint32_t)sealed.len);
-        if (buf_reserve(&j->fresh, 4 + sealed.len)) {
+        if (buf_reserve(&j->fresh, RECORD_HEAD + sealed.len)) {
             buf_add(&j->fresh, &n, 4);
+            add_number(&j->fresh, j->number);
             buf_add_slice(&j->fresh, buf_slice(&sealed));
             m->journaled = true;
             j->waiting++;
@@ -419,6 +460,7 @@ static void read_other(struct other *o)
 {
     struct buf all;
     struct slice in, sealed;
+    uint64_t number;
     struct err err = {0};
 
     buf_init(&all, (size_t)1 << 30);
@@ -427,7 +469,7 @@ static void read_other(struct other *o)
         log_event(LOG_ERROR, EV_JOURNAL_BAD, F_ERR(&err));
     }
     in = buf_slice(&all);
-    for (uint64_t number = 0; get(&in, &sealed); number++)
+    while (get_record(&in, &number, &sealed))
         add_kept(o, number, sealed);
     buf_deinit(&all);
     if (o->waiting == 0)
@@ -472,12 +514,17 @@ size_t journal_others(const struct journal *j, struct slice *out)
 
 /* ---- the whole ---- */
 
+/* Locked under a name that nobody reads, then given its own: another process that starts in the
+ * same folder could lock it first, find it empty and remove it. */
 static bool open_own(struct journal *j, const char *folder, struct err *err)
 {
+    char making[sizeof j->path + 8];
+
     if (snprintf(j->path, sizeof j->path, "%s/%s" SUFFIX, folder, j->w->id) >= (int)sizeof j->path)
         return err_set(err, ERR_CONFIG, "journal: the folder's name is too long");
-    j->fd = open(j->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (j->fd < 0 || flock(j->fd, LOCK_EX | LOCK_NB) != 0)
+    snprintf(making, sizeof making, "%s.new", j->path);
+    j->fd = open(making, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (j->fd < 0 || flock(j->fd, LOCK_EX | LOCK_NB) != 0 || rename(making, j->path) != 0)
         return err_set(err, ERR_CONFIG,
                        "journal: %s: %s; give a folder that this user can write to", j->path,
                        strerror(errno));
@@ -522,6 +569,7 @@ void journal_free(struct journal *j)
     if (j->waiting == 0 && j->path[0])
         unlink(j->path); /* a clean end leaves no file */
     j->closing = true;
+    start_write(j);
     if (!j->writing)
         journal_delete(j);
 }
