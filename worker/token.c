@@ -322,7 +322,8 @@ static void open_token(struct conn *c, const struct connection_record *r)
         return;
     k = token_new(t, len);
     if (!k) { /* too many tokens in use at once: this one waits until others are done */
-        c->stale = c->no_room = true;
+        c->stale = true;
+        c->no_room = len + sizeof "Bearer " <= SECRET_BYTES_MAX; /* no token is longer than that */
         return;
     }
     if (!seal_open(t->w->keys, KEY_ACCESS, &place, r->at, k->header + 7, len + 1, &len,
