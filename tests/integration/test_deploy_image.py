@@ -23,16 +23,15 @@ pytestmark = [
 PASSWORD = "a-password-of-redis"
 
 
-def store():
+@pytest.fixture(scope="module")
+def images():
+    assert os.geteuid() == 0, "building a root needs root; LABEL='not long and not image' leaves it out"
     s = Store(tempfile.mkdtemp(prefix="awq-image-", dir="/var/tmp"))
     try:
         s.take_base()
         yield s
     finally:
         s.end()
-
-
-images = pytest.fixture(scope="module")(store)
 
 
 @pytest.fixture(scope="module")
