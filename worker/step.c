@@ -19,11 +19,16 @@
 #define SIGNATURE_MAX   1024
 #define BUF_KEEP        4096 /* of each of a slot's buffers */
 
+struct entry_id { /* of a stream: MS-SEQ (redis.io, streams intro) */
+    uint64_t ms, seq;
+};
+
 struct steps {
     struct worker *w;
     size_t slots, active, calling;
     size_t mean_bytes;
     uint64_t taken;
+    struct entry_id *last; /* of each queue: the highest entry that was ever taken */
     struct step *all;
     size_t *free_list, free_count;
 };
@@ -91,8 +96,9 @@ struct steps *steps_new(struct worker *w, size_t slots, struct err *err)
     if (p) {
         p->all = calloc(slots, sizeof *p->all);
         p->free_list = calloc(slots, sizeof *p->free_list);
+        p->last = calloc(w->queue_count, sizeof *p->last);
     }
-    if (!p || !p->all || !p->free_list) {
+    if (!p || !p->all || !p->free_list || !p->last) {
         steps_free(p);
         err_set(err, ERR_NOMEM, "out of memory for %zu slots", slots);
         return NULL;
@@ -115,6 +121,7 @@ void steps_free(struct steps *p)
         slot_deinit(&p->all[i]);
     free(p->all);
     free(p->free_list);
+    free(p->last);
     free(p);
 }
 
@@ -142,8 +149,27 @@ size_t steps_mean_bytes(const struct steps *p)
     return p->mean_bytes;
 }
 
+static struct entry_id id_of(struct slice entry)
+{
+    size_t dash = slice_find(entry, '-');
+    struct entry_id id = {0};
+
+    slice_to_u64(slice_sub(entry, 0, dash), &id.ms);
+    slice_to_u64(slice_sub(entry, dash + 1, entry.len), &id.seq);
+    return id;
+}
+
+static bool is_after(struct entry_id a, struct entry_id b)
+{
+    return a.ms > b.ms || (a.ms == b.ms && a.seq > b.seq);
+}
+
+/* A queue's entries come in order, so that nearly always one look is enough: only history, or a
+ * group made again, brings an entry that is not after all before it. */
 bool steps_has(const struct steps *p, unsigned queue, struct slice entry)
 {
+    if (is_after(id_of(entry), p->last[queue]))
+        return false;
     for (size_t i = 0; i < p->slots; i++) {
         const struct step *s = &p->all[i];
 
@@ -168,6 +194,8 @@ bool steps_take(struct steps *p, const struct delivery *d)
         return false;
     }
     slice_copy(d->entry, s->entry, sizeof s->entry);
+    if (is_after(id_of(d->entry), p->last[d->queue]))
+        p->last[d->queue] = id_of(d->entry);
     s->queue = d->queue;
     s->reclaims = d->reclaims;
     s->lapses = liveness_lapses(p->w->liveness);

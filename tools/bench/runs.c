@@ -332,7 +332,7 @@ bool run_case(struct bench *b, enum run_case c, struct sample *out, struct err *
         ok = run_bullmq(b, out, err);
         break;
     case CASES:
-        break;
+        return err_set(err, ERR_FORMAT, "there is no such case");
     }
     return ok || err_prefix(err, "%s: ", names[c]);
 }
