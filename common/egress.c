@@ -221,7 +221,8 @@ static bool take_scheme(struct slice *s, struct parts *p, struct err *err)
     *s = slice_sub(*s, at + 3, s->len);
     p->https = slice_eq_nocase(scheme, SLICE_LIT("https"));
     if (!p->https && !slice_eq_nocase(scheme, SLICE_LIT("http")))
-        return err_rule(err, ERR_DENIED, "scheme_not_allowed", "only https may be called");
+        return err_rule(err, ERR_DENIED, "scheme_not_allowed",
+                        "only https (and http, where the policy allows it) may be called");
     return true;
 }
 

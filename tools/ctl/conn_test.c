@@ -146,6 +146,13 @@ static void check_endpoint(struct test *t, const struct connection_cfg *cfg)
 /* ---- the token, and who waits for it ------------------------------------------------------------
  */
 
+/* A failure that passes without anybody mending the connection's file. */
+static bool is_theirs(struct slice why)
+{
+    return slice_is(why, "server_error") || slice_is(why, "temporarily_unavailable") ||
+           slice_is(why, "no_answer") || slice_starts(why, SLICE_LIT("http_5"));
+}
+
 static void check_token(struct test *t)
 {
     const struct connection_record *r = &t->rec;
@@ -161,8 +168,11 @@ static void check_token(struct test *t)
                    "conn apply --relink, with a new refresh token if it has one", "disabled");
     else if (slice_is(r->state, "BACKOFF"))
         checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
-                   "Mend what the failure names (client secret, scopes, token_url) and apply; a "
-                   "worker tries again by itself",
+                   is_theirs(r->why)
+                       ? "The token endpoint is in trouble, not the settings: a worker "
+                         "tries again by itself, conn apply tries at once"
+                       : "Mend what the failure names (client secret, scopes, "
+                         "token_url) and apply; a worker tries again by itself",
                    "renewal failed, try %" PRIu32 ": %.*s %.*s", r->tries, SLICE_FMT(r->why),
                    SLICE_FMT(r->fail_text));
     else if (r->exp_ms > t->now_ms)
