@@ -215,46 +215,6 @@ static void listen_to_signals(struct worker *w)
 
 /* ---- Redis comes up ---- */
 
-static void on_install(void *owner, const struct redis_reply *reply, const struct err *err)
-{
-    struct worker *w = owner;
-
-    if (err) {
-        if (err->code != ERR_CANCELLED)
-            log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "install id"), F_ERR(err));
-        return; /* what we know holds; if we do not, the next beat asks again */
-    }
-    if (!slice_copy(redis_reply_str(reply), w->install, sizeof w->install))
-        w->install[0] = '\0';
-    if (w->install[0])
-        worker_on_idle(w); /* calls may start now */
-}
-
-static void on_ignored(void *owner, const struct redis_reply *reply, const struct err *err)
-{
-    (void)owner;
-    (void)reply;
-    if (err && err->code != ERR_CANCELLED)
-        log_event(LOG_WARN, EV_REDIS_ERROR, F_ERR(err));
-}
-
-/* The install id is made once, by whoever comes first; Idempotency-Keys are made with it. */
-static void read_install(struct worker *w)
-{
-    struct key meta;
-    char fresh[17];
-    struct err err = {0};
-
-    key_meta(&meta);
-    id_hex(fresh, 8);
-    const struct slice make[] = {SLICE_LIT("HSETNX"), key_slice(&meta), SLICE_LIT("install"),
-                                 slice_cstr(fresh)};
-    const struct slice read[] = {SLICE_LIT("HGET"), key_slice(&meta), SLICE_LIT("install")};
-
-    (void)redis_command(w->link, 4, make, 0, on_ignored, w, &err);
-    (void)redis_command(w->link, 3, read, 0, on_install, w, &err);
-}
-
 /* What an operator must mend before jobs are safe here. */
 static bool server_is_fit(struct worker *w, struct err *err)
 {
@@ -272,12 +232,13 @@ static bool server_is_fit(struct worker *w, struct err *err)
     return true;
 }
 
-/* Is it one of our own files (TLS, password) that keeps us out, rather than the server? */
+/* Is it one of our own files (keys, TLS, password) that keeps us out, rather than the server? */
 static bool is_own_file(const struct err *why)
 {
     struct slice rule = slice_cstr(why->rule);
 
-    return slice_is(rule, "redis_tls_file") || slice_starts(rule, SLICE_LIT("secret_file"));
+    return slice_is(rule, "redis_tls_file") || slice_is(rule, "keys_foreign") ||
+           slice_starts(rule, SLICE_LIT("secret_file"));
 }
 
 static void refuse(struct worker *w, const struct err *why)
@@ -287,6 +248,82 @@ static void refuse(struct worker *w, const struct err *why)
         fprintf(stderr, "awq-worker: %s\n", why->msg);
         worker_stop(w, is_own_file(why) ? 2 : 3);
     }
+}
+
+static void on_ignored(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    if (err && err->code != ERR_CANCELLED)
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_ERR(err));
+}
+
+/* What P:meta says in `keys`: the install's id, under the run key that signs. A worker with another
+ * install's key file would take genuine jobs for forged ones and bury them as fast as it can fetch.
+ */
+static bool keys_fit(struct worker *w, struct slice install, struct slice kept, struct slice ours,
+                     struct err *err)
+{
+    if (slice_eq(kept, ours) || kept.len == 0 ||
+        seal_mac_ok(w->keys, KEY_RUN, "install", install, kept))
+        return true;
+    return err_rule(err, ERR_CONFIG, "keys_foreign",
+                    "key file %s has none of the run keys that this install (prefix %s) goes by: "
+                    "give this worker the key file of the others",
+                    w->set->common.keys, w->set->common.prefix);
+}
+
+static void on_install(void *owner, const struct redis_reply *reply, const struct err *err);
+
+/* The id is made once, by whoever comes first; Idempotency-Keys are made with it. `keys` follows
+ * the first run key of whoever starts last. `write`: what to say about it first, or empty. */
+static void read_install(struct worker *w, const char *write, struct slice mac)
+{
+    struct key meta;
+    char fresh[17];
+    struct err err = {0};
+
+    key_meta(&meta);
+    id_hex(fresh, 8);
+    const struct slice make[] = {SLICE_LIT("HSETNX"), key_slice(&meta), SLICE_LIT("install"),
+                                 slice_cstr(fresh)};
+    const struct slice set[] = {slice_cstr(write), key_slice(&meta), SLICE_LIT("keys"), mac};
+    const struct slice read[] = {SLICE_LIT("HMGET"), key_slice(&meta), SLICE_LIT("install"),
+                                 SLICE_LIT("keys")};
+
+    (void)redis_command(w->link, 4, mac.len > 0 ? set : make, 0, on_ignored, w, &err);
+    (void)redis_command(w->link, 4, read, 0, on_install, w, &err);
+}
+
+static void on_install(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct worker *w = owner;
+    struct slice install = redis_reply_str(redis_reply_at(reply, 0));
+    struct slice kept = redis_reply_str(redis_reply_at(reply, 1));
+    struct err why = {0};
+    struct buf ours;
+
+    if (err) {
+        if (err->code != ERR_CANCELLED)
+            log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "install id"), F_ERR(err));
+        return; /* what we know holds; if we do not, the next beat asks again */
+    }
+    w->install[0] = '\0';
+    if (install.len == 0 || install.len >= sizeof w->install)
+        return;
+    buf_init(&ours, SEAL_MAC_BYTES);
+    if (!seal_mac(w->keys, KEY_RUN, "install", install, &ours, &why) ||
+        !keys_fit(w, install, kept, buf_slice(&ours), &why)) {
+        refuse(w, &why);
+        if (w->phase != PHASE_STOPPING)
+            redis_reset(w->link, "keys");
+    } else if (slice_eq(kept, buf_slice(&ours))) {
+        slice_copy(install, w->install, sizeof w->install);
+        liveness_beat(w->liveness); /* what waits goes on when it comes back: worker_on_alive */
+    } else {
+        read_install(w, kept.len == 0 ? "HSETNX" : "HSET", buf_slice(&ours));
+    }
+    buf_deinit(&ours);
 }
 
 static void on_link(void *owner, enum redis_state state, const struct err *why)
@@ -304,8 +341,7 @@ static void on_link(void *owner, enum redis_state state, const struct err *why)
         }
         log_event(LOG_INFO, EV_REDIS_UP, F_CSTR("link", "main"),
                   F_CSTR("version", redis_server_info(w->link)->version));
-        read_install(w);
-        liveness_beat(w->liveness);
+        read_install(w, "", SLICE_NONE);
         break;
     case REDIS_DOWN:
         log_event(LOG_WARN, EV_REDIS_DOWN, F_CSTR("link", "main"), F_ERR(why));
@@ -329,7 +365,7 @@ void worker_on_alive(struct worker *w)
     if (w->phase == PHASE_STOPPING)
         return;
     if (!w->install[0])
-        read_install(w);
+        read_install(w, "", SLICE_NONE);
     commits_resume(w->commits);
     renewals_resume(w);
     steps_resume(w->steps);

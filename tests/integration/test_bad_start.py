@@ -85,6 +85,25 @@ def test_key_files(rig):
         assert key not in path.read_text() and key[:-1] not in path.read_text()
 
 
+def test_the_key_file_of_another_install(rig):
+    """It would take genuine continuations for forged ones, and bury them as fast as it fetches."""
+    first = rig.worker()
+    other = key_file(rig, "other")
+    old = rig.keys.read_text()
+    check(rig, {"foreign": ({"keys": other}, 2, ["key file", "other", "this install"])})
+    # new keys before the old ones, as a rotation goes on; then without the old ones
+    both = key_file(rig, "both", other.read_text() + old)
+    second = rig.worker(keys=both)
+    third = rig.worker(keys=other)
+    check(rig, {"left-behind": ({"keys": rig.keys}, 2, ["key file", "this install"])})
+    assert first.running and second.running and third.running
+    # a restart of Redis that forgot everything is a new install: whoever comes first says
+    for w in (first, second, third):
+        w.kill()
+    rig.redis.client.flushall()
+    assert rig.worker(keys=rig.keys).running
+
+
 def test_settings(rig):
     rig.need(keys=True)
     taken = RawServer()

@@ -202,6 +202,31 @@ def test_doctor_finds_what_is_wrong(rig):
     assert "4 shards" in rig.apply(conn, code=1).err
 
 
+def test_doctor_sees_accounts_in_trouble(rig):
+    rig.use_redis(aof="everysec")
+    rig.worker()
+    r = rig.redis.client
+    assert checks(rig, 0)["accounts"] == ("ok", "0, none in trouble")
+    for n, state in enumerate(("FRESH", "NEEDS_CONSENT", "BACKOFF")):
+        r.hset(f"awq:{{c:a{n}}}", "state", state)
+        r.zadd("awq:conns", {f"a{n}": 9e15 + n})
+    r.zadd("awq:conns", {"no} id": 9e15 - 1})
+    assert checks(rig, 0)["accounts"] == (
+        "warn", "1 need consent, 1 cannot renew: a1 and others")
+
+
+def test_the_key_file_must_be_the_workers(rig):
+    rig.use_redis(aof="everysec")
+    rig.worker()
+    conn = rig.conn("acct")
+    rig.keys = rig.common["keys"] = rig.folder / "other"
+    rig.run_ctl("keys", "new", rig.folder / "other")
+    result, found = checks(rig, 1)["key file"]
+    assert (result, "not the workers'" in found) == ("bad", True), found
+    assert "not the workers'" in rig.apply(conn, code=1).err
+    assert not rig.redis.client.exists("awq:{c:acct}")  # nothing was sealed with it
+
+
 def test_doctor_on_a_replica(rig):
     primary = rig.use_redis(tcp=True)
     primary.client.config_set("repl-diskless-sync-delay", 0)

@@ -28,6 +28,7 @@ enum ctl_exit {
 };
 
 struct link;
+struct redis_reply;
 struct ctl {
     struct config_common common;
     struct link *link;       /* NULL until ctl_connect */
@@ -72,7 +73,10 @@ struct verb {
 
 int ctl_connect(struct ctl *c); /* the link, the prefix */
 int ctl_keys(struct ctl *c);    /* the key file */
-int ctl_meta(struct ctl *c);    /* this install has an id, and one shard */
+/* Is it the key file of the workers? install, mac: as P:meta has them. */
+bool ctl_keys_fit(const struct keyring *k, const struct redis_reply *install,
+                  const struct redis_reply *mac);
+int ctl_meta(struct ctl *c); /* this install has an id, and one shard */
 int ctl_fail(const struct ctl *c, const struct err *err); /* say it; the code that fits */
 int ctl_say(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -13,6 +13,7 @@
 #define CLOCK_WARN_MS  2000
 #define STUCK_MS       (5 * 60 * 1000) /* longer than the longest step that is usual */
 #define OVERDUE_MS     10000
+#define ACCOUNTS_MAX   500 /* looked at, one round trip each: ZRANGE 0 499 */
 #define VERSION_BETTER 70000
 
 struct doctor {
@@ -177,8 +178,11 @@ static void check_install(struct doctor *d)
 
 static void check_keys(struct doctor *d)
 {
+    struct redis_reply *r;
     struct err err = {0};
     struct keyring *k;
+    struct key meta;
+    bool fit;
 
     if (!d->c->common.keys) {
         checks_add(&d->checks, CHECK_WARN, "key file",
@@ -186,9 +190,14 @@ static void check_keys(struct doctor *d)
         return;
     }
     k = keyring_load(d->c->common.keys, &err);
-    checks_add(&d->checks, k ? CHECK_OK : CHECK_BAD, "key file",
+    key_meta(&meta);
+    r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "keys");
+    fit = k && ctl_keys_fit(k, redis_reply_at(r, 0), redis_reply_at(r, 1));
+    redis_reply_free(r);
+    checks_add(&d->checks, fit ? CHECK_OK : CHECK_BAD, "key file",
                "Copy the workers' key file here, mode 0600", "%s",
                !k                          ? err.msg
+               : !fit                      ? "not the workers': none of its run keys is theirs"
                : keyring_has(k, KEY_GRANT) ? "good, with a grant key"
                                            : "good, without a grant key");
     keyring_free(k);
@@ -263,6 +272,39 @@ static void check_dead(struct doctor *d)
                n > 0 ? n : 0);
 }
 
+/* An account that nobody links again stops its jobs without a line in any queue. */
+static void check_accounts(struct doctor *d)
+{
+    struct redis_reply *names, *r;
+    struct slice id, state, first = SLICE_NONE;
+    struct key conns, conn;
+    int consent = 0, backoff = 0;
+
+    key_conns(&conns);
+    names = link_ask(d->c->link, NULL, "ZRANGE", conns.s, "0", "499");
+    for (size_t i = 0; i < redis_reply_len(names); i++) {
+        id = redis_reply_str(redis_reply_at(names, i));
+        key_conn(&conn, id);
+        r = link_ask(d->c->link, NULL, "HGET", conn.s, "state");
+        state = redis_reply_str(r);
+        consent += slice_is(state, "NEEDS_CONSENT");
+        backoff += slice_is(state, "BACKOFF");
+        if (first.len == 0 && (slice_is(state, "NEEDS_CONSENT") || slice_is(state, "BACKOFF")))
+            first = id;
+        redis_reply_free(r);
+    }
+    if (first.len > 0)
+        checks_add(&d->checks, CHECK_WARN, "accounts",
+                   "awq-ctl conn ls; conn test ID says what to do; their jobs wait",
+                   "%d need consent, %d cannot renew: %.*s%s", consent, backoff, SLICE_FMT(first),
+                   consent + backoff > 1 ? " and others" : "");
+    else
+        checks_add(&d->checks, CHECK_OK, "accounts", NULL, "%zu%s, none in trouble",
+                   redis_reply_len(names),
+                   redis_reply_len(names) == ACCOUNTS_MAX ? " looked at" : "");
+    redis_reply_free(names);
+}
+
 static int examine(struct doctor *d)
 {
     struct err err = {0};
@@ -285,6 +327,7 @@ static int examine(struct doctor *d)
     check_group(d, queue.s);
     check_due(d);
     check_dead(d);
+    check_accounts(d);
     return CTL_OK;
 }
 

@@ -111,6 +111,16 @@ int ctl_keys(struct ctl *c)
     return c->keyring ? CTL_OK : ctl_fail(c, &err);
 }
 
+/* The workers keep the install's id there, under the run key that signs; before the first of them
+ * has come, any key file will do. */
+bool ctl_keys_fit(const struct keyring *k, const struct redis_reply *install,
+                  const struct redis_reply *mac)
+{
+    struct slice kept = redis_reply_str(mac);
+
+    return kept.len == 0 || seal_mac_ok(k, KEY_RUN, "install", redis_reply_str(install), kept);
+}
+
 /* Idempotency keys begin with the install's id: whoever comes first makes one, nobody changes it.
  */
 int ctl_meta(struct ctl *c)
@@ -121,6 +131,7 @@ int ctl_meta(struct ctl *c)
     char value[17];
     struct key meta;
     int64_t shards;
+    bool fit;
 
     key_meta(&meta);
     for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
@@ -131,11 +142,17 @@ int ctl_meta(struct ctl *c)
             return ctl_fail(c, &err);
         redis_reply_free(r);
     }
-    r = link_ask(c->link, &err, "HGET", meta.s, "shards");
+    r = link_ask(c->link, &err, "HMGET", meta.s, "shards", "install", "keys");
     if (!r)
         return ctl_fail(c, &err);
-    shards = redis_reply_int(r, 0);
+    shards = redis_reply_int(redis_reply_at(r, 0), 0);
+    fit = !c->keyring || ctl_keys_fit(c->keyring, redis_reply_at(r, 1), redis_reply_at(r, 2));
     redis_reply_free(r);
+    if (!fit)
+        return ctl_say(CTL_FAILED,
+                       "key file %s is not the workers': none of its run keys is theirs. What is "
+                       "sealed with it they could not open; copy their file here",
+                       c->common.keys);
     if (shards != 1)
         return ctl_say(CTL_FAILED,
                        "%s says that this install has %" PRId64
