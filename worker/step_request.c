@@ -220,50 +220,132 @@ static struct slice sent_token(const struct step *s)
     return s->token ? slice_of(s->token->header + 7, s->token->header_len - 7) : SLICE_NONE;
 }
 
-/* A token of a few bytes stands in many texts by chance, and protects nothing. */
-/* Where the token stands in the text; NULL: nowhere. A few bytes would be no token but a
- * coincidence. */
-static const char *find_token(const struct step *s, struct slice text)
+static const char *find(struct slice text, struct slice token)
 {
-    struct slice token = sent_token(s);
-
     if (!text.ptr || !token.ptr || token.len < 8)
-        return NULL;
+        return NULL; /* a few bytes would be no token but a coincidence */
     return memmem(text.ptr, text.len, token.ptr, token.len);
 }
 
-static bool holds_token(const struct step *s, struct slice text)
+static int hex_digit(char c)
 {
-    return find_token(s, text) != NULL;
+    static const char digits[] = "0123456789abcdef";
+    const char *at = memchr(digits, c | 0x20, 16);
+
+    return at ? (int)(at - digits) : -1;
 }
 
-static void add_redacted(struct step *s, struct buf *out, struct slice text)
+/* The first letter of the text, and how many bytes it takes there: JSON may write it with a
+ * backslash or \u002f, a URL %2F. */
+static size_t letter_of(struct slice text, char *letter)
 {
-    const char *at;
+    size_t skip = slice_starts(text, SLICE_LIT("\\u00")) ? 4
+                  : slice_starts(text, SLICE_LIT("%"))   ? 1
+                                                         : 0;
 
-    while ((at = find_token(s, text)) != NULL) {
-        buf_add(out, text.ptr, (size_t)(at - text.ptr));
-        buf_add_cstr(out, "[redacted]");
-        text = slice_sub(text, (size_t)(at - text.ptr) + sent_token(s).len, text.len);
-        s->redacted = true;
+    if (skip > 0 && text.len >= skip + 2 && hex_digit(text.ptr[skip]) >= 0 &&
+        hex_digit(text.ptr[skip + 1]) >= 0) {
+        *letter = (char)(hex_digit(text.ptr[skip]) << 4 | hex_digit(text.ptr[skip + 1]));
+        return skip + 2;
     }
-    buf_add_slice(out, text);
+    skip = text.ptr[0] == '\\' && text.len > 1 ? 1 : 0;
+    *letter = text.ptr[skip];
+    return skip + 1;
+}
+
+static void unescape(struct slice text, struct buf *out)
+{
+    char letter;
+
+    for (size_t i = 0; i < text.len;) {
+        i += letter_of(slice_sub(text, i, text.len), &letter);
+        buf_add_char(out, letter);
+    }
+}
+
+/* Servers that echo what they got may escape it: PHP's json_encode puts a backslash before every
+ * slash. The token is looked for in the text without escapes (one pass: whoever answers chooses
+ * both), and cut out of the text as it is. */
+static bool cut_escaped(struct slice token, struct slice text, struct buf *out)
+{
+    struct buf plain;
+    const char *at, *end = NULL, *p, *over;
+    size_t n;
+    char letter;
+
+    buf_init(&plain, text.len + 1);
+    unescape(text, &plain);
+    p = buf_slice(&plain).ptr;
+    over = p + buf_slice(&plain).len;
+    at = find(buf_slice(&plain), token);
+    for (size_t i = 0; at && i < text.len; i += n, p++) {
+        n = letter_of(slice_sub(text, i, text.len), &letter);
+        if (p == at) {
+            buf_add_cstr(out, "[redacted]");
+            end = at + token.len;
+        }
+        if (!end || p >= end)
+            buf_add(out, text.ptr + i, n);
+        if (end && p + 1 == end) {
+            const char *next = find(slice_of(end, (size_t)(over - end)), token);
+
+            at = next ? next : at; /* none: this one is not come by again */
+        }
+    }
+    buf_wipe(&plain);
+    return end != NULL;
+}
+
+static bool may_hold_token(const struct step *s, struct slice text)
+{
+    return sent_token(s).len >= 8 &&
+           (find(text, sent_token(s)) || slice_find(text, '\\') < text.len ||
+            slice_find(text, '%') < text.len);
+}
+
+/* The text without the token: as it stands there, then as it is escaped there. */
+static bool without_token(struct step *s, struct slice text, struct buf *out)
+{
+    struct slice token = sent_token(s);
+    const char *at;
+    bool found = false;
+    struct buf rest;
+
+    buf_init(&rest, out->max);
+    while ((at = find(text, token)) != NULL) {
+        buf_add(&rest, text.ptr, (size_t)(at - text.ptr));
+        buf_add_cstr(&rest, "[redacted]");
+        text = slice_sub(text, (size_t)(at - text.ptr) + token.len, text.len);
+        found = true;
+    }
+    buf_add_slice(&rest, text);
+    text = buf_slice(&rest);
+    if (token.len >= 8 && (slice_find(text, '\\') < text.len || slice_find(text, '%') < text.len) &&
+        cut_escaped(token, text, out))
+        found = true;
+    else
+        buf_add_slice(out, text);
+    buf_wipe(&rest);
+    s->redacted = s->redacted || found;
+    return found;
 }
 
 static void redact_answer(struct step *s)
 {
     struct buf clean;
 
-    if (holds_token(s, slice_cstr(s->type))) {
-        s->type[0] = '\0';
-        s->redacted = true;
-    }
-    if (!holds_token(s, buf_slice(&s->answer)))
+    if (!may_hold_token(s, slice_cstr(s->type)) && !may_hold_token(s, buf_slice(&s->answer)))
         return;
-    buf_init(&clean, s->answer.max + 1024);
-    add_redacted(s, &clean, buf_slice(&s->answer));
-    buf_wipe(&s->answer);
-    s->answer = clean;
+    buf_init(&clean, s->answer.max + s->answer.max / 4 + 1024); /* a token of 8 becomes 10 */
+    if (without_token(s, slice_cstr(s->type), &clean))
+        s->type[0] = '\0';
+    buf_clear(&clean);
+    if (without_token(s, buf_slice(&s->answer), &clean)) {
+        buf_wipe(&s->answer);
+        s->answer = clean;
+    } else {
+        buf_wipe(&clean);
+    }
 }
 
 static bool is_secret_header(struct slice name)
@@ -291,10 +373,10 @@ static void wrap_response(struct step *s, const struct http_result *res)
         if (is_secret_header(res->headers[i].name))
             continue;
         buf_clear(&text);
-        add_redacted(s, &text, res->headers[i].name);
+        without_token(s, res->headers[i].name, &text);
         jw_key_slice(&jw, buf_slice(&text));
         buf_clear(&text);
-        add_redacted(s, &text, res->headers[i].value);
+        without_token(s, res->headers[i].value, &text);
         jw_str(&jw, buf_slice(&text));
     }
     buf_wipe(&text);
@@ -465,7 +547,7 @@ bool step_follow_redirect(struct step *s, struct err *err)
          check_url(s, buf_slice(&next), err);
     if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
         s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
-    if (!ok && holds_token(s, buf_slice(&s->location))) /* texts name the host, say */
+    if (!ok && find(buf_slice(&s->location), sent_token(s))) /* texts name the host, say */
         err_rule(err, err->code, err->rule, "refused; it held the access token");
     if (!ok)
         err_prefix(err, "job %s: redirect: ", s->name);

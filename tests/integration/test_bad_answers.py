@@ -296,6 +296,7 @@ def test_answers_that_echo_the_token(rig):
         "gzipped": lambda t: http(200, gzip.compress(b"[" + t + b"]"), content_encoding="gzip"),
         "chunked": lambda t: CHUNKED + b"".join(b"1\r\n%c\r\n" % c for c in t) + b"0\r\n\r\n",
         "binary": lambda t: http(200, b"\xff\x00" + t + b"\xff"),
+        "escaped": lambda t: http(200, b"%s \\u%04x%s\\%c%%%02X%s" % (t, t[0], t[1:-2], t[-2], t[-1], b"!")),
         "header": lambda t: http(200, b"body", x_echo=t.decode()),
         "type": lambda t: http(200, b"body", content_type="text/" + t.decode()),
         "reason": lambda t: b"HTTP/1.1 200 " + t + b"\r\ncontent-length: 2\r\n\r\nok",
@@ -329,7 +330,7 @@ def test_answers_that_echo_the_token(rig):
             runs[run] = name
     got = b.last_results(runs, timeout=40)
     token = b.tokens[0].encode()
-    marked = {"body", "twice", "json", "gzipped", "chunked", "binary", "error", "denied",
+    marked = {"body", "escaped", "twice", "json", "gzipped", "chunked", "binary", "error", "denied",
               "location", "busy"}
     with all_rows() as row:
         for run, name in runs.items():
@@ -338,6 +339,7 @@ def test_answers_that_echo_the_token(rig):
                 row(run + ": marked", got[run].get("redacted"), True)
         row("body", got["body-content"]["output"], "you sent [redacted]!")
         row("twice", got["twice-raw"]["output"], b"[redacted][redacted] and [redacted]")
+        row("escaped", got["escaped-content"]["output"], "[redacted] [redacted]!")
         row("header", got["header-response"].get("redacted"), True)
     b.check()
     assert len(b.tokens) == 1, "the one that was looked for is the one that was sent"
