@@ -170,14 +170,15 @@ def test_what_a_lost_link_had_brought_is_read_back(rig):
     between = rig.between()
     w = rig.worker(redis_url=between.url)
     warm(rig)
-    between.hold(b"XREADGROUP")
-    between.wait_held()
+    w.send(signal.SIGTSTP)
+    w.wait_log("worker.paused")
+    wait_until(lambda: not [c for c in rig.redis.client.client_list()
+                            if c["cmd"].startswith("xreadgroup") and "b" in c["flags"]], 10,
+               "no fetch to be on its way")
     ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(10)])
     between.swallow(b"XREADGROUP")
-    between.release()
-    wait_until(lambda: between.swallowed, 15, "a fetch to be lost")
-    wait_until(lambda: rig.pending(consumer=w.id) or len(rig.all_results()) == 10, 10,
-               "the jobs to be delivered")
+    w.send(signal.SIGCONT)
+    wait_until(lambda: between.swallowed, 15, "the fetch that brought them to be lost")
     got = rig.results(ids, 20)
     assert {x[-1]["state"] for x in got.values()} == {"done"}
 
