@@ -5,17 +5,9 @@
 #include "common/expand.h"
 #include "common/json.h"
 #include "common/wire.h"
+#include "tests/fuzz/fuzz.h"
 
 #define MAX (1024 * 1024)
-#define CHECK(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
 static const char *const rules[] = {"expand_input_not_object", "expand_property_missing",
                                     "expand_value_not_scalar", "expand_too_big",

@@ -7,17 +7,9 @@
 #include "common/json.h"
 #include "common/wire.h"
 #include "common/wire_read.h"
+#include "tests/fuzz/fuzz.h"
 
 #define MAX (4 * 1024 * 1024)
-#define CHECK(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x);                                \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size);
 
 /* Only what our reader takes is shown to msgpack-c: it allocates for what a head claims. */
 static void against_msgpack_c(struct slice in)
