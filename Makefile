@@ -58,7 +58,8 @@ UNIT    := $(sort $(wildcard tests/unit/test_*.c))
 UNIT_HELP := $(filter-out $(UNIT),$(sort $(wildcard tests/unit/*.c)))
 FUZZ_SRC := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 EXAMPLES := $(sort $(wildcard deploy/examples/*.c))
-ALL_SRC := $(COMMON) $(WORKER) $(TOOLS_SRC) $(UNIT) $(UNIT_HELP) $(FUZZ_SRC) $(EXAMPLES)
+BENCH_SRC := $(sort $(wildcard tests/bench/*.c))
+ALL_SRC := $(COMMON) $(WORKER) $(TOOLS_SRC) $(BENCH_SRC) $(UNIT) $(UNIT_HELP) $(FUZZ_SRC) $(EXAMPLES)
 
 WORKER_MAIN := $(call with_main,$(WORKER))
 WORKER_LIB  := $(filter-out $(WORKER_MAIN),$(WORKER)) # what unit tests of worker modules link with
@@ -150,7 +151,7 @@ integration: build ## only the integration tests
 
 # ---- bench ----------------------------------------------------------------------------------------
 
-PEERS := $(BUILD)/bench/post $(BUILD)/bench/cycle
+PEERS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
 .PHONY: bench
 bench: build $(PEERS) ## what a step costs, against others (B=NAME,... picks figures)
 	@sh deploy/deps.sh test
@@ -159,9 +160,8 @@ bench: build $(PEERS) ## what a step costs, against others (B=NAME,... picks fig
 	@$(BUILD)/awq-bench --peers $(BUILD)/bench --node $(CURDIR)/$(DEPS_DIR)/bin/node --only '$(B)' \
 	    --rounds $(or $(ROUNDS),5)
 
-$(PEERS): $(BUILD)/bench/%: tests/bench/%.c tests/bench/count.h
-	@mkdir -p $(@D)
-	@$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) -o $@ $< $(DEPS_LIBS)
+$(PEERS): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIB)
+	$(call link)
 
 # ---- fuzzing --------------------------------------------------------------------------------------
 

@@ -480,6 +480,8 @@ bool wire_signed_bytes(struct buf *out, struct slice prefix, struct slice queue,
 {
     const struct slice parts[] = {prefix, queue, j};
 
+    if (!buf_reserve(out, prefix.len + queue.len + j.len + 3 * sizeof(uint64_t)))
+        return false;
     for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
         add_length(out, parts[i].len);
         buf_add_slice(out, parts[i]);

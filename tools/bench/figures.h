@@ -17,6 +17,11 @@ struct samples {
 
 struct sample samples_median(const struct samples *s, enum run_case c); /* each member's own */
 
+/* The median over the rounds of what `of` says of a, divided by what it says of b: the machine's
+ * speed changes from minute to minute, less so within a round. */
+double samples_ratio(const struct samples *s, enum run_case a, enum run_case b,
+                     double (*of)(struct sample));
+
 struct figures {
     FILE *out; /* lines gather here, to be printed at the end */
     unsigned short_of_bar;

@@ -7,18 +7,18 @@
 
 #include "tools/bench/rig.h"
 
-enum run_case {
-    CASE_AWQ,    /* 64 in flight, TCP Redis, default settings */
-    CASE_AOF,    /* Redis with its append-only file, everysec */
-    CASE_TLS,    /* links to the upstream by TLS, kept */
-    CASE_ONCE,   /* a new TLS link for every call */
-    CASE_SHORT,  /* 1,000 jobs queued, all the time */
-    CASE_LONG,   /* 1,000,000 */
-    CASE_CONNS,  /* 100,000 connections, in turn */
-    CASE_POST,   /* tests/bench/post */
-    CASE_CYCLE,  /* tests/bench/cycle */
-    CASE_BULLMQ, /* tests/bench/bullmq.mjs */
-    CASES
+enum run_case {              /* in the order of a round: what is compared runs close together */
+                CASE_BULLMQ, /* tests/bench/bullmq.mjs */
+                CASE_CYCLE,  /* tests/bench/cycle */
+                CASE_POST,   /* tests/bench/post */
+                CASE_AWQ,    /* 64 in flight, TCP Redis, default settings */
+                CASE_AOF,    /* Redis with its append-only file, everysec */
+                CASE_CONNS,  /* 100,000 connections, in turn */
+                CASE_TLS,    /* links to the upstream by TLS, kept */
+                CASE_ONCE,   /* a new TLS link for every call */
+                CASE_SHORT,  /* 1,000 jobs queued, all the time */
+                CASE_LONG,   /* 1,000,000 */
+                CASES
 };
 
 struct sample {
