@@ -319,9 +319,13 @@ static void on_install(void *owner, const struct redis_reply *reply, const struc
             redis_reset(w->link, "keys");
     } else if (slice_eq(kept, buf_slice(&ours))) {
         slice_copy(install, w->install, sizeof w->install);
+        w->keys_asked = false;
         liveness_beat(w->liveness); /* what waits goes on when it comes back: worker_on_alive */
     } else {
-        read_install(w, kept.len == 0 ? "HSETNX" : "HSET", buf_slice(&ours));
+        /* once: a Redis that refuses it (out of memory) is asked again with the next beat */
+        w->keys_asked = !w->keys_asked;
+        if (w->keys_asked)
+            read_install(w, kept.len == 0 ? "HSETNX" : "HSET", buf_slice(&ours));
     }
     buf_deinit(&ours);
 }

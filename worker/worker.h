@@ -69,6 +69,7 @@ struct worker {
     uv_timer_t drain_timer;
     uv_signal_t signals[5];
     bool leaving, left;
+    bool keys_asked; /* the install's keys were written, and the answer is not there yet */
 };
 
 /* How a link of this worker is made; the texts are the settings'. */

@@ -335,3 +335,18 @@ def test_workers_that_start_together_share_a_journal_folder(rig):
     for w in rig.workers(6, journal=journal):
         assert not w.logged("journal.bad")
     assert len(list(journal.glob("*.journal"))) == 6 and not list(journal.glob("*.new"))
+
+
+def test_a_first_worker_on_a_full_redis_waits_and_does_not_spin(rig):
+    r = rig.use_redis()
+    rig.use_peers()
+    rig.link("acct")
+    r.client.hset("awq:meta", "install", "0123456789abcdef")  # known, but not yet by which keys
+    r.client.config_set("maxmemory", 1)
+    w = rig.worker(lease="1s")
+    beats = alive_until(rig, w)
+    wait_until(lambda: alive_until(rig, w) > beats + 1500, 10, "some beats")
+    refused = [e for e in w.logged("redis.error") if e.get("error_rule") == "OOM"]
+    assert 0 < len(refused) < 50, "asked with the beats, not without pause"
+    r.client.config_set("maxmemory", 0)
+    assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
