@@ -200,6 +200,24 @@ enum step_state step_finish(struct step *s, enum result_state state)
 
 /* ---- retry, put off, park ---- */
 
+/* An attempt that failed is news, for a provider may be down; waiting for a time or a token is not.
+ */
+static void log_moved(const struct step *s, const struct move *m, enum verdict v)
+{
+    bool failed = m->kind == MOVE_RETRY && (s->status > 0 || s->err.code);
+
+    log_event(v == VERDICT_DONE && !failed ? LOG_DEBUG : LOG_INFO,
+              v == VERDICT_LOST         ? EV_JOB_LOST
+              : v == VERDICT_DUPLICATE  ? EV_JOB_DUPLICATE
+              : m->kind == MOVE_PARK    ? EV_JOB_PARKED
+              : m->kind == MOVE_RELEASE ? EV_JOB_RELEASED
+                                        : EV_JOB_RETRY,
+              F_CSTR("job", s->name), F_STR("connection", s->env.call.conn),
+              F_INT("attempt", s->k.attempt), F_INT("status", s->status),
+              F_INT("wait_ms", failed ? m->at_ms - worker_now_ms(s->w) : 0),
+              F_CSTR("resource", m->kind == MOVE_PARK ? m->resource : ""), F_ERR(&s->err));
+}
+
 static void on_moved(void *owner, struct move *m, enum verdict v, const struct err *why)
 {
     struct step *s = owner;
@@ -218,14 +236,7 @@ static void on_moved(void *owner, struct move *m, enum verdict v, const struct e
         s->state = step_bury(s, &err);
         return;
     }
-    log_event(v == VERDICT_DONE ? LOG_DEBUG : LOG_INFO,
-              v == VERDICT_LOST         ? EV_JOB_LOST
-              : v == VERDICT_DUPLICATE  ? EV_JOB_DUPLICATE
-              : parked                  ? EV_JOB_PARKED
-              : m->kind == MOVE_RELEASE ? EV_JOB_RELEASED
-                                        : EV_JOB_RETRY,
-              F_CSTR("job", s->name), F_INT("attempt", s->k.attempt),
-              F_CSTR("resource", parked ? m->resource : ""), F_ERR(&s->err));
+    log_moved(s, m, v);
     if (parked && v == VERDICT_DONE && strncmp(m->resource, "conn:", 5) == 0)
         tokens_on_parked(s->w->tokens, slice_cstr(m->resource + 5));
     leave(s);

@@ -46,13 +46,13 @@ struct conn {
     enum conn_state state;
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms;
-    char cd[65];                       /* digest of cfg */
-    struct connection_cfg *cfg;        /* NULL unless the record was good */
-    struct token *token;               /* NULL: none, or none that opens */
-    struct err broken;                 /* CONN_BROKEN: why */
-    struct renewal *renewal;           /* under way here */
-    unsigned refused_fresh;            /* 401s in a row for a token that was fresh */
-    bool no_room;                      /* there is a token, and no guarded memory to open it in */
+    char cd[65];                /* digest of cfg */
+    struct connection_cfg *cfg; /* NULL unless the record was good */
+    struct token *token;        /* NULL: none, or none that opens */
+    struct err broken;          /* CONN_BROKEN: why */
+    struct renewal *renewal;    /* under way here */
+    unsigned refused_fresh;     /* 401s in a row for a token that was fresh */
+    bool no_room;               /* there is a token, and no guarded memory to open it in */
     /* private */
     unsigned refs;
     bool linked; /* in the table */

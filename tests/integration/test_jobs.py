@@ -228,11 +228,12 @@ def test_trace_context_and_the_key_travel(rig):
 def test_retries_keep_the_key_and_end_in_a_dead_letter_that_can_be_replayed(rig):
     _, api = rig.use_peers()
     rig.link("acct")
-    rig.worker()
+    w = rig.worker()
     call = {"retry": {"max": 2, "base_ms": 1, "cap_ms": 5}}
     ids = rig.enqueue(rig.job("acct", "/flaky?n=5&status=503&key=f", **call))
     got = last(rig, ids)[0]
     assert (got["state"], got["error"]["code"], got["status"], got["attempts"]) == ("dead", "retries_exhausted", 503, 3)
+    assert [e["attempt"] for e in w.logged("job.retry", status=503, connection="acct")] == [1, 2], "a provider in trouble is news"
     name = f"{ids[0]}.0.0"
     assert rig.redis.client.zscore(rig.key("dead"), name)
     rig.ctl("dead", "replay", name)
