@@ -243,10 +243,13 @@ static size_t letter_of(struct slice text, char *letter)
                   : slice_starts(text, SLICE_LIT("%"))   ? 1
                                                          : 0;
 
-    if (skip > 0 && text.len >= skip + 2 && hex_digit(text.ptr[skip]) >= 0 &&
-        hex_digit(text.ptr[skip + 1]) >= 0) {
-        *letter = (char)(hex_digit(text.ptr[skip]) << 4 | hex_digit(text.ptr[skip + 1]));
-        return skip + 2;
+    if (skip > 0 && text.len >= skip + 2) {
+        int high = hex_digit(text.ptr[skip]), low = hex_digit(text.ptr[skip + 1]);
+
+        if (high >= 0 && low >= 0) {
+            *letter = (char)(high * 16 + low);
+            return skip + 2;
+        }
     }
     skip = text.ptr[0] == '\\' && text.len > 1 ? 1 : 0;
     *letter = text.ptr[skip];
