@@ -35,6 +35,12 @@ struct line { /* first in, first out */
     size_t count;
 };
 
+struct texts { /* what the arguments of one call point into */
+    struct key run[COMMIT_BATCH], out;
+    char mark[COMMIT_BATCH][24 + NONCE_MAX];
+    char cap[24], ttl[24];
+};
+
 struct commits {
     struct worker *w;
     struct line ready;  /* commits to send */
@@ -45,6 +51,7 @@ struct commits {
     uv_prepare_t flush; /* runs when the loop has done all that was ready, just before it sleeps */
     uv_timer_t again;
     struct call calls[CALLS_MAX];
+    struct texts texts; /* of the call that is being made */
 };
 
 static void line_init(struct line *l)
@@ -212,12 +219,6 @@ static void on_commit(void *owner, const struct redis_reply *reply, const struct
         uv_prepare_start(&c->flush, on_flush);
 }
 
-struct texts { /* what the arguments of one call point into */
-    struct key run[COMMIT_BATCH], out;
-    char mark[COMMIT_BATCH][24 + NONCE_MAX];
-    char cap[24], ttl[24];
-};
-
 static void mark_of(const struct move *m, char *to)
 {
     snprintf(to, 24 + NONCE_MAX, "%" PRIu64 ":%s", m->seq, m->nonce);
@@ -228,7 +229,6 @@ static void commit_args(struct commits *c, struct call *call, struct texts *t, s
     const struct move *first = call->moves[0];
     struct slice *key = argv, *arg = argv + KEYS_FOR_ALL + call->count;
 
-    /* cppcheck-suppress ctuuninitvar ; it is filled here */
     snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
     snprintf(t->ttl, sizeof t->ttl, "%" PRId64, c->w->set->dedup_ms);
     key_out(&t->out, SHARD, first->out.len > 0 ? first->out : SLICE_LIT("results"));
@@ -263,7 +263,6 @@ static bool go_together(const struct move *a, const struct move *b)
 static bool send_commits(struct commits *c, struct call *call)
 {
     struct slice argv[KEYS_FOR_ALL + ARGS_FOR_ALL + COMMIT_BATCH * (1 + ARGS_PER_JOB)];
-    struct texts t;
     struct err err = {0};
     size_t bytes = 0;
 
@@ -277,7 +276,7 @@ static bool send_commits(struct commits *c, struct call *call)
         call->moves[call->count++] = line_pop(&c->ready);
     }
     call->owner = c;
-    commit_args(c, call, &t, argv);
+    commit_args(c, call, &c->texts, argv);
     if (!redis_script(c->w->link, SCRIPT_commit, KEYS_FOR_ALL + call->count,
                       KEYS_FOR_ALL + ARGS_FOR_ALL + call->count * (1 + ARGS_PER_JOB), argv,
                       on_commit, call, &err)) {
