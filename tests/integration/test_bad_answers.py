@@ -151,7 +151,8 @@ ANSWERS = {
     "empty-header-name": (answer(200, b"x", ": odd"), {}, DONE, 1, ""),
     "401-odd": (answer(401, b"", "www-authenticate: Bearer error=\"insufficient_scope\", \"\\"), {},
                 FAILED, 1, ""),
-    "429-absurd": (answer(429, b"", retry_after="99999999999999999999"), {"retry": ONCE},
+    "429-absurd": (answer(429, b"", retry_after="99999999999999999999"),
+                   {"retry": ONCE, "method": "GET"},  # repeated by itself on a link that was just closed
                    EXHAUSTED, 1, "429"),
     "503-negative": (answer(503, b"", retry_after="-5"), {"retry": TWICE}, EXHAUSTED, 2, "503"),
 }
