@@ -235,8 +235,9 @@ check-unit-valgrind: build $(UNIT_TESTS)
 	@WRAP='valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite' \
 	    UNIT_LIMIT_S=300 sh tests/run '$(BUILD)' unit
 
+# The image builds its own programs, without sanitizers: the pass before has tested it.
 check-integration-asan:
-	+@$(ASAN) integration
+	+@$(ASAN) LABEL='not long and not image' integration
 
 mutants: build ## break the code in known ways, and see a test notice each
 	@sh deploy/deps.sh test

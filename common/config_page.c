@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *placeholder(const struct config_row *row)
+static const char *value_name(const struct config_row *row)
 {
     switch (row->type) {
     case CONFIG_STR:
@@ -35,7 +35,7 @@ static void help_row(const struct config_row *row, struct buf *out)
     if (row->type == CONFIG_BOOL)
         snprintf(flag, sizeof flag, "--%s, --no-%s", row->name, row->name);
     else
-        snprintf(flag, sizeof flag, "--%s %s", row->name, placeholder(row));
+        snprintf(flag, sizeof flag, "--%s %s", row->name, value_name(row));
     if (strlen(flag) > 26)
         buf_addf(out, "  %s\n%29s", flag, "");
     else

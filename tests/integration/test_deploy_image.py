@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from image import Box, Store, box_argv
-from procs import SANITIZED, ROOT, free_port, wait_until
+from procs import ROOT, free_port, wait_until
 from rig import Answer
 from tls import Authority
 from units import config_map, worker_settings
@@ -18,7 +18,6 @@ from units import config_map, worker_settings
 pytestmark = [
     pytest.mark.image,
     pytest.mark.timeout(1500),
-    pytest.mark.skipif(SANITIZED, reason="what is built here is another build than this one"),
 ]
 PASSWORD = "a-password-of-redis"
 
