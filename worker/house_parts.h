@@ -1,0 +1,71 @@
+/*
+ * house_parts.h - the inside of housekeeping, for the files that make it up: housekeeping.c (the
+ * timer, the agenda, a round), house_promote.c (jobs back to their queues), house_lots.c (who may
+ * go on), house_gone.c (jobs of workers that are gone), house_dead.c (old dead letters).
+ *
+ *   look -> agenda -> due jobs -> each due lot -> each gone worker -> strays -> end of the round
+ *
+ * Each part ends by beginning the next one. One errand is under way at a time.
+ */
+#ifndef AWQ_WORKER_HOUSE_PARTS_H
+#define AWQ_WORKER_HOUSE_PARTS_H
+
+#include "worker/housekeeping.h"
+#include "worker/worker.h"
+
+#define HOUSE_LOOK_MS                                                                              \
+    1600 /* the longest sleep; hints make it shorter, correctness never needs them */
+#define HOUSE_BATCH      50 /* jobs moved by one call */
+#define HOUSE_QUEUES_MAX 1024
+
+enum errand { ERRAND_NONE, ERRAND_AGENDA, ERRAND_DUE, ERRAND_LOT, ERRAND_RECLAIM, ERRAND_STRAYS };
+
+struct lot {
+    char resource[ID_MAX + 8];
+    char score[32]; /* as it was when we looked */
+};
+
+struct house {
+    struct worker *w;
+    uv_timer_t timer;
+    enum errand errand;
+    int64_t stray_at_ms; /* boot clock */
+    size_t stray_queue;
+    int64_t ask_at_ms; /* boot clock */
+    int64_t next_ms;   /* of the agenda: when to look again */
+    struct lot lots[20];
+    size_t lot_count, lot_at;
+    char gone[5][WORKER_ID_MAX];
+    size_t gone_count, gone_at, queue_at;
+    char queues[HOUSE_QUEUES_MAX][ID_MAX + 1]; /* all that any worker works on */
+    size_t queue_count;
+    bool again;     /* a full batch was moved: look again at once */
+    bool drain_lot; /* the lot's jobs may go on */
+    int64_t lot_next_ms;
+};
+
+void house_sleep(struct house *h, int64_t ms);
+/* An error of an errand (NULL: none, false): said, and the next look is the next attempt. */
+bool house_failed(struct house *h, const struct err *err);
+void house_end_round(struct house *h);
+
+struct promotion { /* arguments of one promote */
+    struct slice argv[2 + 3 * HOUSE_BATCH];
+    struct key set, held;
+    struct key queue[HOUSE_BATCH], run[HOUSE_BATCH];
+    size_t count;
+};
+
+/* Move jobs of p->set back to their queues. names: name, queue, name, queue ... from that element
+ * on, as agenda and peek answer them. */
+bool house_promote(struct house *h, struct promotion *p, const struct redis_reply *names,
+                   size_t from, redis_cb *cb, struct err *err);
+void house_count_promoted(const struct redis_reply *reply);
+
+void house_read_lots(struct house *h, const struct redis_reply *lots);
+void house_next_lot(struct house *h);
+void house_read_gone(struct house *h, const struct redis_reply *gone);
+void house_next_gone(struct house *h);
+void house_look_for_old_dead(struct house *h);
+
+#endif
