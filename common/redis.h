@@ -13,8 +13,8 @@
  * Source  redis.io: RESP2 protocol, EVALSHA, ACL, client handling. hiredis' reader parses; the
  *         socket and TLS are our own (redis_wire.h says why).
  *
- *     url --redis_dial--> socket --redis_tls, redis_wire--> bytes and replies --redis.c-->
- * callbacks
+ *     url --redis_dial--> socket --redis_tls, redis_wire--> bytes and replies
+ *         --redis_greet--> up --redis_command, redis_sub--> callbacks
  */
 #ifndef AWQ_REDIS_H
 #define AWQ_REDIS_H
@@ -129,7 +129,7 @@ bool redis_subscribe(struct redis *r, const char *channel,
                      void (*on_message)(void *owner, struct slice channel, struct slice message),
                      void *owner, struct err *err);
 
-/* The table "Redis said -> do", for an error reply's first word. Used inside redis.c, which acts
+/* The table "Redis said -> do", for an error reply's first word. Used inside the link, which acts
  * on RESET, REEVAL and NOAUTH itself; public so that callers and tests see the same table. */
 enum redis_do {
     REDIS_DO_FAIL,    /* the caller's own error: ERR_FORMAT */
