@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sodium.h>
+#include "common/char.h"
 #include "common/slice.h"
 
 /* ---- values ---- */
@@ -44,7 +45,7 @@ static bool parse_number(enum config_type type, struct slice text, int64_t *out)
 
     if (type == CONFIG_INT || slice_is(text, "0")) /* nothing needs no unit */
         return slice_to_i64(text, out);
-    while (digits < text.len && text.ptr[digits] >= '0' && text.ptr[digits] <= '9')
+    while (digits < text.len && char_is_digit(text.ptr[digits]))
         digits++;
     if (!slice_to_i64(slice_sub(text, 0, digits), &n))
         return false;

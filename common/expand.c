@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "common/char.h"
 #include "common/json.h"
 #include "common/wire.h"
 
@@ -34,7 +35,7 @@ void expand_free(struct expand *x)
 
 static bool starts_name(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+    return char_is_letter(c) || c == '_';
 }
 
 /* The length of `{name}` at s.ptr[at], 0 when there is none; *name is what stands inside. */
@@ -44,8 +45,7 @@ static size_t placeholder_at(struct slice s, size_t at, struct slice *name)
 
     if (s.ptr[at] != '{' || i >= s.len || !starts_name(s.ptr[i]))
         return 0;
-    while (i < s.len &&
-           (starts_name(s.ptr[i]) || (s.ptr[i] >= '0' && s.ptr[i] <= '9') || s.ptr[i] == '-'))
+    while (i < s.len && (starts_name(s.ptr[i]) || char_is_digit(s.ptr[i]) || s.ptr[i] == '-'))
         i++;
     if (i >= s.len || s.ptr[i] != '}')
         return 0;
@@ -133,7 +133,7 @@ static void put_percent(struct buf *out, struct slice text)
     for (size_t i = 0; i < text.len; i++) {
         unsigned char c = (unsigned char)text.ptr[i];
 
-        if (starts_name((char)c) || (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '~')
+        if (starts_name((char)c) || char_is_digit((char)c) || c == '-' || c == '.' || c == '~')
             buf_add_char(out, (char)c);
         else
             buf_add(out, (char[]){'%', hex[c >> 4], hex[c & 15]}, 3);

@@ -2,19 +2,19 @@
 #include "common/http.h"
 
 #include <string.h>
+#include "common/char.h"
 
 /* ---- words and values ---- */
 
-static bool is_tchar(unsigned char c)
+static bool is_tchar(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-           (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
+    return char_is_alnum(c) || (c != '\0' && strchr("!#$%&'*+-.^_`|~", c));
 }
 
 bool http_is_token(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++) {
-        if (!is_tchar((unsigned char)s.ptr[i]))
+        if (!is_tchar(s.ptr[i]))
             return false;
     }
     return s.len > 0;

@@ -4,11 +4,11 @@
 #include <string.h>
 #include <unistd.h>
 #include <sodium.h>
+#include "common/char.h"
 
 static bool is_word(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
-           c == '-';
+    return char_is_alnum(c) || c == '_' || c == '-';
 }
 
 static bool all_of(struct slice s, bool colon)

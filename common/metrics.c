@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/char.h"
 
 /* One number. A histogram with n buckets has n + 2 of them: its buckets (each for itself, summed
  * up when written), the one over all bounds, and the sum. */
@@ -37,11 +38,10 @@ static size_t cells_per_place(const struct metric *t)
 
 static bool is_name(const char *s, bool colon)
 {
-    if (!s || !*s || (*s >= '0' && *s <= '9'))
+    if (!s || !*s || char_is_digit(*s))
         return false;
     for (; *s; s++) {
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z') || (*s >= '0' && *s <= '9') ||
-              *s == '_' || (colon && *s == ':')))
+        if (!(char_is_alnum(*s) || *s == '_' || (colon && *s == ':')))
             return false;
     }
     return true;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sodium.h>
+#include "common/char.h"
 #include "common/http.h"
 #include "common/json.h"
 
@@ -19,8 +20,7 @@
 
 static bool stands_for_itself(char c) /* the application/x-www-form-urlencoded serializer */
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '*' ||
-           c == '-' || c == '.' || c == '_';
+    return char_is_alnum(c) || c == '*' || c == '-' || c == '.' || c == '_';
 }
 
 bool oauth_form_encode(struct buf *out, struct slice text)

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "common/char.h"
 
 static const struct row {
     const char *word;
@@ -82,7 +83,7 @@ struct slice redis_error_word(struct slice text)
         return leading_word(text);
     while ((at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)))
         p = at += sizeof mark - 1;
-    while (p && p < end && (*p == ' ' || *p == '-' || *p == ':' || (*p >= '0' && *p <= '9')))
+    while (p && p < end && (*p == ' ' || *p == '-' || *p == ':' || char_is_digit(*p)))
         p++;
     word = p ? leading_word(slice_of(p, (size_t)(end - p))) : SLICE_NONE;
     return word.len > 1 && find(word) != &table[0] ? word : leading_word(text);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
+#include "common/char.h"
 #include "common/slice.h"
 
 #define DEFAULT_PORT "6379"
@@ -18,17 +19,6 @@ static bool bad(struct err *err, const char *why)
                    why);
 }
 
-static int hex(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
-
 /* Percent-decoded and NUL-ended, free(); NULL when it is not well formed (or no memory). */
 static char *decode(struct slice s)
 {
@@ -41,9 +31,9 @@ static char *decode(struct slice s)
         out[n] = s.ptr[i];
         if (s.ptr[i] != '%')
             continue;
-        if (i + 2 >= s.len || hex(s.ptr[i + 1]) < 0 || hex(s.ptr[i + 2]) < 0)
+        if (i + 2 >= s.len || char_hex(s.ptr[i + 1]) < 0 || char_hex(s.ptr[i + 2]) < 0)
             goto bad;
-        out[n] = (char)(hex(s.ptr[i + 1]) * 16 + hex(s.ptr[i + 2]));
+        out[n] = (char)(char_hex(s.ptr[i + 1]) * 16 + char_hex(s.ptr[i + 2]));
         if (out[n] == '\0')
             goto bad;
         i += 2;
@@ -78,8 +68,7 @@ static bool parse_port(struct redis_url *u, struct slice port, struct err *err)
 
 static bool is_host_char(char c)
 {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '-' || c == '_';
+    return char_is_alnum(c) || c == '.' || c == '-' || c == '_';
 }
 
 /* host, host:port, [v6], [v6]:port */

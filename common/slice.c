@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "common/char.h"
 
 struct slice slice_sub(struct slice s, size_t from, size_t len)
 {
@@ -28,17 +29,12 @@ struct slice slice_trim(struct slice s)
     return s;
 }
 
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
-}
-
 bool slice_eq_nocase(struct slice a, struct slice b)
 {
     if (a.len != b.len)
         return false;
     for (size_t i = 0; i < a.len; i++) {
-        if (lower(a.ptr[i]) != lower(b.ptr[i]))
+        if (char_lower(a.ptr[i]) != char_lower(b.ptr[i]))
             return false;
     }
     return true;
@@ -62,6 +58,15 @@ size_t slice_find(struct slice s, char c)
     const char *p = s.len > 0 ? memchr(s.ptr, c, s.len) : NULL;
 
     return p ? (size_t)(p - s.ptr) : s.len;
+}
+
+size_t slice_find_any(struct slice s, const char *chars)
+{
+    size_t i = 0;
+
+    while (i < s.len && !strchr(chars, s.ptr[i]))
+        i++;
+    return i;
 }
 
 bool slice_cut(struct slice *s, char sep, struct slice *head)

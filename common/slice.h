@@ -50,8 +50,9 @@ struct slice slice_trim(struct slice s);                         /* spaces and t
 
 bool slice_eq_nocase(struct slice a, struct slice b); /* ASCII only */
 bool slice_starts(struct slice s, struct slice prefix);
-int slice_cmp(struct slice a, struct slice b); /* bytewise, for sorting */
-size_t slice_find(struct slice s, char c);     /* s.len when it is not there */
+int slice_cmp(struct slice a, struct slice b);            /* bytewise, for sorting */
+size_t slice_find(struct slice s, char c);                /* s.len when it is not there */
+size_t slice_find_any(struct slice s, const char *chars); /* the first of them, or a NUL */
 bool slice_cut(struct slice *s, char sep,
                struct slice *head); /* take up to sep; false: nothing left */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sodium.h>
 #include <yaml.h>
+#include "common/char.h"
 #include "common/suggest.h"
 
 struct yaml_doc {
@@ -366,30 +367,19 @@ static bool to_bool(const struct yaml_node *n, bool *out)
     return true;
 }
 
-static unsigned digit_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return (unsigned)(c - '0');
-    if (c >= 'a' && c <= 'f')
-        return (unsigned)(c - 'a') + 10;
-    if (c >= 'A' && c <= 'F')
-        return (unsigned)(c - 'A') + 10;
-    return 99;
-}
-
 /* 0x1F and 0o17 have no sign in the core schema. */
-static bool to_based(struct slice digits, unsigned base, int64_t *out)
+static bool to_based(struct slice digits, int base, int64_t *out)
 {
     int64_t v = 0;
 
     if (digits.len == 0)
         return false;
     for (size_t i = 0; i < digits.len; i++) {
-        unsigned d = digit_of(digits.ptr[i]);
+        int d = char_hex(digits.ptr[i]);
 
-        if (d >= base || v > (INT64_MAX - (int64_t)d) / (int64_t)base)
+        if (d < 0 || d >= base || v > (INT64_MAX - d) / base)
             return false;
-        v = v * (int64_t)base + (int64_t)d;
+        v = v * base + d;
     }
     *out = v;
     return true;

@@ -97,6 +97,10 @@ static void test_cut(void **state)
     assert_int_equal(slice_find(SLICE_LIT("abc"), 'c'), 2);
     assert_int_equal(slice_find(SLICE_LIT("abc"), 'x'), 3);
     assert_int_equal(slice_find(SLICE_NONE, 'x'), 0);
+    assert_int_equal(slice_find_any(SLICE_LIT("a/b?"), "?/"), 1); /* whichever comes first */
+    assert_int_equal(slice_find_any(SLICE_LIT("ab"), "?/"), 2);
+    assert_int_equal(slice_find_any(SLICE_LIT("a\0b"), "?/"), 1); /* no text goes on behind it */
+    assert_int_equal(slice_find_any(SLICE_NONE, "?/"), 0);
 }
 
 static void test_numbers(void **state)

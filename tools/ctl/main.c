@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sodium.h>
+#include "common/char.h"
 #include "common/key.h"
 #include "common/secret.h"
 #include "common/version.h"
@@ -226,7 +227,7 @@ int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t 
     *out = otherwise;
     if (!a->flag[flag])
         return CTL_OK;
-    while (digits < s.len && s.ptr[digits] >= '0' && s.ptr[digits] <= '9')
+    while (digits < s.len && char_is_digit(s.ptr[digits]))
         digits++;
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
         if (slice_is(slice_sub(s, digits, s.len), units[i].unit) &&

@@ -1,6 +1,7 @@
 #include "tools/sandbox/bearer.h"
 
 #include <stdio.h>
+#include "common/char.h"
 
 #define REALM "Bearer realm=\"awq-sandbox\""
 
@@ -41,8 +42,8 @@ static bool is_token68(struct slice text) /* RFC 6750 section 2.1, b64token */
     for (; i < text.len; i++) {
         char c = text.ptr[i];
 
-        if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') &&
-            c != '-' && c != '.' && c != '_' && c != '~' && c != '+' && c != '/')
+        if (!char_is_alnum(c) && c != '-' && c != '.' && c != '_' && c != '~' && c != '+' &&
+            c != '/')
             break;
     }
     if (i == 0)

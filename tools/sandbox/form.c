@@ -2,17 +2,7 @@
 
 #include <stdlib.h>
 #include <sodium.h>
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
-}
+#include "common/char.h"
 
 /* One byte of text at *i, which is moved past it; -1 when it is a cut or wrong %XX or a NUL. */
 static int decode_byte(struct slice text, size_t *i, bool plus_is_space)
@@ -26,8 +16,8 @@ static int decode_byte(struct slice text, size_t *i, bool plus_is_space)
         return c == '\0' ? -1 : (unsigned char)c;
     if (text.len - *i < 2)
         return -1;
-    high = hex_value(text.ptr[*i]);
-    low = hex_value(text.ptr[*i + 1]);
+    high = char_hex(text.ptr[*i]);
+    low = char_hex(text.ptr[*i + 1]);
     *i += 2;
     if (high < 0 || low < 0 || (high == 0 && low == 0))
         return -1;
