@@ -1,6 +1,7 @@
 /*
  * egress.h - where a request may go. Every request passes here, every redirect hop again.
- * Owns    nothing; a policy borrows from its connection.
+ * Owns    nothing; a policy borrows from its connection. egress.c asks the policy, egress_url.c
+ *         reads URLs, egress_address.c knows the addresses, egress_redirect.c a Location.
  * Thread  any.
  * Errors  ERR_DENIED, with `rule` naming what said no (the names are the dead letter's code):
  *         url_invalid, scheme_not_allowed, host_not_allowed, method_not_allowed, path_not_allowed,
