@@ -38,6 +38,9 @@ X(JOB_EXPIRED, "job.expired", "its deadline passed before it could start")
 X(JOB_CANCELLED, "job.cancelled", "taken back by its owner")
 X(JOB_LOST, "job.lost", "this worker lost its lease on the job and wrote nothing")
 X(JOB_DUPLICATE, "job.duplicate", "the step was already done; the repeat was dropped")
+X(JOB_DROPPED, "job.dropped",
+  "told to stop at once, without a journal: n outcomes Redis had not taken; their calls are made "
+  "again")
 
 /* Tokens and connections. */
 X(TOKEN_RENEWING, "token.renewing", "this worker holds the lease and asks for a new access token")

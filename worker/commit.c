@@ -113,6 +113,11 @@ struct commits *commits_new(struct worker *w)
     return c;
 }
 
+bool move_is_outcome(const struct move *m)
+{
+    return m->kind == MOVE_COMMIT || m->kind == MOVE_RETRY || m->kind == MOVE_BURY;
+}
+
 static void on_closed(uv_handle_t *h)
 {
     struct commits *c = h->data;
@@ -123,10 +128,29 @@ static void on_closed(uv_handle_t *h)
         free(c);
 }
 
+/* Answers how many outcomes nobody but this process knows. */
+static size_t keep_all(struct commits *c, struct line *l)
+{
+    struct move *m;
+    size_t dropped = 0;
+
+    while ((m = line_pop(l)) != NULL) {
+        journal_keep(c->w->journal, m);
+        dropped += move_is_outcome(m) && !m->journaled && strcmp(m->consumer, c->w->id) == 0;
+    }
+    return dropped;
+}
+
 void commits_free(struct commits *c)
 {
-    if (c)
-        uv_close((uv_handle_t *)&c->again, on_closed);
+    size_t dropped;
+
+    if (!c)
+        return;
+    dropped = keep_all(c, &c->ready) + keep_all(c, &c->others);
+    if (dropped > 0)
+        log_event(LOG_WARN, EV_JOB_DROPPED, F_UINT("n", dropped));
+    uv_close((uv_handle_t *)&c->again, on_closed);
 }
 
 size_t commits_waiting(const struct commits *c)

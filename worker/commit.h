@@ -71,8 +71,13 @@ struct move {
     bool big_kept;
 };
 
+/* Is it what nobody else can know? A job released or parked costs nothing to take again. */
+bool move_is_outcome(const struct move *m);
+
 struct commits *commits_new(struct worker *w);
-void commits_free(struct commits *c); /* moves not answered are dropped without callback */
+/* No callbacks any more. After the link and before the journal: it gets the outcomes that Redis has
+ * not taken; without one the log says how many are lost. */
+void commits_free(struct commits *c);
 void commit_submit(struct commits *c, struct move *m);
 void commits_resume(struct commits *c); /* the link is up and our life confirmed: send what waits */
 size_t commits_waiting(const struct commits *c);

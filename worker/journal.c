@@ -331,9 +331,8 @@ void journal_keep(struct journal *j, struct move *m)
     struct err err = {0};
     uint32_t n;
 
-    if (!j || m->journaled || m->kind == MOVE_RELEASE || m->kind == MOVE_PARK ||
-        strcmp(m->consumer, j->w->id) != 0)
-        return; /* released and parked jobs were not called: taking them again costs nothing */
+    if (!j || m->journaled || !move_is_outcome(m) || strcmp(m->consumer, j->w->id) != 0)
+        return;
     place = place_of(j->w, j->w->id, j->number);
     buf_init(&clear, RECORD_MAX);
     buf_init(&sealed, RECORD_MAX);

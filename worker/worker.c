@@ -59,9 +59,9 @@ static void close_parts(struct worker *w)
     liveness_free(w->liveness);
     http_free(w->http);
     redis_free(w->link);
-    probe_free(w->probe); /* after the link: it may wait for the shard's numbers */
+    probe_free(w->probe);     /* after the link: it may wait for the shard's numbers */
+    commits_free(w->commits); /* what the link took with it, and what it had not been given yet */
     journal_free(w->journal);
-    commits_free(w->commits);
     uv_close((uv_handle_t *)&w->drain_timer, NULL);
     for (size_t i = 0; i < ARRAY_LEN(w->signals); i++)
         uv_close((uv_handle_t *)&w->signals[i], NULL);

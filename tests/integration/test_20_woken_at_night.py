@@ -329,6 +329,49 @@ def test_stopped_at_once_while_redis_is_away_nothing_is_called_again(rig):
     assert api.effects() == {i: 1 for i in ids}, "no second call"
 
 
+def outcomes_that_wait(rig, count, **settings):
+    """A worker with that many answers whose commits wait behind one that Redis does not see."""
+    _, api = rig.use_peers()
+    rig.link("acct")
+    between = rig.between()
+    w = rig.worker(redis_url=between.url, slots=32, log_level="debug", **settings)
+    warm(rig)
+    api.reset()
+    between.hold(script_sha("commit"))
+    first = rig.enqueue(rig.job("acct", "/effect/first", job_id="first"))
+    between.wait_held()
+    ids = rig.enqueue([rig.job("acct", f"/effect/e{i}", job_id=f"e{i}") for i in range(count)])
+    names = {f"{i}.0.0" for i in first + ids}
+    wait_until(lambda: names <= {e["job"] for e in w.logged("step.state", to="leaving")}, 10,
+               "all outcomes to be ready")
+    w.term()
+    w.wait_log("worker.drain")
+    w.term()
+    assert w.wait(10) == 1, w.tail()
+    between.cut()
+    return w, api, first + ids
+
+
+def test_stopped_at_once_what_was_not_sent_yet_is_in_the_journal(rig):
+    journal = rig.folder / "journal"
+    journal.mkdir(0o700)
+    w, api, ids = outcomes_that_wait(rig, 10, journal=journal)
+    assert not w.logged("job.dropped")
+    again = rig.worker(journal=journal)
+    again.wait_log("journal.replayed", 20)
+    got = rig.results(ids, 30)
+    assert {x[-1]["state"] for x in got.values()} == {"done"}
+    assert api.effects() == {i: 1 for i in ids} and len(api.log()) == len(ids), "no second call"
+
+
+def test_stopped_at_once_without_a_journal_the_log_says_what_is_lost(rig):
+    w, _, ids = outcomes_that_wait(rig, 10)
+    assert [e["n"] for e in w.logged("job.dropped")] == [len(ids)]
+    rig.worker()
+    got = rig.results(ids, 30)
+    assert {x[-1]["state"] for x in got.values()} == {"done"}
+
+
 def test_workers_that_start_together_share_a_journal_folder(rig):
     journal = rig.folder / "journal"
     journal.mkdir(0o700)
