@@ -1,7 +1,8 @@
 /*
  * http_inside.h - what the files of the HTTP engine know of each other; nobody else includes it.
- * Owns    as http.h says: http.c the life of a request, http_link.c the links it goes
- *         over, http_answer.c what comes back.
+ * Owns    as http.h says: http.c the engine and the life of a request, http_slot.c the libcurl
+ *         handles that requests take turns with, http_load.c what goes out, http_link.c the links
+ *         it goes over, http_answer.c what comes back.
  * Thread  the loop thread only.
  */
 #ifndef AWQ_HTTP_INSIDE_H
@@ -93,6 +94,19 @@ struct http {
 
 void http_drain(struct pool *p);      /* finish what libcurl says is done */
 void http_maybe_free(struct http *h); /* once its last handle is closed */
+
+/* ---- http_slot.c ---- */
+
+struct http_request *http_slot_take(struct http *h); /* NULL when out of memory */
+void http_slot_wipe(struct http_request *rq);        /* what went out; nothing of the caller's is
+                                                        left in the slot after it */
+void http_slot_put(struct http_request *rq);         /* wiped: for the next request */
+void http_slot_free(struct http_request *rq);
+
+/* ---- http_load.c ---- */
+
+bool http_call_ok(const struct http_call *c, struct err *err);
+bool http_slot_load(struct http_request *rq, struct pool *p, const struct http_call *c);
 
 /* ---- http_link.c ---- */
 
