@@ -179,7 +179,7 @@ bool awq_wait_start(struct awq *q, const char *id, int64_t timeout_ms, awq_wait_
 
     if (q->closing)
         return awq_error_set(err, AWQ_CLOSED, "", "the client is being closed");
-    if (!id_is_job(slice_cstr(id)))
+    if (!id_is_run(slice_cstr(id)))
         return awq_error_set(err, AWQ_INVALID, "", "an id is 1-64 of A-Z a-z 0-9 _ : -");
     rq = awq_request_new(q, REQUEST_WAIT, timeout_ms);
     if (!rq)

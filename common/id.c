@@ -27,6 +27,15 @@ bool id_is_job(struct slice s)
     return all_of(s, true);
 }
 
+bool id_is_run(struct slice s)
+{
+    struct slice bad = SLICE_LIT(ID_BAD);
+
+    if (s.len <= ID_MAX && slice_starts(s, bad))
+        s = slice_sub(s, bad.len, s.len);
+    return id_is_job(s);
+}
+
 bool id_is_connection(struct slice s)
 {
     return all_of(s, true);

@@ -15,8 +15,12 @@
 #define JOB_NAME_MAX  96 /* RUN.BRANCH.SEQ */
 #define WORKER_ID_MAX 96 /* host name + boot nonce */
 
+/* How the run of a job begins whose envelope cannot be trusted: no job's id has a ~. */
+#define ID_BAD "bad~"
+
 bool id_is_job(struct slice s);        /* 1-64 of A-Za-z0-9_:- */
-bool id_is_connection(struct slice s); /* the same characters */
+bool id_is_run(struct slice s);        /* the same, also after ID_BAD; 64 in all */
+bool id_is_connection(struct slice s); /* as a job's */
 bool id_is_queue(struct slice s);      /* 1-64 of A-Za-z0-9_- : queues, result streams */
 
 void id_hex(char *out, size_t bytes);      /* 2 * bytes hex digits and a NUL */

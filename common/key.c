@@ -227,7 +227,7 @@ unsigned key_shard_of(struct slice run, unsigned shard_count)
 
 static bool parts_ok(const struct job_name *n)
 {
-    return id_is_job(n->run) && id_is_queue(n->branch) && n->branch.len <= KEY_BRANCH_MAX;
+    return id_is_run(n->run) && id_is_queue(n->branch) && n->branch.len <= KEY_BRANCH_MAX;
 }
 
 bool job_name_build(const struct job_name *n, char out[JOB_NAME_MAX])

@@ -81,8 +81,8 @@ void key_resource_lane(struct key *k, struct slice id);
 unsigned key_shard_of(struct slice run, unsigned shard_count);
 uint16_t key_crc16(struct slice s);
 
-/* RUN.BRANCH.SEQ: RUN is the id of the run's first job, BRANCH 1-8 of A-Za-z0-9_- ("0" until a
- * fork), SEQ decimal without leading zeros, so that a place has one name only. */
+/* RUN.BRANCH.SEQ: RUN is the id of the run's first job (id_is_run), BRANCH 1-8 of A-Za-z0-9_- ("0"
+ * until a fork), SEQ decimal without leading zeros, so that a place has one name only. */
 struct job_name {
     struct slice run, branch;
     uint64_t seq;

@@ -232,12 +232,13 @@ static int64_t entry_ms(const struct step *s)
     return ms;
 }
 
-/* A job whose place in a run cannot be trusted gets a name of its own, so that it can touch no run.
- * Entry ids are unique in their stream only: without the queue's name the second of two bad jobs
- * that came in the same millisecond would be taken for a repeat of the first, and dropped. */
+/* A job whose place in a run cannot be trusted gets a name of its own, one that no producer can
+ * give, so that it can touch no run. Entry ids are unique in their stream only: without the queue's
+ * name the second of two bad jobs that came in the same millisecond would be taken for a repeat of
+ * the first, and dropped. */
 enum step_state step_bury_bad(struct step *s, const struct err *why)
 {
-    snprintf(s->run, ID_MAX + 1, "bad-%s-%s", s->entry, s->w->queues[s->queue].name);
+    snprintf(s->run, ID_MAX + 1, ID_BAD "%s-%s", s->entry, s->w->queues[s->queue].name);
     snprintf(s->name, sizeof s->name, "%s.0.0", s->run);
     s->bad = true;
     return step_bury(s, why);

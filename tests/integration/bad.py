@@ -80,7 +80,7 @@ class Bad:
 
     @staticmethod
     def bad_run(entry, queue="default"):
-        return f"bad-{entry}-{queue}"[:64]
+        return f"bad~{entry}-{queue}"[:64]
 
     def good(self):
         """The next good job is done."""

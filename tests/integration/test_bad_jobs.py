@@ -195,6 +195,27 @@ def xadd(b, *fields):
     return b.rig.redis.client.execute_command("XADD", key, "*", *fields).decode()
 
 
+def test_no_producer_can_take_a_bad_jobs_name(bad):
+    """Whatever id a good job had before: the bad one still becomes a letter of its own."""
+    b = bad.start()
+    ms = int(b.rig.redis.client.time()[0]) * 1000 + 3600_000
+    entries = [f"{ms + n}-7" for n in range(3)]
+    taken = [f"bad{c}{e}-default" for c, e in zip("-:_", entries)]
+    for name in taken:
+        b.put(b.job(name))
+    b.last_results(taken)
+    for e in entries:
+        b.rig.redis.client.xadd(b.rig.key("q:default"), {"j": b"\xc1"}, id=e)
+    check_letters(b, {e: (b.bad_run(e), None, "envelope_not_msgpack") for e in entries})
+    name = b.bad_run(entries[0])
+    check_letters(b, {"its name": (b.put_bad(b.job(name)), None, "envelope_id_invalid")})
+    # its name goes wherever a job's does
+    assert b.rig.ctl("job", "get", name, "-o", "json").json()["state"] == "dead"
+    assert b.rig.ctl("dead", "purge", f"{name}.0.0", "-o", "json").json()["purged"] == 1
+    assert json.loads(b.rig.ctl("job", "wait", name, code=1).out)["run"] == name
+    b.check()
+
+
 def test_a_signed_place_in_a_run_fits_nowhere_else(rig):
     """k as a worker wrote and signed it: on another call, queue, run or without its signature."""
     b = Bad(rig, queues="default,other").start()

@@ -8,40 +8,48 @@
 #include <sodium.h>
 #include <cmocka.h>
 
-#define A64 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A60 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define A64 A60 "aaaa"
 
 static void test_names(void **state)
 {
     static const struct {
         struct slice in;
-        bool job, queue;
+        bool job, queue, run;
     } cases[] = {
-        {SLICE_LIT("a"), true, true},
-        {SLICE_LIT("azAZ09_-"), true, true},
-        {SLICE_LIT("a:b"), true, false},
-        {SLICE_LIT(A64), true, true},
-        {SLICE_LIT(A64 "a"), false, false},
-        {SLICE_LIT(""), false, false},
-        {{NULL, 0}, false, false},
-        {SLICE_LIT("a.b"), false, false}, /* parts a job's name */
-        {SLICE_LIT("a b"), false, false},
-        {SLICE_LIT("a\n"), false, false},
-        {SLICE_LIT("a\0b"), false, false},
-        {SLICE_LIT("{a}"), false, false}, /* would be a hash tag */
-        {SLICE_LIT("a/b"), false, false},
-        {SLICE_LIT("\xC3\xA9"), false, false},
-        {SLICE_LIT("@"), false, false}, /* the neighbours of the ranges */
-        {SLICE_LIT("["), false, false},
-        {SLICE_LIT("`"), false, false},
-        {SLICE_LIT("/"), false, false},
-        {SLICE_LIT(";"), false, false},
+        {SLICE_LIT("a"), true, true, true},
+        {SLICE_LIT("azAZ09_-"), true, true, true},
+        {SLICE_LIT("a:b"), true, false, true},
+        {SLICE_LIT(A64), true, true, true},
+        {SLICE_LIT(A64 "a"), false, false, false},
+        {SLICE_LIT(""), false, false, false},
+        {{NULL, 0}, false, false, false},
+        {SLICE_LIT("a.b"), false, false, false}, /* parts a job's name */
+        {SLICE_LIT("a b"), false, false, false},
+        {SLICE_LIT("a\n"), false, false, false},
+        {SLICE_LIT("a\0b"), false, false, false},
+        {SLICE_LIT("{a}"), false, false, false}, /* would be a hash tag */
+        {SLICE_LIT("a/b"), false, false, false},
+        {SLICE_LIT("\xC3\xA9"), false, false, false},
+        {SLICE_LIT("bad~1-0-q"), false, false, true}, /* awq's own: no producer's */
+        {SLICE_LIT("bad~"), false, false, false, false},
+        {SLICE_LIT("bad~bad~1"), false, false, false, false},
+        {SLICE_LIT("Bad~1"), false, false, false, false},
+        {SLICE_LIT("a~1"), false, false, false, false},
+        {SLICE_LIT("bad~" A60), false, false, true},
+        {SLICE_LIT("bad~" A60 "a"), false, false, false, false},
+        {SLICE_LIT("@"), false, false, false}, /* the neighbours of the ranges */
+        {SLICE_LIT("["), false, false, false},
+        {SLICE_LIT("`"), false, false, false},
+        {SLICE_LIT("/"), false, false, false},
+        {SLICE_LIT(";"), false, false, false},
     };
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         if (id_is_job(cases[i].in) != cases[i].job ||
             id_is_connection(cases[i].in) != cases[i].job ||
-            id_is_queue(cases[i].in) != cases[i].queue)
+            id_is_queue(cases[i].in) != cases[i].queue || id_is_run(cases[i].in) != cases[i].run)
             fail_msg("case %zu '%.*s'", i, SLICE_FMT(cases[i].in));
     }
 }

@@ -140,6 +140,7 @@ static void test_job_names(void **state)
     } cases[] = {
         {"r-1.0.0", true, "r-1", "0", 0},
         {"a:b_c-D.0.17", true, "a:b_c-D", "0", 17},
+        {"bad~1-0-q.0.0", true, "bad~1-0-q", "0", 0}, /* of a job that could not be trusted */
         {"r.2b.18446744073709551615", true, "r", "2b", UINT64_MAX},
         {A64 ".12345678.1", true, A64, "12345678", 1},
         {"r.0.18446744073709551616", false, 0, 0, 0}, /* does not fit */

@@ -6,7 +6,7 @@
 
 int job_id(struct ctl *c, const struct args *a, char to[ID_MAX + 1])
 {
-    if (!id_is_job(slice_cstr(a->names[0])))
+    if (!id_is_run(slice_cstr(a->names[0])))
         return ctl_usage(c, "a job id is 1-64 of A-Z a-z 0-9 _ : -");
     slice_copy(slice_cstr(a->names[0]), to, ID_MAX + 1);
     return CTL_OK;
