@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from moves import Moves  # noqa: E402
 from rig import Rig  # noqa: E402
 from servers import Peers  # noqa: E402
 
@@ -42,3 +43,19 @@ def rig(request, peers):
         r.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def moves():
+    folder = Path(tempfile.mkdtemp(prefix="awq-"))
+    m = Moves(folder)
+    yield m
+    m.server.end()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def m(moves):
+    """The scripts, on a Redis that has nothing in it."""
+    moves.fresh()
+    return moves

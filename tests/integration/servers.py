@@ -1,7 +1,6 @@
 """servers.py - the real servers that the tests run against: Redis, the authorization server, the API."""
 import http.client
 import json
-import os
 import urllib.parse
 from pathlib import Path
 

@@ -1,28 +1,9 @@
 """The moves of connections (common/scripts/): at most one renewal, nothing stored by who lost the lease."""
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 import redis as redispy
 
-from moves import HOUR, Moves
+from moves import HOUR
 from procs import wait_until
-
-
-@pytest.fixture(scope="module")
-def server():
-    folder = Path(tempfile.mkdtemp(prefix="awq-"))
-    m = Moves(folder)
-    yield m
-    m.server.end()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def m(server):
-    server.fresh()
-    return server
 
 
 @pytest.fixture

@@ -1,32 +1,13 @@
 """The moves of jobs (common/scripts/): each promise of each script, on a real Redis."""
-import shutil
-import tempfile
-from pathlib import Path
-
 import pytest
 import redis as redispy
 
 import places
-from moves import HOUR, Moves, embedded, key, next_name, text
+from moves import HOUR, embedded, key, next_name, text
 from procs import wait_until
 
 Q = key("q:default")
 LAST_ID = "18446744073709551615-18446744073709551615"
-
-
-@pytest.fixture(scope="module")
-def server():
-    folder = Path(tempfile.mkdtemp(prefix="awq-"))
-    m = Moves(folder)
-    yield m
-    m.server.end()
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def m(server):
-    server.fresh()
-    return server
 
 
 def look(m):

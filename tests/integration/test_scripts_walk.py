@@ -7,14 +7,11 @@ printed; AWQ_SEED repeats a walk, AWQ_WALK makes it longer.
 """
 import os
 import random
-import shutil
-import tempfile
-from pathlib import Path
 
 import redis as redispy
 
 import places
-from moves import HOUR, Moves, key, next_name, run_of, seq_of, text
+from moves import HOUR, key, next_name, run_of, seq_of, text
 
 MOVES = int(os.environ.get("AWQ_WALK", 1500))
 STEPS = 3      # a run's
@@ -310,30 +307,23 @@ class Walk:
                 self.m.roomy()
 
 
-def test_random_walk():
+def test_random_walk(m):
     seed = int(os.environ.get("AWQ_SEED", random.randrange(10 ** 9)))
     print("AWQ_SEED =", seed)
-    folder = Path(tempfile.mkdtemp(prefix="awq-"))
-    m = Moves(folder)
+    m.group("bulk")
+    m.r.set(key("out:broken"), "a stream it is not")
+    walk = Walk(m, seed)
     try:
-        m.fresh()
-        m.group("bulk")
-        m.r.set(key("out:broken"), "a stream it is not")
-        walk = Walk(m, seed)
-        try:
-            ways = set()
-            for i in range(MOVES):
-                walk.step()
-                walk.check()
-                ways |= set(walk.ended.values())
-                if i % FORGET_EVERY == 0:
-                    walk.forget()
-        except (AssertionError, redispy.RedisError):
-            print("\n".join(map(str, walk.log[-15:])))
-            raise
-        kinds = {name for name, got in walk.log if got}
-        assert len(walk.done) > MOVES / 20 and len(kinds) >= 10, "the walk went nowhere"
-        assert ways == {b"done", b"cancelled", b"expired"}
-    finally:
-        m.server.end()
-        shutil.rmtree(folder, ignore_errors=True)
+        ways = set()
+        for i in range(MOVES):
+            walk.step()
+            walk.check()
+            ways |= set(walk.ended.values())
+            if i % FORGET_EVERY == 0:
+                walk.forget()
+    except (AssertionError, redispy.RedisError):
+        print("\n".join(map(str, walk.log[-15:])))
+        raise
+    kinds = {name for name, got in walk.log if got}
+    assert len(walk.done) > MOVES / 20 and len(kinds) >= 10, "the walk went nowhere"
+    assert ways == {b"done", b"cancelled", b"expired"}
