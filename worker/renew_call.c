@@ -1,0 +1,116 @@
+#include "worker/renew_inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sodium.h>
+#include "common/clock.h"
+#include "common/egress.h"
+#include "common/http.h"
+#include "worker/worker.h"
+
+static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err)
+{
+    const struct renewal *r = owner;
+
+    return egress_check_address(r->cfg->policy.allow_private, addr, err);
+}
+
+/* The last look at the lease, just before the request's first byte: a worker that was stopped in
+ * between must not send a refresh token that somebody else may be sending. */
+static bool lease_is_ours(void *owner, struct err *err)
+{
+    const struct renewal *r = owner;
+    int64_t used = clock_boot_ms() - r->asked_boot_ms;
+
+    if (used + r->w->set->renew_timeout_ms < r->w->set->renew_lease_ms)
+        return true;
+    return err_set(err, ERR_LOST, "connection %s: the lease is too old to start a token request",
+                   r->c->id);
+}
+
+static void on_token(struct renewal *r)
+{
+    int64_t life = r->answer.lifetime_ms >= 0 ? r->answer.lifetime_ms : r->cfg->default_lifetime_ms;
+
+    /* counted from when the request left: the server's clock began somewhere in between */
+    life -= clock_wall_ms() - r->sent_ms;
+    snprintf(r->lifetime, sizeof r->lifetime, "%" PRId64, life > 0 ? life : 0);
+    renewal_seal(r);
+}
+
+static void judge(struct renewal *r, const struct http_result *res)
+{
+    static const char *const classes[] = {
+        [OAUTH_TOKEN] = "",
+        [OAUTH_REFUSED] = "consent",
+        [OAUTH_CONFIG] = "refused",
+        [OAUTH_TRANSIENT] = "refused",
+        [OAUTH_THROTTLED] = "refused",
+    };
+
+    oauth_answer_judge(&r->answer, res->status, buf_slice(res->body),
+                       http_header_get(res, "content-type"), http_header_get(res, "retry-after"),
+                       clock_wall_ms());
+    if (res->body->ptr)
+        sodium_memzero(res->body->ptr, res->body->cap); /* the tokens' raw bytes */
+    if (r->answer.outcome == OAUTH_TOKEN) {
+        on_token(r);
+        return;
+    }
+    r->retry_after_ms = r->answer.retry_after_ms;
+    err_set(&r->why, r->answer.outcome == OAUTH_REFUSED ? ERR_CONSENT : ERR_RETRY,
+            "connection %s: %s", r->c->id, r->answer.text);
+    renewal_fail(r, classes[r->answer.outcome]);
+}
+
+static void on_http(void *owner, const struct http_result *res)
+{
+    struct renewal *r = owner;
+    const char *class;
+
+    oauth_request_deinit(&r->rq);
+    r->sent_ms = res->sent_ms > 0 ? res->sent_ms : r->sent_ms;
+    if (res->sent == HTTP_ANSWERED) {
+        judge(r, res);
+        return;
+    }
+    r->why = res->err;
+    err_prefix(&r->why, "connection %s: token request: ", r->c->id);
+    snprintf(r->answer.reason, sizeof r->answer.reason, "%s",
+             res->sent == HTTP_NOT_SENT ? "not_sent" : "no_answer");
+    class = res->sent == HTTP_NOT_SENT ? "not_sent" : "unknown";
+    renewal_fail(r, class);
+}
+
+void renewal_call(struct renewal *r)
+{
+    char *url = slice_dup(r->cfg->token_url);
+    struct http_header headers[] = {
+        {SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded")},
+        {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
+    };
+    struct http_call hc = {
+        .method = "POST",
+        .url = url,
+        .headers = headers,
+        .header_count = ARRAY_LEN(headers),
+        .body = buf_slice(&r->rq.body),
+        .has_body = true,
+        .connect_timeout_ms = r->w->set->connect_timeout_ms,
+        .total_timeout_ms = r->w->set->renew_timeout_ms,
+        .max_body_bytes = 256 * 1024,
+        .address_ok = address_ok,
+        .before_send = lease_is_ours,
+        .fresh_link = true, /* a kept link may end without an answer, and then nobody knows */
+    };
+
+    if (r->rq.authorization.len > 0)
+        hc.secret =
+            (struct http_header){SLICE_LIT("Authorization"), buf_slice(&r->rq.authorization)};
+    r->state = RENEW_CALLING;
+    r->sent_ms = clock_wall_ms();
+    if (!url || !http_start(r->w->http, &hc, on_http, r, &r->why))
+        renewal_fail(r, "not_sent");
+    free(url);
+}

@@ -1,0 +1,92 @@
+/* P:conns: when a renewer should look at a connection. A score below 0 is an ask. */
+#include "worker/renew_inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include "common/id.h"
+#include "worker/worker.h"
+
+static void on_indexed(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* an index: the record decides */
+}
+
+void renew_index_put(struct worker *w, const char *id, int64_t at_ms)
+{
+    struct key conns;
+    char at[24];
+    struct err err = {0};
+
+    key_conns(&conns);
+    snprintf(at, sizeof at, "%" PRId64, at_ms);
+    const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns), slice_cstr(at),
+                                 slice_cstr(id)};
+
+    (void)redis_command(w->link, ARRAY_LEN(argv), argv, 0, on_indexed, w, &err);
+}
+
+struct ask { /* somebody asked for a renewal, at that time */
+    struct worker *w;
+    int64_t at_ms;
+};
+
+static void on_asked_conn(void *owner, struct conn *c, const struct err *err)
+{
+    struct ask *a = owner;
+
+    /* a token that was born since is what was asked for */
+    if (!err && (c->state == CONN_OK || c->state == CONN_BACKOFF) && c->born_ms <= a->at_ms) {
+        /* A renewal under way here may be of the grant before this one, and dropped: ask again. */
+        if (c->renewal)
+            renew_index_put(a->w, c->id, -a->at_ms);
+        else
+            tokens_want(a->w->tokens, c, c->ver);
+    }
+    if (!err)
+        conn_unref(c);
+    free(a);
+}
+
+static void take_up(struct worker *w, struct slice member, int64_t score)
+{
+    struct ask *a = calloc(1, sizeof *a);
+    char id[ID_MAX + 1];
+    struct conn *c;
+    struct err err = {0};
+
+    if (!a || !slice_copy(member, id, sizeof id)) {
+        free(a);
+        return;
+    }
+    *a = (struct ask){w, -score};
+    renew_index_put(w, id, worker_now_ms(w) + w->set->renew_lease_ms);
+    if (tokens_look(w->tokens, slice_cstr(id), true, &c, on_asked_conn, a, &err) != LOOK_LATER)
+        free(a);
+}
+
+static void on_asked(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    for (size_t i = 0; !err && i + 1 < redis_reply_len(reply); i += 2)
+        take_up(owner, redis_reply_str(redis_reply_at(reply, i)),
+                redis_reply_int(redis_reply_at(reply, i + 1), 0));
+}
+
+/* A score below 0 is an ask: minus the time (ms, Redis' clock) at which somebody wanted a new
+ * token. */
+void renewals_take_asked(struct worker *w)
+{
+    struct key conns;
+    struct err err = {0};
+
+    key_conns(&conns);
+    const struct slice argv[] = {
+        SLICE_LIT("ZRANGE"), key_slice(&conns),    SLICE_LIT("-inf"),
+        SLICE_LIT("(0"),     SLICE_LIT("BYSCORE"), SLICE_LIT("LIMIT"),
+        SLICE_LIT("0"),      SLICE_LIT("10"),      SLICE_LIT("WITHSCORES")};
+
+    if (keyring_has(w->keys, KEY_GRANT))
+        (void)redis_command(w->link, ARRAY_LEN(argv), argv, 0, on_asked, w, &err);
+}

@@ -1,0 +1,79 @@
+/*
+ * renew_inside.h - what the files of a renewal know of each other; nobody else includes it.
+ * Owns    as renew.h says: renew.c the life of a renewal, renew_lease.c ACQUIRING, renew_call.c
+ *         CALLING, renew_store.c STORING and FAILING, renew_index.c the index P:conns.
+ * Thread  the loop thread only.
+ */
+#ifndef AWQ_WORKER_RENEW_INSIDE_H
+#define AWQ_WORKER_RENEW_INSIDE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include "common/buf.h"
+#include "common/connection.h"
+#include "common/err.h"
+#include "common/key.h"
+#include "common/oauth.h"
+#include "worker/renew.h"
+#include "worker/token.h"
+
+struct redis_reply;
+
+#define RENEW_TOKEN_MAX (16 * 1024) /* longest token or client secret */
+
+enum renewal_state { RENEW_ACQUIRING, RENEW_CALLING, RENEW_STORING, RENEW_FAILING };
+
+struct renewal {
+    enum renewal_state state;
+    struct worker *w;
+    struct conn *c;
+    char nonce[33];
+    char fence[24];
+    uint64_t gen, ver;     /* what it starts from */
+    int64_t asked_boot_ms; /* when acquire may first have reached Redis: the lease is counted from
+                              here, also when it had to be asked again. 0 = not yet */
+    int64_t sent_ms;       /* wall clock, when the token request left */
+    struct connection_cfg *cfg;
+    char cd[65];
+    struct oauth_request rq;
+    struct oauth_answer answer;
+    struct buf sealed_at, sealed_rt;
+    char lifetime[24];
+    const char *fail_class;
+    struct err why;
+    int64_t retry_after_ms;
+    bool maybe_asked; /* an acquire is without answer: its lease may be there */
+    bool waiting;     /* for the link to come back */
+    struct renewal *next, **prev_next;
+};
+
+/* ---- renew.c ---- */
+
+void renewal_free(struct renewal *r);
+/* Redis did not answer: it is asked again with the same names when the link is back, so that
+ * nothing is done twice. An answer of the token server is kept until it is stored. */
+void renewal_wait(struct renewal *r, const struct err *err);
+/* Did Redis answer? If not, it will be asked again, or the renewal is over. */
+bool renewal_answered(struct renewal *r, const struct err *err);
+
+/* What the scripts of a renewal are told by all of its states. */
+struct renewal_args {
+    struct key conn, lease, changed;
+    char gen[24], ver[24];
+};
+void renewal_args_fill(const struct renewal *r, struct renewal_args *a);
+
+/* ---- the states: each begins one ---- */
+
+void renewal_acquire(struct renewal *r);
+void renewal_call(struct renewal *r);
+void renewal_seal(struct renewal *r); /* the answer, and store it */
+void renewal_store(struct renewal *r);
+/* `class` as fail.lua says; r->why, and r->answer.reason if there is one, say the rest. */
+void renewal_fail(struct renewal *r, const char *class);
+
+/* ---- renew_index.c ---- */
+
+void renew_index_put(struct worker *w, const char *id, int64_t at_ms);
+
+#endif

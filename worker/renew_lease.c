@@ -1,0 +1,142 @@
+#include "worker/renew_inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include "common/clock.h"
+#include "common/egress.h"
+#include "common/log.h"
+#include "worker/meters.h"
+#include "worker/worker.h"
+
+static bool open_secret(struct renewal *r, const char *field, struct slice sealed,
+                        struct buf *clear)
+{
+    struct seal_place place = {slice_cstr(r->w->set->common.prefix),
+                               slice_cstr(r->c->id),
+                               field,
+                               r->gen,
+                               0,
+                               slice_cstr(r->cd)};
+    size_t len = 0;
+
+    if (sealed.len == 0)
+        return true;
+    if (!buf_reserve(clear, seal_clear_len(sealed) + 1))
+        return err_set(&r->why, ERR_NOMEM, "connection %s: out of memory", r->c->id);
+    if (!seal_open(r->w->keys, KEY_GRANT, &place, sealed, clear->ptr, clear->cap, &len, &r->why))
+        return err_prefix(&r->why, "connection %s: %s: ", r->c->id, field);
+    clear->len = len;
+    return true;
+}
+
+static bool prepare(struct renewal *r, const struct redis_reply *a)
+{
+    struct slice prefix = slice_cstr(r->w->set->common.prefix), id = slice_cstr(r->c->id);
+    struct connection_record rec = {.exists = true,
+                                    .cfg = redis_reply_str(redis_reply_at(a, 5)),
+                                    .cm = redis_reply_str(redis_reply_at(a, 6)),
+                                    .cd = redis_reply_str(redis_reply_at(a, 7))};
+    struct buf rt, cs;
+    bool ok;
+
+    buf_init(&rt, RENEW_TOKEN_MAX);
+    buf_init(&cs, RENEW_TOKEN_MAX);
+    ok = connection_record_verify(&rec, r->w->keys, prefix, id, &r->why) &&
+         (r->cfg = connection_cfg_parse(rec.cfg, &r->why)) != NULL &&
+         slice_copy(rec.cd, r->cd, sizeof r->cd) &&
+         open_secret(r, "rt", redis_reply_str(redis_reply_at(a, 8)), &rt) &&
+         open_secret(r, "cs", redis_reply_str(redis_reply_at(a, 9)), &cs) &&
+         egress_check_endpoint(r->cfg->policy.insecure_http, r->cfg->token_url, &r->why) &&
+         oauth_request_build(&r->rq, r->cfg, buf_slice(&cs), buf_slice(&rt), &r->why);
+    buf_wipe(&rt);
+    buf_wipe(&cs);
+    return ok;
+}
+
+/* There is nothing to ask with. A grant that has no refresh token is its owner's to mend; the rest
+ * (keys, settings, an edited record) is the operator's. */
+static void fail_unprepared(struct renewal *r)
+{
+    bool consent = r->why.code == ERR_CONSENT;
+
+    snprintf(r->answer.reason, sizeof r->answer.reason, "%s",
+             consent          ? "no_refresh_token"
+             : r->why.rule[0] ? r->why.rule
+                              : err_code_name(r->why.code));
+    renewal_fail(r, consent ? "consent" : "refused");
+}
+
+static void on_lease(struct renewal *r, const struct redis_reply *a)
+{
+    struct slice fence = redis_reply_str(redis_reply_at(a, 1));
+
+    r->gen = (uint64_t)redis_reply_int(redis_reply_at(a, 2), 0);
+    r->ver = (uint64_t)redis_reply_int(redis_reply_at(a, 3), 0);
+    if (!slice_copy(fence, r->fence, sizeof r->fence)) {
+        renewal_free(r);
+        return;
+    }
+    log_event(LOG_INFO, EV_TOKEN_RENEWING, F_CSTR("connection", r->c->id), F_UINT("ver", r->ver),
+              F_CSTR("fence", r->fence));
+    /* This worker is on its way out, and what begins now it might not see the end of: a refresh
+     * token that was sent and whose answer nobody stores costs its owner a new consent. */
+    if (r->w->phase != PHASE_RUNNING) {
+        err_set(&r->why, ERR_CANCELLED, "connection %s: this worker is draining", r->c->id);
+        renewal_fail(r, "not_sent");
+        return;
+    }
+    if (!prepare(r, a)) {
+        fail_unprepared(r);
+        return;
+    }
+    renewal_call(r);
+}
+
+static void on_acquire(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct renewal *r = owner;
+    struct conn *c = r->c;
+    struct slice said = redis_reply_str(redis_reply_at(reply, 0));
+
+    if (!renewal_answered(r, err))
+        return;
+    if (slice_is(said, "LEASE")) {
+        on_lease(r, reply);
+        return;
+    }
+    meter_acquire(said);
+    c->stale = true; /* whatever it is, the record is not what we thought */
+    if (slice_is(said, "BACKOFF")) {
+        c->state = CONN_BACKOFF;
+        c->next_ms = redis_reply_int(redis_reply_at(reply, 1), 0);
+    }
+    if (slice_is(said, "CONSENT") && c->state != CONN_CONSENT) {
+        c->state = CONN_CONSENT;
+        log_event(LOG_ERROR, EV_TOKEN_NEEDS_CONSENT, F_CSTR("connection", c->id),
+                  F_STR("reason", redis_reply_str(redis_reply_at(reply, 1))));
+    }
+    if (slice_is(said, "HAVE"))
+        tokens_wake(r->w->tokens, "conn", c->id); /* somebody parked between our look and now */
+    renewal_free(r);
+}
+
+void renewal_acquire(struct renewal *r)
+{
+    struct renewal_args a;
+    char lease_ms[24], grace[24];
+    struct err err = {0};
+
+    renewal_args_fill(r, &a);
+    snprintf(lease_ms, sizeof lease_ms, "%" PRId64, r->w->set->renew_lease_ms);
+    snprintf(grace, sizeof grace, "%" PRId64, r->w->set->renew_grace_ms);
+    const struct slice argv[] = {
+        key_slice(&a.conn),   key_slice(&a.lease),  slice_cstr(a.gen), slice_cstr(a.ver),
+        slice_cstr(r->nonce), slice_cstr(lease_ms), slice_cstr(grace),
+    };
+
+    r->state = RENEW_ACQUIRING;
+    if (r->asked_boot_ms == 0)
+        r->asked_boot_ms = clock_boot_ms();
+    if (!redis_script(r->w->link, SCRIPT_acquire, 2, ARRAY_LEN(argv), argv, on_acquire, r, &err))
+        renewal_wait(r, &err);
+}

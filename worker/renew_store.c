@@ -1,0 +1,174 @@
+#include "worker/renew_inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include "common/clock.h"
+#include "common/id.h"
+#include "common/log.h"
+#include "worker/meters.h"
+#include "worker/worker.h"
+
+#define BACKOFF_BASE "1000"
+#define BACKOFF_CAP  "60000"
+
+/* ---- store ---- */
+
+void renewal_seal(struct renewal *r)
+{
+    struct slice prefix = slice_cstr(r->w->set->common.prefix), id = slice_cstr(r->c->id);
+    struct seal_place at = {prefix, id, "at", r->gen, r->ver + 1, slice_cstr(r->cd)};
+    struct seal_place rt = {prefix, id, "rt", r->gen, 0, slice_cstr(r->cd)};
+    struct slice refresh = r->answer.refresh_token;
+
+    buf_clear(&r->sealed_at);
+    buf_clear(&r->sealed_rt);
+    if (r->cfg->grant != GRANT_REFRESH_TOKEN)
+        refresh = SLICE_NONE; /* RFC 6749 section 4.4.3: should not be there; we would not use it */
+    if (!seal_seal(r->w->keys, KEY_ACCESS, &at, r->answer.access_token, &r->sealed_at, &r->why) ||
+        (refresh.len > 0 &&
+         !seal_seal(r->w->keys, KEY_GRANT, &rt, refresh, &r->sealed_rt, &r->why))) {
+        /* The answer is good and we cannot keep it: nothing may be sent again. */
+        renewal_fail(r, "unknown");
+        return;
+    }
+    renewal_store(r);
+}
+
+static void on_reread(void *owner, struct conn *c, const struct err *err)
+{
+    struct renewal *r = owner;
+
+    if (err) {
+        renewal_wait(r, err);
+        return;
+    }
+    if (c->cfg && c->gen == r->gen && slice_copy(slice_cstr(c->cd), r->cd, sizeof r->cd))
+        renewal_seal(r);
+    else
+        renewal_free(r); /* linked anew or removed: this answer is nobody's */
+    conn_unref(c);
+}
+
+static void stored(struct renewal *r, const struct redis_reply *reply)
+{
+    struct conn *c = r->c;
+    uint64_t ver = (uint64_t)redis_reply_int(redis_reply_at(reply, 1), 0);
+    int64_t exp = redis_reply_int(redis_reply_at(reply, 2), 0);
+    int64_t now = worker_now_ms(r->w);
+
+    meter_renewal("renewed");
+    meter_token_wait(clock_boot_ms() - r->asked_boot_ms);
+    log_event(LOG_INFO, EV_TOKEN_RENEWED, F_CSTR("connection", c->id), F_UINT("ver", ver),
+              F_INT("lifetime_ms", exp - now),
+              F_INT("took_ms", clock_boot_ms() - r->asked_boot_ms));
+    tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token);
+    renew_index_put(r->w, c->id,
+                    oauth_renew_at_ms(slice_cstr(c->id), ver, now, exp, r->cfg->refresh_margin_ms));
+    tokens_wake(r->w->tokens, "conn", c->id);
+    renewal_free(r);
+}
+
+static void on_store(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct renewal *r = owner;
+    struct worker *w = r->w;
+    struct slice said = redis_reply_str(redis_reply_at(reply, 0));
+    struct conn *now;
+    struct err why = {0};
+
+    if (!renewal_answered(r, err))
+        return;
+    if (slice_is(said, "STORED")) {
+        stored(r, reply);
+        return;
+    }
+    if (slice_is(said, "CFG")) { /* settings changed meanwhile: seal for the new ones */
+        if (tokens_look(r->w->tokens, slice_cstr(r->c->id), true, &now, on_reread, r, &why) !=
+            LOOK_LATER)
+            renewal_wait(r, &why);
+        return;
+    }
+    meter_renewal("late");
+    log_event(LOG_WARN, EV_TOKEN_LATE, F_CSTR("connection", r->c->id), F_UINT("ver", r->ver + 1),
+              F_CSTR("fence", r->fence));
+    r->c->stale = true;
+    renewal_free(r);
+    renewals_take_asked(w); /* linked anew meanwhile, most likely, and its first token asked for */
+}
+
+void renewal_store(struct renewal *r)
+{
+    struct renewal_args a;
+    struct err err = {0};
+
+    renewal_args_fill(r, &a);
+    const struct slice argv[] = {
+        key_slice(&a.conn),      key_slice(&a.lease),      slice_cstr(r->fence),
+        slice_cstr(r->nonce),    slice_cstr(a.gen),        slice_cstr(a.ver),
+        slice_cstr(r->cd),       buf_slice(&r->sealed_at), buf_slice(&r->sealed_rt),
+        slice_cstr(r->lifetime), r->answer.scope,          key_slice(&a.changed),
+        slice_cstr(r->c->id),
+    };
+
+    r->state = RENEW_STORING;
+    if (!redis_script(r->w->link, SCRIPT_store, 2, ARRAY_LEN(argv), argv, on_store, r, &err))
+        renewal_wait(r, &err);
+}
+
+/* ---- fail ---- */
+
+static void on_fail(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct renewal *r = owner;
+    struct slice state = redis_reply_str(redis_reply_at(reply, 1));
+
+    if (!renewal_answered(r, err))
+        return;
+    r->c->stale = true;
+    if (slice_is(state, "NEEDS_CONSENT")) {
+        meter_renewal("needs_consent");
+        r->c->state = CONN_CONSENT;
+        log_event(LOG_ERROR, EV_TOKEN_NEEDS_CONSENT, F_CSTR("connection", r->c->id),
+                  F_CSTR("reason", r->answer.reason), F_ERR(&r->why));
+    } else {
+        meter_renewal("failed");
+        r->c->state = CONN_BACKOFF;
+        r->c->next_ms = redis_reply_int(redis_reply_at(reply, 2), 0);
+        log_event(LOG_WARN, EV_TOKEN_FAILED, F_CSTR("connection", r->c->id),
+                  F_CSTR("class", r->fail_class), F_CSTR("reason", r->answer.reason),
+                  F_INT("tries", redis_reply_int(redis_reply_at(reply, 3), 0)), F_ERR(&r->why));
+    }
+    renewal_free(r);
+}
+
+void renewal_fail(struct renewal *r, const char *class)
+{
+    struct renewal_args a;
+    char floor_ms[24], dice[16];
+    struct err err = {0};
+
+    renewal_args_fill(r, &a);
+    snprintf(floor_ms, sizeof floor_ms, "%" PRId64, r->retry_after_ms);
+    snprintf(dice, sizeof dice, "%" PRId64, id_uniform_ms(1000));
+    const struct slice argv[] = {
+        key_slice(&a.conn),
+        key_slice(&a.lease),
+        slice_cstr(r->fence),
+        slice_cstr(r->nonce),
+        slice_cstr(a.gen),
+        slice_cstr(class),
+        slice_cstr(r->answer.reason[0] ? r->answer.reason : err_code_name(r->why.code)),
+        slice_cstr(r->why.msg),
+        SLICE_LIT(BACKOFF_BASE),
+        SLICE_LIT(BACKOFF_CAP),
+        slice_cstr(floor_ms),
+        slice_cstr(dice),
+        key_slice(&a.changed),
+        slice_cstr(r->c->id),
+    };
+
+    r->state = RENEW_FAILING;
+    r->fail_class = class;
+    if (!redis_script(r->w->link, SCRIPT_fail, 2, ARRAY_LEN(argv), argv, on_fail, r, &err))
+        renewal_wait(r, &err);
+}
