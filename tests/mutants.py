@@ -75,7 +75,7 @@ class Copy:
         self.folder.mkdir(parents=True, exist_ok=True)
         files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, text=True,
                                check=True, capture_output=True).stdout.splitlines()
-        files = [name for name in files if (ROOT / name).exists()]
+        files = [name for name in files if (ROOT / name).is_file()]
         taken = self.folder / ".taken"  # a source that is gone must not be compiled any more
         if taken.exists():
             for name in set(taken.read_text().splitlines()) - set(files):
