@@ -76,8 +76,6 @@ static bool easy_options(struct http_request *rq)
     SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
     SET(CURLOPT_PATH_AS_IS, 1L); /* what was checked is what is sent */
     SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
-    SET(CURLOPT_HTTP_VERSION,
-        h->http2 ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
     SET(CURLOPT_ACCEPT_ENCODING, "gzip, deflate");
     SET(CURLOPT_USERAGENT, h->user_agent);
     SET(CURLOPT_MAXAGE_CONN, (long)IDLE_LINK_S);

@@ -5,8 +5,10 @@ import json
 import zlib
 
 import msgpack
+import pytest
 
 from bad import Bad, all_rows
+from rawhttp2 import CANCEL, INTERNAL_ERROR, WINDOW, RawHttp2, data, head, reset
 from rawserver import RawServer, answer, http
 from tls import Authority, openssl
 
@@ -261,6 +263,60 @@ def test_tls_that_cannot_be_trusted(rig):
                 ("dead", "retries_exhausted", 2))
             row(name + ": requests", len(servers[name].requests), 0)
             row(name + ": not sent", got[name]["times"].get("sent"), None)
+    b.check()
+
+
+# name: (frames of the answer, (state, code), times sent)
+STREAMS = {
+    "fine": (head(200) + data(b"fine", end=True), DONE, 1),
+    # ---- all of it was there: an answer, although the stream then ended with an error
+    "whole": (head(200, 5) + data(b"whole") + reset(INTERNAL_ERROR), DONE, 1),
+    "no-content": (head(204) + reset(INTERNAL_ERROR), DONE, 1),
+    "refused": (head(413, 7) + data(b"too big") + reset(CANCEL), FAILED, 1),
+    # ---- not all of it, or nobody can tell
+    "cut": (head(200, 9) + data(b"whole") + reset(INTERNAL_ERROR), EXHAUSTED, 2),
+    "no-length": (head(200) + data(b"whole") + reset(INTERNAL_ERROR), EXHAUSTED, 2),
+    "no-body": (head(200, 5) + reset(INTERNAL_ERROR), EXHAUSTED, 2),
+    "nothing": (reset(INTERNAL_ERROR), EXHAUSTED, 2),
+}
+
+
+@pytest.fixture
+def h2(rig):
+    """(a server of HTTP/2, a worker that may call it by the connection h2)."""
+    ca = Authority(rig.folder)
+    server = RawHttp2(ca.issue("h2"))
+    rig.things.append(server)
+    b = Bad(rig, http_ca=ca.cert)
+    b.link("h2", policy={"hosts": [server.host], "insecure_http": True})
+    return server, b.start()
+
+
+def test_http2_streams_that_are_reset(h2):
+    """RFC 9113 section 8.1: a server may answer in full and then reset the stream."""
+    server, b = h2
+    with all_rows() as row:
+        for name, (frames, want, times) in STREAMS.items():
+            # One at a time: some libcurls forget an answer whose reset another stream read.
+            server.routes[name] = frames
+            b.put(b.job(name, f"https://{server.host}/", conn="h2", retry=TWICE, body=f"{name} "))
+            got = b.last_results([name])[name]
+            row(name, (got["state"], got.get("error", {}).get("code")), want)
+            row(f"{name}: sent", server.requests.count(("h2", name)), times)
+            if name == "whole":
+                row(name, (got["status"], got["output"]), (200, "whole"))
+    b.check()
+
+
+def test_long_bodies_do_not_wait_for_an_http2_window(h2):
+    """There libcurl would turn round and round on a whole core, and miss an early answer."""
+    server, b = h2
+    server.routes["long"] = server.routes["short"] = head(200, 0, end=True)
+    for name, size in ("short", 16 * 1024), ("long", WINDOW + 1):
+        b.put(b.job(name, f"https://{server.host}/", conn="h2", retry=ONCE,
+                    body=f"{name} ".ljust(size, "x")))
+        assert b.last_results([name])[name]["state"] == "done"
+    assert server.requests == [("h2", "short"), ("http/1.1", "long")]
     b.check()
 
 
