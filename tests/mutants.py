@@ -169,7 +169,7 @@ def judge(copy, row):
         passed, out = copy.test(row["test"])
         if passed:
             return SURVIVED, row["test"]
-        red = re.findall(r"^(?:FAILED|ERROR) \S*?([\w\[\] -]+) -|\[  FAILED  \] (\w+)$", out, re.M)
+        red = re.findall(r"^(?:FAILED|ERROR) \S*?::(.+?)(?: - |$)|\[  FAILED  \] (\w+)$", out, re.M)
         return NOTICED, next((a or b for a, b in red), out.strip().rpartition("\n")[2])
     finally:
         paths[0].write_text(text)

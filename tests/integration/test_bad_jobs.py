@@ -1,6 +1,7 @@
 """Bad jobs, each through a running worker: one dead letter with its code and id, and work goes on."""
 import json
 import re
+import subprocess
 import time
 
 import msgpack
@@ -400,18 +401,22 @@ def test_deadlines(bad):
     b.check()
 
 
+def named(rig, names, *preload):
+    """The environment of a worker to which these {name: address} are what the DNS says."""
+    hosts = rig.folder / "hosts"
+    hosts.write_text("".join(f"{ip} {name}\n" for name, ip in names.items()))
+    return {"LD_PRELOAD": ":".join([NSS_WRAPPER, *map(str, preload)]), "NSS_WRAPPER_HOSTS": str(hosts),
+            "NSS_WRAPPER_DISABLE_DEEPBIND": "1",
+            **({"ASAN_OPTIONS": "verify_asan_link_order=0:exitcode=99"} if SANITIZED else {})}
+
+
 def test_private_addresses_behind_names(rig):
     """The address that a name leads to is judged, not the name; nothing is sent there."""
     names = {"loop.example.com": "127.0.0.1", "ten.example.com": "10.1.2.3",
              "meta.example.com": "169.254.169.254", "six.example.com": "::1",
              "mapped.example.com": "::ffff:127.0.0.1", "zero.example.com": "0.0.0.0"}
     literal = ["127.0.0.1", "10.1.2.3", "169.254.169.254", "[::1]", "[::ffff:10.1.2.3]", "0.0.0.0"]
-    hosts = rig.folder / "hosts"
-    hosts.write_text("".join(f"{ip} {name}\n" for name, ip in names.items()))
-    b = Bad(rig, env={"LD_PRELOAD": NSS_WRAPPER, "NSS_WRAPPER_HOSTS": str(hosts),
-                      "NSS_WRAPPER_DISABLE_DEEPBIND": "1",
-                      **({"ASAN_OPTIONS": "verify_asan_link_order=0:exitcode=99"}
-                         if SANITIZED else {})})
+    b = Bad(rig, env=named(rig, names))
     port = b.server.port
     everywhere = [f"{n}:{port}" for n in [*names, *literal]]
     b.link("public", policy={"hosts": everywhere, "allow_private": False},
@@ -428,6 +433,40 @@ def test_private_addresses_behind_names(rig):
         rows[host] = (f"host-{n}", f"host-{n}", "address_not_allowed")
     check_letters(b, rows)
     assert b.server.count("/good") == b.made + 1
+    b.check()
+
+
+def test_a_redirect_to_a_name_with_a_private_address(rig):
+    """The first hop is public and allowed, the next one's name is allowed and leads inside."""
+    inside = {"loop.example.com": "127.0.0.1", "ten.example.com": "10.1.2.3",
+              "meta.example.com": "169.254.169.254", "six.example.com": "::1"}
+    library = rig.folder / "elsewhere.so"
+    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-o", library,
+                    ROOT / "tests/integration/elsewhere.c", "-ldl"], check=True)
+    b = Bad(rig, env=named(rig, {"api.example.com": "198.41.0.4", "www.example.com": "198.41.0.4",
+                                 **inside}, library))
+    port = b.server.port
+    b.link("public", policy={"hosts": [f"{n}:{port}" for n in ("api.example.com", "www.example.com",
+                                                                *inside)],
+                             "allow_private": False})
+    give_token(rig, "public", b"opaque-access-token-of-public")
+    b.server.routes["/inside"] = answer(200, b"a secret")
+    for host in ("www.example.com", *inside):
+        b.server.routes[f"/to-{host}"] = answer(307, location=f"http://{host}:{port}/inside")
+    b.start()
+    b.put(b.job("control", f"http://api.example.com:{port}/to-www.example.com", conn="public"))
+    assert b.last_results(["control"])["control"]["output"] == "a secret", \
+        "a redirect from one public address to another is followed"
+    rows = {}
+    for host in inside:
+        b.put(b.job(f"to-{host.split('.')[0]}", f"http://api.example.com:{port}/to-{host}",
+                    conn="public"))
+        rows[host] = (f"to-{host.split('.')[0]}", f"to-{host.split('.')[0]}", "address_not_allowed")
+    check_letters(b, rows)
+    with all_rows() as row:
+        for host in inside:
+            row(f"first hop to {host}", b.server.count(f"/to-{host}"), 1)
+    assert b.server.count("/inside") == 1, "only the control's"
     b.check()
 
 

@@ -2,12 +2,15 @@
 #include "common/awq.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
+#include <hiredis/hiredis.h>
 #include <uv.h>
+#include "common/slice.h"
 #include "tests/unit/redis_server.h"
 
 static struct test_redis server;
@@ -440,6 +443,103 @@ static void test_redis_restarts(void **state)
     free(bytes);
 }
 
+static void start_put(struct awq *q, const char *id, size_t body_len, struct heard *h)
+{
+    char *body = malloc(body_len);
+    struct awq_call call = {.conn = "c",
+                            .url = "https://api.example.com/",
+                            .body_kind = AWQ_BYTES,
+                            .body = body,
+                            .body_len = body_len};
+    struct awq_job j = {.id = id, .calls = &call, .call_count = 1};
+    struct awq_error err;
+    size_t len;
+    char *bytes;
+
+    assert_non_null(body);
+    memset(body, 'x', body_len);
+    bytes = awq_encode(&j, &len, &err);
+    assert_non_null(bytes);
+    *h = (struct heard){0};
+    assert_true(awq_put_start(q, NULL, bytes, len, on_put, h, &err));
+    free(bytes);
+    free(body);
+}
+
+/* The socket takes part of the first and nothing of the others, then Redis dies: none of them can
+ * have been done. Each is put again by the library and told of once. */
+static void test_put_that_was_not_sent(void **state)
+{
+    static const char *const ids[] = {"a", "b", "c", "d"};
+    struct heard warm, h[ARRAY_LEN(ids)];
+    struct awq_error err;
+    uv_loop_t loop;
+    struct awq *q;
+
+    (void)state;
+    uv_loop_init(&loop);
+    q = awq_attach(&loop, &(struct awq_options){.url = server.url}, &err);
+    assert_non_null(q);
+    start_put(q, "warm", 10, &warm);
+    run_until(&loop, &warm.calls, 1);
+    test_redis_signal(&server, SIGSTOP);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        start_put(q, ids[i], 700000, &h[i]); /* more than a socket holds */
+    for (int turn = 0; turn < 50; turn++)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    test_redis_restart(&server); /* empty: it keeps nothing on disk */
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
+        run_until(&loop, &h[i].calls, 1);
+        assert_int_equal(h[i].status, AWQ_OK);
+    }
+    assert_string_equal(test_redis_do(&server, "XLEN awq:{s0}:q:default"), "4");
+    awq_close(q);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+        assert_int_equal(h[i].calls, 1);
+}
+
+/* Redis did the put, and the link dropped before it could say so: that is told as it is, once; the
+ * caller puts it again, and the id makes that safe. */
+static void test_put_whose_answer_was_lost(void **state)
+{
+    struct heard h;
+    struct awq_error err;
+    redisContext *killer = redisConnectUnix(server.sock);
+    uv_loop_t loop;
+    struct awq *q;
+    int unsent = 0;
+
+    (void)state;
+    assert_true(killer && !killer->err);
+    uv_loop_init(&loop);
+    q = awq_attach(&loop, &(struct awq_options){.url = server.url}, &err);
+    assert_non_null(q);
+    start_put(q, "warm", 10, &h);
+    run_until(&loop, &h.calls, 1);
+    test_redis_signal(&server, SIGSTOP);
+    start_put(q, "a", 10, &h);
+    for (int turn = 0; turn < 50; turn++)
+        uv_run(&loop, UV_RUN_NOWAIT);
+    /* Redis wakes up to both, in this order, and writes its answers after it did both. */
+    redisAppendCommand(killer, "CLIENT KILL TYPE normal SKIPME yes");
+    while (!unsent)
+        assert_int_equal(redisBufferWrite(killer, &unsent), REDIS_OK);
+    test_redis_signal(&server, SIGCONT);
+    run_until(&loop, &h.calls, 1);
+    assert_int_equal(h.status, AWQ_UNKNOWN);
+    start_put(q, "a", 10, &h);
+    run_until(&loop, &h.calls, 1);
+    assert_int_equal(h.status, AWQ_DUPLICATE);
+    assert_string_equal(test_redis_do(&server, "XLEN awq:{s0}:q:default"), "2");
+    awq_close(q);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    assert_int_equal(h.calls, 1);
+    redisFree(killer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +554,8 @@ int main(void)
         cmocka_unit_test_setup(test_loop, flush),
         cmocka_unit_test_setup(test_close, flush),
         cmocka_unit_test_setup(test_redis_restarts, flush),
+        cmocka_unit_test_setup(test_put_that_was_not_sent, flush),
+        cmocka_unit_test_setup(test_put_whose_answer_was_lost, flush),
     };
 
     return cmocka_run_group_tests(tests, start_server, stop_server);
