@@ -57,7 +57,8 @@ static const struct config_row rows[] = {
         "PEM bundle to check servers with; default: the system's"),
     ROW(http_proxy, "http-proxy", CONFIG_STR, NULL, 0, 1024, 0,
         "proxy for calls and token requests; default: none, whatever http_proxy says"),
-    ROW(http2, "http2", CONFIG_BOOL, "true", 0, 0, 0, "try HTTP/2 over TLS"),
+    ROW(http2, "http2", CONFIG_BOOL, "true", 0, 0, 0,
+        "try HTTP/2 over TLS, for bodies up to 16 KiB"),
     ROW(accept_eviction, "accept-eviction", CONFIG_BOOL, "false", 0, 0, 0,
         "run although Redis may evict keys (maxmemory-policy is not noeviction): jobs can be lost"),
 };
