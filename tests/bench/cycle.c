@@ -3,10 +3,13 @@
  * them one script that acknowledges, deletes, stores a result and queues a next job of 300 bytes.
  * No fence, no memory of what was committed.
  *
- *   cycle REDIS_PORT COUNT_FILE
+ *   cycle REDIS_PORT COUNT_FILE [URL TOKEN_FILE]
+ *
+ * With a URL it makes each job's POST, as post.c does, before the script: then Redis shares the
+ * core and its caches with the calls, as it does when a worker is measured.
  */
-#include <string.h>
 #include <hiredis/hiredis.h>
+#include "tests/bench/call.h"
 #include "tests/bench/count.h"
 
 #define JOBS       20000
@@ -92,32 +95,55 @@ static void commit(redisContext *c, const char *sha, redisReply *entries, size_t
     redisAppendCommandArgv(c, n, argv, len);
 }
 
-/* The next read goes out with the scripts of the last: one trip for 64 jobs. */
+static void read_more(redisContext *c)
+{
+    redisAppendCommand(c, "XREADGROUP GROUP w me COUNT %d STREAMS cycle >", READ_COUNT);
+}
+
+/* Alone: the next read goes out with the scripts of the last, one trip for 64 jobs. With calls:
+ * each script on its own, when its jobs are done. */
+static void cycle(redisContext *c, const char *sha, const char *job, CURL *call,
+                  volatile uint64_t *count)
+{
+    redisReply *read = answer(c), *entries = read->element[0]->element[1];
+    int scripts = 0;
+
+    for (size_t i = 0; i < entries->elements; i += BATCH) {
+        for (size_t n = i; call && n < entries->elements && n < i + BATCH; n++)
+            call_check(call, curl_easy_perform(call));
+        commit(c, sha, entries, i, job);
+        if (call)
+            drop_answers(c, 1);
+        else
+            scripts++;
+    }
+    read_more(c);
+    drop_answers(c, scripts);
+    *count += entries->elements;
+    freeReplyObject(read);
+}
+
 int main(int argc, char **argv)
 {
     char job[JOB_BYTES], sha[41];
     volatile uint64_t *count;
     redisContext *c;
+    CURL *call = NULL;
 
-    if (argc != 3) {
-        fprintf(stderr, "usage: cycle REDIS_PORT COUNT_FILE\n");
+    if (argc != 3 && argc != 5) {
+        fprintf(stderr, "usage: cycle REDIS_PORT COUNT_FILE [URL TOKEN_FILE]\n");
         return 2;
     }
     memset(job, 'j', sizeof job);
     c = link_to(atoi(argv[1]));
     count = count_open(argv[2]);
+    if (argc == 5) {
+        curl_global_init(CURL_GLOBAL_ALL);
+        call = call_new(argv[3], call_headers(argv[4]));
+    }
     load_script(c, sha);
     fill(c, job);
-    redisAppendCommand(c, "XREADGROUP GROUP w me COUNT %d STREAMS cycle >", READ_COUNT);
-    for (;;) {
-        redisReply *read = answer(c), *entries = read->element[0]->element[1];
-        int scripts = 0;
-
-        for (size_t i = 0; i < entries->elements; i += BATCH, scripts++)
-            commit(c, sha, entries, i, job);
-        redisAppendCommand(c, "XREADGROUP GROUP w me COUNT %d STREAMS cycle >", READ_COUNT);
-        drop_answers(c, scripts);
-        *count += entries->elements;
-        freeReplyObject(read);
-    }
+    read_more(c);
+    for (;;)
+        cycle(c, sha, job, call, count);
 }

@@ -5,13 +5,9 @@
  *
  *   post URL TOKEN_FILE COUNT_FILE CONCURRENCY
  */
-#include <string.h>
-#include <curl/curl.h>
 #include <uv.h>
+#include "tests/bench/call.h"
 #include "tests/bench/count.h"
-
-#define BODY_BYTES 200
-#define TOKEN_MAX  4096
 
 static CURLM *multi;
 static uv_loop_t *loop;
@@ -30,13 +26,8 @@ static void drain(void)
 
     while ((m = curl_multi_info_read(multi, &left)) != NULL) {
         CURL *easy = m->easy_handle;
-        long status = 0;
 
-        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
-        if (m->data.result != CURLE_OK || status != 200) {
-            fprintf(stderr, "post: %s, status %ld\n", curl_easy_strerror(m->data.result), status);
-            exit(1);
-        }
+        call_check(easy, m->data.result);
         (*count)++;
         curl_multi_remove_handle(multi, easy);
         curl_multi_add_handle(multi, easy);
@@ -109,49 +100,9 @@ static int on_set_timer(CURLM *m, long ms, void *owner)
     return 0;
 }
 
-static size_t drop(char *data, size_t size, size_t n, void *owner)
-{
-    (void)data;
-    (void)owner;
-    return size * n;
-}
-
-static struct curl_slist *headers(const char *token_file)
-{
-    char token[TOKEN_MAX] = "", line[TOKEN_MAX + 32];
-    FILE *file = fopen(token_file, "r");
-    struct curl_slist *list;
-
-    if (!file || !fgets(token, sizeof token, file)) {
-        perror(token_file);
-        exit(1);
-    }
-    fclose(file);
-    snprintf(line, sizeof line, "Authorization: Bearer %s", token);
-    list = curl_slist_append(NULL, line);
-    return curl_slist_append(list, "Content-Type: application/json");
-}
-
-static void add(const char *url, struct curl_slist *list)
-{
-    static char body[BODY_BYTES + 1];
-    CURL *easy = curl_easy_init();
-
-    memset(body, 'y', BODY_BYTES);
-    memcpy(body, "{\"x\":\"", 6);
-    memcpy(body + BODY_BYTES - 2, "\"}", 2);
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE, (long)BODY_BYTES);
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, list);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, drop);
-    curl_multi_add_handle(multi, easy);
-}
-
 int main(int argc, char **argv)
 {
-    struct curl_slist *list;
+    struct curl_slist *headers;
     long n;
 
     if (argc != 5) {
@@ -167,8 +118,8 @@ int main(int argc, char **argv)
     curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_set_timer);
     curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, n + 8);
     count = count_open(argv[3]);
-    list = headers(argv[2]);
+    headers = call_headers(argv[2]);
     for (long i = 0; i < n; i++)
-        add(argv[1], list);
+        curl_multi_add_handle(multi, call_new(argv[1], headers));
     return uv_run(loop, UV_RUN_DEFAULT); /* until it is killed */
 }

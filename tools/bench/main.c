@@ -49,7 +49,8 @@ static const struct {
 } groups[GROUPS] = {
     [GROUP_STEPS] = {"steps", 1u << CASE_AWQ | 1u << CASE_BULLMQ},
     [GROUP_WORKER] = {"worker_cpu", 1u << CASE_AWQ | 1u << CASE_POST},
-    [GROUP_REDIS] = {"redis_cpu", 1u << CASE_AWQ | 1u << CASE_CYCLE | 1u << CASE_BULLMQ},
+    [GROUP_REDIS] = {"redis_cpu",
+                     1u << CASE_AWQ | 1u << CASE_CYCLE | 1u << CASE_CALLS | 1u << CASE_BULLMQ},
     [GROUP_TRIPS] = {"round_trips", 1u << CASE_AWQ},
     [GROUP_AOF] = {"aof", 1u << CASE_AWQ | 1u << CASE_AOF},
     [GROUP_TLS] = {"tls", 1u << CASE_AWQ | 1u << CASE_TLS},
@@ -190,6 +191,8 @@ static void from_rounds(const struct options *o, const struct samples *s, struct
         figure_add(f, "redis_cpu", m[CASE_AWQ].redis_us, "us/step", NULL, 0);
         figure_add(f, "redis_cpu_vs_minimal_cycle", samples_ratio(s, CASE_AWQ, CASE_CYCLE, redis),
                    "x", "<=", 1.5);
+        figure_add(f, "redis_cpu_vs_cycle_that_calls",
+                   samples_ratio(s, CASE_AWQ, CASE_CALLS, redis), "x", NULL, 0);
         figure_add(f, "redis_cpu_vs_bullmq", samples_ratio(s, CASE_AWQ, CASE_BULLMQ, redis), "x",
                    "<=", 0.25);
     }

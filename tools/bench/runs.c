@@ -29,6 +29,7 @@ static const char *const names[CASES] = {
     [CASE_CONNS] = "awq, 100,000 connections",
     [CASE_POST] = "bare loop",
     [CASE_CYCLE] = "minimal cycle",
+    [CASE_CALLS] = "minimal cycle that calls",
     [CASE_BULLMQ] = "BullMQ",
 };
 
@@ -240,10 +241,10 @@ static bool run_post(struct bench *b, struct sample *out, struct err *err)
     return run_peer(b, NULL, "post", argv, count, WARM_STEPS, out, err);
 }
 
-static bool run_cycle(struct bench *b, struct sample *out, struct err *err)
+static bool run_cycle(struct bench *b, bool calls, struct sample *out, struct err *err)
 {
-    char program[128], port[16], count[96];
-    const char *const argv[] = {program, port, count, NULL};
+    char program[128], port[16], count[96], url[64];
+    const char *const argv[] = {program, port, count, calls ? url : NULL, b->rig.token_file, NULL};
 
     if (!store_start(&b->rig, &b->plain, "redis", false, err) ||
         !store_clear(&b->rig, &b->plain, err))
@@ -251,6 +252,7 @@ static bool run_cycle(struct bench *b, struct sample *out, struct err *err)
     snprintf(program, sizeof program, "%s/cycle", b->peers);
     snprintf(port, sizeof port, "%u", b->plain.port);
     snprintf(count, sizeof count, "%s/cycle.count", b->rig.folder);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u/api/records", b->rig.plain);
     return run_peer(b, &b->plain, "cycle", argv, count, WARM_STEPS, out, err);
 }
 
@@ -326,7 +328,8 @@ bool run_case(struct bench *b, enum run_case c, struct sample *out, struct err *
         ok = run_post(b, out, err);
         break;
     case CASE_CYCLE:
-        ok = run_cycle(b, out, err);
+    case CASE_CALLS:
+        ok = run_cycle(b, c == CASE_CALLS, out, err);
         break;
     case CASE_BULLMQ:
         ok = run_bullmq(b, out, err);

@@ -10,6 +10,7 @@
 enum run_case {              /* in the order of a round: what is compared runs close together */
                 CASE_BULLMQ, /* tests/bench/bullmq.mjs */
                 CASE_CYCLE,  /* tests/bench/cycle */
+                CASE_CALLS,  /* the same with the calls between its scripts */
                 CASE_POST,   /* tests/bench/post */
                 CASE_AWQ,    /* 64 in flight, TCP Redis, default settings */
                 CASE_AOF,    /* Redis with its append-only file, everysec */
