@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include "common/id.h"
 #include "common/log.h"
-#include "worker/renew_inside.h"
+#include "worker/renew_parts.h"
 #include "worker/worker.h"
 
 static struct renewal *all; /* of this process: to go on after the link was down */

@@ -1,4 +1,4 @@
-#include "worker/renew_inside.h"
+#include "worker/renew_parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>

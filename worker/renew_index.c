@@ -1,5 +1,5 @@
 /* P:conns: when a renewer should look at a connection. A score below 0 is an ask. */
-#include "worker/renew_inside.h"
+#include "worker/renew_parts.h"
 
 #include <inttypes.h>
 #include <stdio.h>

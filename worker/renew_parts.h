@@ -1,11 +1,11 @@
 /*
- * renew_inside.h - what the files of a renewal know of each other; nobody else includes it.
+ * renew_parts.h - what the files of a renewal know of each other; nobody else includes it.
  * Owns    as renew.h says: renew.c the life of a renewal, renew_lease.c ACQUIRING, renew_call.c
  *         CALLING, renew_store.c STORING and FAILING, renew_index.c the index P:conns.
  * Thread  the loop thread only.
  */
-#ifndef AWQ_WORKER_RENEW_INSIDE_H
-#define AWQ_WORKER_RENEW_INSIDE_H
+#ifndef AWQ_WORKER_RENEW_PARTS_H
+#define AWQ_WORKER_RENEW_PARTS_H
 
 #include <stdbool.h>
 #include <stdint.h>
