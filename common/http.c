@@ -1,11 +1,11 @@
 #include "common/http_inside.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "common/clock.h"
+#include "common/sigpipe.h"
 
 /* ---- ends that libcurl brings ---- */
 
@@ -189,16 +189,6 @@ void http_free(struct http *h)
     uv_close((uv_handle_t *)&h->later, on_later_closed);
 }
 
-/* OpenSSL writes to its socket with write(2), and CURLOPT_NOSIGNAL means that libcurl does not
- * look after SIGPIPE: a link closed by the far side would end the process. */
-static void ignore_sigpipe(void)
-{
-    struct sigaction now;
-
-    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
-        signal(SIGPIPE, SIG_IGN);
-}
-
 static bool copy_text(const char *from, char **to)
 {
     if (!from || !*from)
@@ -275,7 +265,7 @@ struct http *http_new(struct uv_loop_s *loop, const struct http_options *o, stru
         http_maybe_free(h);
         return NULL;
     }
-    ignore_sigpipe();
+    sigpipe_ignore(); /* CURLOPT_NOSIGNAL: libcurl does not look after it */
     uv_timer_init(loop, &h->later);
     h->later.data = h;
     h->handles++;

@@ -1,12 +1,12 @@
 #include "common/redis.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include "common/id.h"
 #include "common/redis_inside.h"
+#include "common/sigpipe.h"
 
 #define CONNECT_TIMEOUT_MS 3000
 #define READ_TIMEOUT_MS    5000
@@ -320,15 +320,6 @@ static void destroy(struct redis *r)
     free(r);
 }
 
-/* OpenSSL writes with write(2), which raises SIGPIPE on a link that the server closed. */
-static void ignore_sigpipe(void)
-{
-    struct sigaction now;
-
-    if (sigaction(SIGPIPE, NULL, &now) == 0 && now.sa_handler == SIG_DFL)
-        signal(SIGPIPE, SIG_IGN);
-}
-
 struct redis *redis_new(struct uv_loop_s *loop, const struct redis_options *o, redis_state_cb *cb,
                         void *owner, struct err *err)
 {
@@ -348,7 +339,7 @@ struct redis *redis_new(struct uv_loop_s *loop, const struct redis_options *o, r
         destroy(r);
         return NULL;
     }
-    ignore_sigpipe();
+    sigpipe_ignore();
     uv_timer_init(loop, &r->timer);
     r->timer.data = r;
     set_timer(r, 0); /* the first state callback comes from the loop, too */
