@@ -33,7 +33,7 @@ const char *grant_kind_name(enum grant_kind g)
     return (size_t)g < ARRAY_LEN(grant_names) ? grant_names[g] : "unknown";
 }
 
-const char *client_auth_name(enum client_auth a)
+static const char *client_auth_name(enum client_auth a)
 {
     return (size_t)a < ARRAY_LEN(auth_names) ? auth_names[a] : "unknown";
 }

@@ -38,7 +38,6 @@
 enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN };
 const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
 enum client_auth { CLIENT_AUTH_BASIC, CLIENT_AUTH_POST, CLIENT_AUTH_NONE };
-const char *client_auth_name(enum client_auth a); /* "basic", "post", "none" */
 
 /* Settings: everything of a connection that is not a secret and not state. Lists are sorted and
  * hold nothing twice, hosts are in lower case, methods in upper case: same settings, same bytes. */

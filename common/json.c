@@ -254,11 +254,6 @@ bool json_write(struct buf *to, const struct json_val *v)
     return write_val(to, v, YYJSON_WRITE_NOFLAG);
 }
 
-bool json_write_pretty(struct buf *to, const struct json_val *v)
-{
-    return write_val(to, v, YYJSON_WRITE_PRETTY_TWO_SPACES);
-}
-
 /* ---- UTF-8 ---- */
 
 /* Bytes of the well-formed character at p, 0 when there is none (RFC 3629 section 4). */

@@ -50,8 +50,7 @@ struct json_iter {
 };
 void json_iter_init(struct json_iter *it, const struct json_val *container);
 bool json_iter_next(struct json_iter *it, struct slice *key, const struct json_val **val);
-bool json_write(struct buf *out, const struct json_val *v);        /* compact */
-bool json_write_pretty(struct buf *out, const struct json_val *v); /* two spaces */
+bool json_write(struct buf *out, const struct json_val *v); /* compact */
 
 /* Writing by hand: commas are put where they belong. Nothing here allocates but the buffer. */
 struct json_writer {

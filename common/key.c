@@ -112,12 +112,6 @@ void key_run(struct key *k, unsigned shard, struct slice run)
     add_name(k, run);
 }
 
-void key_hist(struct key *k, unsigned shard, struct slice run)
-{
-    of_shard(k, shard, SLICE_LIT("hist:"));
-    add_name(k, run);
-}
-
 void key_dedup(struct key *k, unsigned shard, struct slice id)
 {
     of_shard(k, shard, SLICE_LIT("id:"));
@@ -148,11 +142,6 @@ void key_boss(struct key *k, unsigned shard)
 void key_queues(struct key *k, unsigned shard)
 {
     of_shard(k, shard, SLICE_LIT("queues"));
-}
-
-void key_audit(struct key *k, unsigned shard)
-{
-    of_shard(k, shard, SLICE_LIT("audit"));
 }
 
 void key_conn(struct key *k, struct slice id)

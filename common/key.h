@@ -9,13 +9,13 @@
  *         every replicated delivery.
  *
  *     P:{sN}:q:QUEUE  stream  ready jobs            P:{sN}:run:ID   hash    one run
- *     P:{sN}:due      zset    jobs for later        P:{sN}:hist:ID  stream  what its steps did
- *     P:{sN}:held     hash    bodies of due, park,  P:{sN}:id:ID    string  dedup of enqueued ids
- *                             dead                  P:{sN}:out:NAME stream  results
- *     P:{sN}:park:R   zset    jobs waiting for R,   P:{sN}:workers  zset    alive until
- *                             conn:ID or lane:ID    P:{sN}:w        hash    workers' numbers
- *     P:{sN}:lots     zset    when to look at R     P:{sN}:boss     string  the housekeeper
- *     P:{sN}:dead     zset    dead letters          P:{sN}:audit    stream  token use, ops' acts
+ *     P:{sN}:due      zset    jobs for later        P:{sN}:id:ID    string  dedup of enqueued ids
+ *     P:{sN}:held     hash    bodies of due, park,  P:{sN}:out:NAME stream  results
+ *                             dead                  P:{sN}:workers  zset    alive until
+ *     P:{sN}:park:R   zset    jobs waiting for R,   P:{sN}:w        hash    workers' numbers
+ *                             conn:ID or lane:ID    P:{sN}:boss     string  the housekeeper
+ *     P:{sN}:lots     zset    when to look at R     P:{sN}:queues   set     those worked on
+ *     P:{sN}:dead     zset    dead letters
  *     P:{c:ID}        hash    a connection          P:conns         zset    when to renew which
  *     P:{c:ID}:lease  string  who renews it         P:meta          hash    fixed at install
  *     P:{c:ID}:lane           its limits            P:wake, P:changed       pub/sub, hints only
@@ -51,14 +51,12 @@ void key_park(struct key *k, unsigned shard, struct slice resource);
 void key_lots(struct key *k, unsigned shard);
 void key_dead(struct key *k, unsigned shard);
 void key_run(struct key *k, unsigned shard, struct slice run);
-void key_hist(struct key *k, unsigned shard, struct slice run);
 void key_dedup(struct key *k, unsigned shard, struct slice id);
 void key_out(struct key *k, unsigned shard, struct slice name);
 void key_workers(struct key *k, unsigned shard);
 void key_worker_numbers(struct key *k, unsigned shard);
 void key_boss(struct key *k, unsigned shard);
 void key_queues(struct key *k, unsigned shard); /* set: names of all queues that workers work on */
-void key_audit(struct key *k, unsigned shard);
 
 /* Of a connection. */
 void key_conn(struct key *k, struct slice id);

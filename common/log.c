@@ -31,10 +31,8 @@ static struct {
     _Atomic bool cut_off;     /* the last write was short: the next line begins with a newline */
 } out = {.fd = 1, .level = LOG_INFO};
 
-static const struct {
-    const char *name, *help;
-} events[] = {
-#define X(id, name, help) [EV_##id] = {name, help},
+static const char *const event_names[] = {
+#define X(id, name, help) [EV_##id] = name,
 #include "common/log_events.h"
 #undef X
 };
@@ -187,7 +185,7 @@ static void add_static(struct json_writer *w, enum log_level level, enum log_ev 
     jw_key(w, "level");
     jw_cstr(w, level_names[level]);
     jw_key(w, "event");
-    jw_cstr(w, events[event].name);
+    jw_cstr(w, event_names[event]);
     if (out.service[0]) {
         jw_key(w, "service");
         jw_cstr(w, out.service);
@@ -285,27 +283,4 @@ bool log_level_parse(struct slice text, enum log_level *level)
         }
     }
     return false;
-}
-
-const char *log_level_name(enum log_level level)
-{
-    return level_names[level];
-}
-
-const char *log_event_name(enum log_ev event)
-{
-    return events[event].name;
-}
-
-const char *log_event_help(enum log_ev event)
-{
-    return events[event].help;
-}
-
-bool log_events_markdown(struct buf *page)
-{
-    buf_add_cstr(page, "| event | meaning |\n|---|---|\n");
-    for (size_t i = 0; i < EV_COUNT; i++)
-        buf_addf(page, "| `%s` | %s |\n", events[i].name, events[i].help);
-    return buf_ok(page);
 }

@@ -117,9 +117,5 @@ uint64_t log_dropped(void); /* lines dropped since the start */
 
 /* "debug", "info", "warn", "error". False: *out is as it was. */
 bool log_level_parse(struct slice text, enum log_level *out);
-const char *log_level_name(enum log_level level);
-const char *log_event_name(enum log_ev event); /* "job.committed" */
-const char *log_event_help(enum log_ev event);
-bool log_events_markdown(struct buf *out); /* the reference page: a table of all events */
 
 #endif

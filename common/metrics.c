@@ -339,12 +339,3 @@ bool metrics_write(const struct metrics *m, struct buf *out)
         add_metric(out, &m->table[i], m->cells[i]);
     return buf_ok(out);
 }
-
-bool metrics_markdown(const struct metric *table, size_t count, struct buf *out)
-{
-    buf_add_cstr(out, "| metric | type | label | meaning |\n|---|---|---|---|\n");
-    for (size_t i = 0; i < count; i++)
-        buf_addf(out, "| `%s` | %s | %s | %s |\n", table[i].name, type_names[table[i].type],
-                 table[i].label ? table[i].label : "", table[i].help);
-    return buf_ok(out);
-}

@@ -69,6 +69,5 @@ void metrics_unset(struct metrics *m, size_t metric);                        /* 
 void metrics_observe(struct metrics *m, size_t metric, size_t at, double v); /* HISTOGRAM */
 
 bool metrics_write(const struct metrics *m, struct buf *out); /* false: it did not fit */
-bool metrics_markdown(const struct metric *table, size_t count, struct buf *out); /* a page */
 
 #endif

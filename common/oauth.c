@@ -121,16 +121,6 @@ void oauth_request_deinit(struct oauth_request *rq)
 /* ---- the answer ---------------------------------------------------------------------------------
  */
 
-const char *oauth_outcome_name(enum oauth_outcome o)
-{
-    static const char *const names[] = {
-        [OAUTH_TOKEN] = "token",         [OAUTH_REFUSED] = "refused",     [OAUTH_CONFIG] = "config",
-        [OAUTH_TRANSIENT] = "transient", [OAUTH_THROTTLED] = "throttled",
-    };
-
-    return (size_t)o < ARRAY_LEN(names) ? names[o] : "unknown";
-}
-
 /* Error codes and what they ask for. Those of RFC 6749 section 5.2 and 4.1.2.1, RFC 8628, RFC 8707,
  * OpenID Connect, and of servers that have words of their own for a dead grant. */
 static const struct {

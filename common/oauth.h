@@ -41,7 +41,6 @@ enum oauth_outcome {
     OAUTH_TRANSIENT, /* 5xx, 408, 425, nonsense with such a status, 200 that is no token answer */
     OAUTH_THROTTLED, /* 429, 503 or slow_down, with Retry-After when given */
 };
-const char *oauth_outcome_name(enum oauth_outcome o); /* "token", "refused" ... */
 struct oauth_answer {
     enum oauth_outcome outcome;
     char reason[65]; /* error code of the server, or ours (not_json, no_access_token, token_type

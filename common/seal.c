@@ -40,7 +40,7 @@ static const char *const kind_names[] = {
     [KEY_GRANT] = "grant",
 };
 
-const char *key_kind_name(enum key_kind kind)
+static const char *key_kind_name(enum key_kind kind)
 {
     return (size_t)kind < ARRAY_LEN(kind_names) ? kind_names[kind] : "unknown";
 }

@@ -26,8 +26,7 @@
 #include "common/slice.h"
 
 enum key_kind { KEY_RUN, KEY_ACCESS, KEY_GRANT };
-const char *key_kind_name(enum key_kind kind); /* "run", "access", "grant": as in the file */
-#define SEAL_MAC_BYTES 36                      /* key id and BLAKE2b-256 */
+#define SEAL_MAC_BYTES 36 /* key id and BLAKE2b-256 */
 
 struct keyring;
 struct keyring *keyring_load(const char *path, struct err *err);

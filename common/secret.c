@@ -133,17 +133,6 @@ char *secret_alloc(struct secret_pool *p, size_t len)
     return (char *)b + HEAD;
 }
 
-char *secret_copy(struct secret_pool *p, struct slice s)
-{
-    char *to = s.len < SIZE_MAX ? secret_alloc(p, s.len + 1) : NULL;
-
-    if (!to)
-        return NULL;
-    if (s.len > 0)
-        memcpy(to, s.ptr, s.len);
-    return to; /* secret_alloc zeroed the rest */
-}
-
 void secret_drop(struct secret_pool *p, char *s)
 {
     struct block *b = (struct block *)(void *)(s ? s - HEAD : NULL);

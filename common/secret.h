@@ -20,11 +20,10 @@
 
 struct secret_pool;
 struct secret_pool *secret_pool_new(size_t bytes, struct err *err); /* rounded up to 64 KiB */
-void secret_pool_free(struct secret_pool *p);             /* wipes all of it; NULL is fine */
-char *secret_alloc(struct secret_pool *p, size_t len);    /* NULL when it does not fit */
-char *secret_copy(struct secret_pool *p, struct slice s); /* NUL-ended copy */
-void secret_drop(struct secret_pool *p, char *s);         /* wipes; NULL is fine */
-size_t secret_pool_used(const struct secret_pool *p); /* bytes taken, headers and rounding too */
+void secret_pool_free(struct secret_pool *p);          /* wipes all of it; NULL is fine */
+char *secret_alloc(struct secret_pool *p, size_t len); /* NULL when it does not fit */
+void secret_drop(struct secret_pool *p, char *s);      /* wipes; NULL is fine */
+size_t secret_pool_used(const struct secret_pool *p);  /* bytes taken, headers and rounding too */
 
 /* Called once at the start of every program that meets secrets: no core dumps (RLIMIT_CORE 0,
  * PR_SET_DUMPABLE 0), sodium_init. */

@@ -328,17 +328,6 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)
     return NULL;
 }
 
-const struct yaml_node *yaml_need(const struct yaml_node *map, const char *key, struct err *err)
-{
-    const struct yaml_node *n = yaml_get(map, key);
-
-    if (!n && map)
-        yaml_err(map, err, "key '%s' is missing here", key);
-    else if (!n)
-        err_set(err, ERR_CONFIG, "key '%s' is missing", key);
-    return n;
-}
-
 static bool plain_is(const struct yaml_node *n, const char *const *words, size_t count)
 {
     if (n->kind != YAML_SCALAR || n->quoted)

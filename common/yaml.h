@@ -42,8 +42,6 @@ const struct yaml_node *yaml_doc_root(const struct yaml_doc *doc);
 
 /* The value of a key; NULL when map is NULL, no map, or has no such key. */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);
-/* The same, but its absence is an error. */
-const struct yaml_node *yaml_need(const struct yaml_node *map, const char *key, struct err *err);
 bool yaml_is_null(const struct yaml_node *n); /* NULL, or plain: nothing, ~, null, Null, NULL */
 
 /* Take a scalar; `name` is what the message calls it. On false *out is as it was.

@@ -88,7 +88,7 @@ bool rig_run(struct rig *r, const char *name, const char *const *argv, struct er
     return child_run(name, r->folder, argv, err);
 }
 
-unsigned rig_free_port(void)
+static unsigned free_port(void)
 {
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t len = sizeof a;
@@ -156,9 +156,9 @@ static bool start_nginx(struct rig *r, struct err *err)
 
     buf_init(&in, 1 << 20);
     buf_init(&out, 1 << 20);
-    r->plain = rig_free_port();
-    r->tls = rig_free_port();
-    r->once = rig_free_port();
+    r->plain = free_port();
+    r->tls = free_port();
+    r->once = free_port();
     snprintf(conf, sizeof conf, "%s/nginx.conf", r->folder);
     ok = read_file("tests/bench/nginx.conf.in", &in, err);
     fill_in(&out, buf_slice(&in), r);
@@ -237,7 +237,7 @@ bool store_start(struct rig *r, struct store *s, const char *name, bool aof, str
 
     if (s->link)
         return true;
-    s->port = rig_free_port();
+    s->port = free_port();
     snprintf(port, sizeof port, "%u", s->port);
     snprintf(dir, sizeof dir, "%s/%s", r->folder, name);
     snprintf(s->url, sizeof s->url, "redis://127.0.0.1:%u", s->port);

@@ -53,5 +53,4 @@ bool store_link(struct rig *r, struct store *s, size_t connections, struct err *
 bool store_worker(struct rig *r, struct store *s, struct child *c, const char *const *options,
                   struct err *err);
 
-unsigned rig_free_port(void);
 #endif

@@ -15,7 +15,7 @@
 
 #define RESULTS_PAGE "1000"
 
-void work_job_id(unsigned number, char out[16])
+static void job_id(unsigned number, char out[16])
 {
     snprintf(out, 16, "demo-%04u", number);
 }
@@ -48,7 +48,7 @@ static bool write_job(const struct work *w, unsigned number, struct buf *envelop
     bool ok;
 
     buf_init(&json, 1024);
-    work_job_id(number, id);
+    job_id(number, id);
     buf_addf(&json,
              "{\"v\":1,\"id\":\"%s\",\"call\":{\"conn\":\"reader\",\"method\":\"GET\","
              "\"url\":\"%s/api/records/%u\"},\"then\":[{\"conn\":\"writer\",\"method\":\"POST\","

@@ -40,5 +40,4 @@ bool work_is_over(const struct work *w);
 
 /* "demo-0017" -> 17; false for any other id. */
 bool work_job_number(struct slice id, unsigned *number);
-void work_job_id(unsigned number, char out[16]);
 #endif
