@@ -32,12 +32,12 @@ static void test_names(void **state)
         {SLICE_LIT("a/b"), false, false, false},
         {SLICE_LIT("\xC3\xA9"), false, false, false},
         {SLICE_LIT("bad~1-0-q"), false, false, true}, /* awq's own: no producer's */
-        {SLICE_LIT("bad~"), false, false, false, false},
-        {SLICE_LIT("bad~bad~1"), false, false, false, false},
-        {SLICE_LIT("Bad~1"), false, false, false, false},
-        {SLICE_LIT("a~1"), false, false, false, false},
+        {SLICE_LIT("bad~"), false, false, false},
+        {SLICE_LIT("bad~bad~1"), false, false, false},
+        {SLICE_LIT("Bad~1"), false, false, false},
+        {SLICE_LIT("a~1"), false, false, false},
         {SLICE_LIT("bad~" A60), false, false, true},
-        {SLICE_LIT("bad~" A60 "a"), false, false, false, false},
+        {SLICE_LIT("bad~" A60 "a"), false, false, false},
         {SLICE_LIT("@"), false, false, false}, /* the neighbours of the ranges */
         {SLICE_LIT("["), false, false, false},
         {SLICE_LIT("`"), false, false, false},
