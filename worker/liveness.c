@@ -1,8 +1,10 @@
 #include "worker/liveness.h"
 
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "common/clock.h"
 #include "common/json.h"
@@ -93,9 +95,15 @@ static void numbers(struct liveness *l, struct buf *out)
 {
     struct worker *w = l->w;
     struct json_writer jw;
+    char host[HOST_NAME_MAX + 1] = "";
 
+    gethostname(host, sizeof host - 1);
     jw_init(&jw, out);
     jw_obj(&jw);
+    jw_key(&jw, "host");
+    jw_cstr(&jw, json_is_utf8(slice_cstr(host)) ? host : "");
+    jw_key(&jw, "pid");
+    jw_int(&jw, getpid());
     jw_key(&jw, "slots");
     jw_int(&jw, w->set->slots);
     jw_key(&jw, "active");

@@ -1,6 +1,7 @@
 """awq-ctl for operators: keys, doctor, queue and worker lists, exit codes, one clear line each."""
 import os
 import re
+import socket
 import stat
 import subprocess
 
@@ -274,6 +275,10 @@ def test_worker_ls(rig):
     assert set(got) == {a.id, b.id}
     assert got[a.id]["alive"] and got[a.id]["slots"] == 7 and got[a.id]["queues"] == "default"
     assert sum(w["housekeeper"] for w in got.values()) == 1
+    assert [got[w.id]["pid"] for w in (a, b)] == [a.child.pid, b.child.pid]
+    assert {w["host"] for w in got.values()} == {socket.gethostname()}
+    for word in (str(a.child.pid), socket.gethostname()):
+        assert word in rig.ctl("worker", "ls").out
     a.kill()
     wait_until(lambda: not {w["worker"]: w["alive"] for w in
                             rig.ctl("worker", "ls", "-o", "json").json()}.get(a.id, False), 15,

@@ -7,8 +7,9 @@
 #include "tools/ctl/ctl.h"
 #include "tools/ctl/link.h"
 
-static const char *const columns[] = {"worker", "alive", "until",  "housekeeper", "phase",
-                                      "active", "slots", "queues", "version"};
+static const char *const columns[] = {"worker", "host",        "pid",    "alive",
+                                      "until",  "housekeeper", "phase",  "active",
+                                      "slots",  "queues",      "version"};
 
 static void add_queues(struct buf *to, const struct json_val *list)
 {
@@ -28,8 +29,8 @@ static void add_queues(struct buf *to, const struct json_val *list)
 
 static int row(struct ctl *c, struct slice id, int64_t until, int64_t now, struct slice boss)
 {
-    struct slice phase = SLICE_NONE, version = SLICE_NONE;
-    int64_t active = 0, slots = 0;
+    struct slice phase = SLICE_NONE, version = SLICE_NONE, host = SLICE_NONE;
+    int64_t active = 0, slots = 0, pid = 0;
     struct err err = {0};
     struct redis_reply *r;
     struct json *doc;
@@ -45,12 +46,16 @@ static int row(struct ctl *c, struct slice id, int64_t until, int64_t now, struc
     doc = json_parse(redis_reply_str(r), NULL);
     json_str(json_get(json_root(doc), "phase"), &phase);
     json_str(json_get(json_root(doc), "version"), &version);
+    json_str(json_get(json_root(doc), "host"), &host);
+    json_int(json_get(json_root(doc), "pid"), &pid);
     json_int(json_get(json_root(doc), "active"), &active);
     json_int(json_get(json_root(doc), "slots"), &slots);
     buf_init(&queues, 4096);
     add_queues(&queues, json_get(json_root(doc), "queues"));
     out_row(&c->out);
     out_text(&c->out, id);
+    out_text(&c->out, host);
+    out_int(&c->out, pid);
     out_bool(&c->out, until > now);
     out_time(&c->out, until);
     out_bool(&c->out, slice_eq(id, boss));
