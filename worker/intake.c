@@ -39,7 +39,7 @@ struct intake {
     size_t got;    /* jobs in this poll */
     size_t queue;  /* HISTORY: which queue is read */
     char last[48]; /* HISTORY: read up to here */
-    int64_t answered_ms;
+    int64_t answered_ms, expected_ms;
     unsigned failures;
 };
 
@@ -483,9 +483,17 @@ bool intake_is_quiet(const struct intake *i)
            i->state == INTAKE_STOPPED;
 }
 
+void intake_expect(struct intake *i)
+{
+    if (i)
+        i->expected_ms = clock_boot_ms();
+}
+
 int64_t intake_idle_ms(const struct intake *i)
 {
-    return clock_boot_ms() - i->answered_ms;
+    int64_t since = i->answered_ms > i->expected_ms ? i->answered_ms : i->expected_ms;
+
+    return clock_boot_ms() - since;
 }
 
 static void on_state(void *owner, enum redis_state state, const struct err *why)
@@ -513,7 +521,7 @@ struct intake *intake_new(struct worker *w, struct err *err)
         return NULL;
     }
     i->w = w;
-    i->answered_ms = clock_boot_ms();
+    i->expected_ms = clock_boot_ms();
     uv_timer_init(w->loop, &i->room);
     uv_timer_init(w->loop, &i->again);
     i->room.data = i->again.data = i;

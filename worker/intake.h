@@ -25,7 +25,10 @@ void intake_wake(struct intake *i); /* there may be room again */
 void intake_stop(struct intake *i); /* drain, pause: end the fetch that waits; nothing more is
                              fetched while the phase or the pause forbids it */
 bool intake_is_quiet(const struct intake *i); /* no fetch is on its way */
-/* Milliseconds since the last fetch was answered; for the probe of life. */
+/* There is room again after there was none, or a fetch may be made again: from now on one is due.
+ */
+void intake_expect(struct intake *i);
+/* Milliseconds since the last fetch was answered, or was due; for the probe of life. */
 int64_t intake_idle_ms(const struct intake *i);
 
 #endif

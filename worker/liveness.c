@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "worker/housekeeping.h"
+#include "worker/intake.h"
 #include "worker/journal.h"
 #include "worker/meters.h"
 #include "worker/step.h"
@@ -75,6 +76,7 @@ static void on_beat(void *owner, const struct redis_reply *reply, const struct e
                       F_INT("unconfirmed_ms", now - l->confirmed_ms - l->w->set->lease_ms));
         }
         l->since_ms = now;
+        intake_expect(l->w->intake);
     }
     /* Redis read its clock somewhere between sending and now; half the way is the best guess, and a
      * bad one when this process was stopped in between */

@@ -9,6 +9,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/intake.h"
 #include "worker/lane.h"
 #include "worker/liveness.h"
 #include "worker/meters.h"
@@ -213,6 +214,8 @@ static void step_gone(struct step *s)
     struct worker *w = s->w;
     struct steps *p = w->steps;
 
+    if (p->free_count == 0)
+        intake_expect(w->intake);
     lane_leave(s);
     step_clear(s);
     p->free_list[p->free_count++] = s->index;

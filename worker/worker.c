@@ -189,8 +189,10 @@ static void on_signal(uv_signal_t *s, int number)
         log_event(LOG_INFO, EV_WORKER_PAUSED);
         break;
     case SIGCONT:
-        if (w->paused)
+        if (w->paused) {
             log_event(LOG_INFO, EV_WORKER_RESUMED);
+            intake_expect(w->intake);
+        }
         w->paused = false;
         worker_on_idle(w);
         break;

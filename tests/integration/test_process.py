@@ -104,6 +104,62 @@ def test_livez_sees_a_fetch_that_never_ends(rig):
     w = rig.worker(redis_url=between.url, lease="1s")
     assert w.get("/livez")[0] == 200
     assert w.get("/metrics")[0] == 200 and w.get("/nothing")[0] == 404
+    between.hold(b"XREADGROUP")
+    between.wait_held()
+    wait_until(lambda: w.get("/livez")[0] == 503, 10, "the probe to see it")
+    assert w.logged("probe.failed", probe="livez", redis=True, confirmed=True)
+    between.release()
+    wait_until(lambda: w.get("/livez")[0] == 200, 10, "a fetch to be answered")
+
+
+def last_answer_long_ago(rig, w):
+    """Three leases and more have passed for which no fetch was expected."""
+    beats = rig.redis.client.zscore(rig.key("workers"), w.id)
+    wait_until(lambda: rig.redis.client.zscore(rig.key("workers"), w.id) > beats + 4000, 15, "beats")
+    assert w.get("/livez")[0] == 200
+
+
+def fetch_is_held_and_that_is_no_failure_yet(w, between):
+    between.wait_held()
+    assert w.get("/livez")[0] == 200, "a fetch was not due before"
+    between.release()
+
+
+def test_livez_when_all_slots_were_busy_for_long(rig):
+    """The first fetch afterwards has its whole time."""
+    _, api = rig.use_peers()
+    rig.link("acct")
+    between = rig.between()
+    w = rig.worker(redis_url=between.url, lease="1s", slots=1)
+    ids = rig.enqueue(rig.job("acct", "/slow?ms=6000", method="GET"))
+    wait_until(api.log, 10, "the slot to be taken")
+    between.hold(b"XREADGROUP")
+    last_answer_long_ago(rig, w)
+    rig.results(ids)
+    fetch_is_held_and_that_is_no_failure_yet(w, between)
+
+
+def test_livez_when_it_was_paused_for_long(rig):
+    between = rig.between()
+    w = rig.worker(redis_url=between.url, lease="1s")
+    w.send(signal.SIGTSTP)
+    w.wait_log("worker.paused")
+    last_answer_long_ago(rig, w)
+    between.hold(b"XREADGROUP")
+    w.cont()
+    fetch_is_held_and_that_is_no_failure_yet(w, between)
+
+
+def test_livez_when_redis_was_away_for_long(rig):
+    rig.use_redis(aof="always")
+    between = rig.between()
+    w = rig.worker(redis_url=between.url, lease="1s")
+    rig.redis.kill()
+    w.wait_log("redis.down")
+    time.sleep(4)  # the outage itself
+    between.hold(b"XREADGROUP")
+    rig.redis.start()
+    fetch_is_held_and_that_is_no_failure_yet(w, between)
 
 
 def test_only_the_housekeeper_shows_the_shards_numbers(rig):
