@@ -80,7 +80,7 @@ static struct move *line_pop(struct line *l)
     return m;
 }
 
-/* A commit with a long input first has that kept, by a command of its own. */
+/* A commit with a long input first has that kept, by a script of its own. */
 static struct line *line_of(struct commits *c, const struct move *m)
 {
     return m->kind == MOVE_COMMIT && (m->big.len == 0 || m->big_kept) ? &c->ready : &c->others;
@@ -465,24 +465,24 @@ static void on_big(void *owner, const struct redis_reply *reply, const struct er
         try_again(c, m, err);
         return;
     }
-    m->big_kept = true;
+    m->big_kept = true; /* or it is another's by now: the commit will hear so */
     line_push(line_of(c, m), m);
     if (!uv_is_active((uv_handle_t *)&c->flush))
         uv_prepare_start(&c->flush, on_flush);
 }
 
-/* Named by its digest: whoever else writes it writes the same, and a run that is lost here leaves
- * only what ends with its record. */
-static bool send_big(struct commits *c, struct move *m, struct err *err)
+/* Named by its digest: whoever else writes it writes the same. */
+static bool send_big(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
 {
-    struct key run;
     char field[80];
 
-    key_run(&run, SHARD, slice_cstr(m->run));
     snprintf(field, sizeof field, "i:%s", m->big_digest);
-    const struct slice argv[] = {SLICE_LIT("HSET"), key_slice(&run), slice_cstr(field), m->big};
+    const struct slice argv[] = {
+        key_slice(&m->queue->key), key_slice(&t->run), slice_cstr(m->consumer),
+        slice_cstr(m->entry),      slice_cstr(field),  m->big,
+    };
 
-    return redis_command(c->w->link, ARRAY_LEN(argv), argv, 0, on_big, m, err);
+    return redis_script(c->w->link, SCRIPT_keep, 2, ARRAY_LEN(argv), argv, on_big, m, err);
 }
 
 static void send_other(struct commits *c, struct move *m)
@@ -506,7 +506,7 @@ static void send_other(struct commits *c, struct move *m)
         ok = send_release(c, m, &err);
         break;
     case MOVE_COMMIT:
-        ok = send_big(c, m, &err);
+        ok = send_big(c, m, &t, &err);
         break;
     }
     if (ok)

@@ -122,6 +122,9 @@ class Moves:
                              "s:" + o["next"] if o["next"] else o["state"]])
         return [a for keys, args, runs, more in calls for a in self.call("commit", keys + runs, *args, *more)]
 
+    def keep(self, who, entry, name, field="i:d", data="long"):
+        return self.call("keep", [key("q:default"), key(f"run:{run_of(name)}")], who, entry, field, data)
+
     def retry(self, who, entry, name, at, queue="default", d="0", j=None):
         return self.call("retry", [key(f"q:{queue}"), key("held"), key("due"), key(f"run:{run_of(name)}")],
                          who, entry, name, seq_of(name), at, j or name, d, "s:" + name, queue, WAKE)

@@ -83,6 +83,27 @@ def test_settings_that_changed_meanwhile_are_asked_before_a_replay(rig):
     assert len([e for e in api.log() if e["path"].startswith("/refuse")]) == 1
 
 
+def test_a_late_long_output_leaves_nothing_for_ever(rig):
+    """Kept for a next step that is not this worker's to queue any more: the run is over and forgotten."""
+    rig.use_peers()
+    rig.link("acct")
+    between = rig.between()
+    w = rig.worker(redis_url=between.url)
+    warm(rig)
+    between.hold(b"HELDMARK")
+    ids = rig.enqueue(rig.job("acct", "/echo", body="HELDMARK" + "x" * 70000,
+                              then=[rig.call("acct", "/echo")]))
+    between.wait_held()
+    r, queue = rig.redis.client, rig.key("q:default")
+    (entry,) = [e["message_id"] for e in r.xpending_range(queue, "w", "-", "+", 10)]
+    r.xack(queue, "w", entry)
+    r.xdel(queue, entry)
+    assert not r.exists(rig.key(f"run:{ids[0]}"))
+    between.release()
+    w.wait_log("job.lost", job=f"{ids[0]}.0.0")
+    assert not r.exists(rig.key(f"run:{ids[0]}"))
+
+
 # ---- calls that must not be made twice -------------------------------------------------------------
 
 def test_a_lost_answer_to_the_mark_is_not_a_death(rig):

@@ -441,6 +441,34 @@ def test_enqueue_fails_whole(m, broken, later):
     assert m.dump() == before
 
 
+def test_a_long_output_is_kept_while_the_job_is_ours(m):
+    e, n = taken(m)
+    assert m.keep("me", e, n) == 1 and m.keep("me", e, n) == 1
+    assert run(m)["i:d"] == "long"
+    assert m.commit("me", (e, n)) == [1] and run(m)["i:d"] == "long"
+    m.r.delete(key("run:r1"))
+    before = m.dump()
+    assert m.keep("me", e, n) == 0, "committed"
+    assert m.dump() == before, "a record made after its run's end would have no TTL"
+    e, n = m.one("me")
+    before = m.dump()
+    assert m.keep("other", e, n) == 0, "somebody else's"
+    assert m.dump() == before
+
+
+def test_a_long_output_that_cannot_be_kept(m):
+    """Refused in Redis' own words: full is waited for, a record of a wrong type is not."""
+    e, n = taken(m)
+    m.full()
+    with pytest.raises(redispy.ResponseError, match="OOM"):
+        m.keep("me", e, n)
+    m.roomy()
+    m.r.delete(key("run:r1"))
+    m.r.set(key("run:r1"), "x")
+    with pytest.raises(redispy.ResponseError, match="WRONGTYPE"):
+        m.keep("me", e, n)
+
+
 # ---- set aside and back -----------------------------------------------------------------------------
 
 def test_retry_and_promote(m):
