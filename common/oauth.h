@@ -1,6 +1,6 @@
 /*
- * oauth.h - token requests and what their answers mean. No I/O here: worker/token.c talks to the
- * server.
+ * oauth.h - token requests and what their answers mean. No I/O here: worker/renew_call.c talks to
+ * the server.
  * Owns    the bytes of a request, the parsed answer; both are wiped by their deinit.
  * Thread  the loop thread only.
  * Units   milliseconds.

@@ -43,7 +43,7 @@ void redis_link_watch(struct redis *r)
 {
     int64_t due_ms = watch_due_ms(r);
 
-    if (r->phase == PHASE_UP && !r->resetting && due_ms < r->timer_due_ms)
+    if (r->phase == LINK_UP && !r->resetting && due_ms < r->timer_due_ms)
         set_timer(r, due_ms - redis_link_now_ms(r));
 }
 
@@ -59,7 +59,7 @@ static void set_state(struct redis *r, enum redis_state state, const struct err 
 
 void redis_link_up(struct redis *r)
 {
-    r->phase = PHASE_UP;
+    r->phase = LINK_UP;
     r->server = r->facts.server;
     r->up_since_ms = redis_link_now_ms(r);
     r->second_look = false;
@@ -78,7 +78,7 @@ static void on_gone(void *owner, const struct err *err)
 {
     struct redis *r = owner;
 
-    redis_link_fail(r, err->code == ERR_CONFIG && r->phase != PHASE_UP ? REDIS_REFUSED : REDIS_DOWN,
+    redis_link_fail(r, err->code == ERR_CONFIG && r->phase != LINK_UP ? REDIS_REFUSED : REDIS_DOWN,
                     err);
 }
 
@@ -111,7 +111,7 @@ static void on_dialed(void *owner, int fd, const struct err *failed)
         redis_link_fail(r, REDIS_DOWN, failed);
         return;
     }
-    r->phase = PHASE_SHAKING;
+    r->phase = LINK_SHAKING;
     if (!start_tls(r, fd, &ssl, &err)) {
         close(fd);
         redis_greet_failed(r, &err);
@@ -124,7 +124,7 @@ static void on_dialed(void *owner, int fd, const struct err *failed)
 
 static void connect_now(struct redis *r)
 {
-    r->phase = PHASE_DIALING;
+    r->phase = LINK_DIALING;
     set_timer(r, r->connect_timeout_ms);
     redis_dial_start(r->dial, r->connect_timeout_ms);
     set_state(r, REDIS_CONNECTING, NULL);
@@ -147,7 +147,7 @@ static int64_t next_wait_ms(struct redis *r, enum redis_state state)
 {
     if (state == REDIS_REFUSED) /* a person has to mend something: look at times, not at once */
         return r->backoff_cap_ms / 2 + id_uniform_ms(r->backoff_cap_ms / 2);
-    if (r->phase == PHASE_UP && redis_link_now_ms(r) - r->up_since_ms > r->backoff_cap_ms)
+    if (r->phase == LINK_UP && redis_link_now_ms(r) - r->up_since_ms > r->backoff_cap_ms)
         r->tries = 0;
     return id_backoff_ms(BACKOFF_BASE_MS, r->backoff_cap_ms, r->tries < 30 ? r->tries++ : 30);
 }
@@ -161,7 +161,7 @@ void redis_link_fail(struct redis *r, enum redis_state state, const struct err *
     drop_wire(r, &written);
     r->state = state;
     r->resetting = false;
-    r->phase = r->once ? PHASE_OVER : PHASE_WAITING;
+    r->phase = r->once ? LINK_OVER : LINK_WAITING;
     uv_timer_stop(&r->timer);
     if (!r->once)
         set_timer(r, wait_ms);
@@ -173,9 +173,9 @@ void redis_link_fail(struct redis *r, enum redis_state state, const struct err *
 
 static void connect_too_slow(struct redis *r)
 {
-    const char *doing = r->phase == PHASE_DIALING   ? redis_dial_doing(r->dial)
-                        : r->phase == PHASE_SHAKING ? "the TLS handshake"
-                                                    : "its first answers";
+    const char *doing = r->phase == LINK_DIALING   ? redis_dial_doing(r->dial)
+                        : r->phase == LINK_SHAKING ? "the TLS handshake"
+                                                   : "its first answers";
     struct err err;
 
     err_set(&err, ERR_UNREACHABLE, "redis at %s: not ready after %lld ms, in %s", r->url.where,
@@ -220,15 +220,15 @@ static void on_timer(uv_timer_t *t)
     struct err err;
 
     switch (r->phase) {
-    case PHASE_WAITING:
+    case LINK_WAITING:
         connect_now(r);
         break;
-    case PHASE_DIALING:
-    case PHASE_SHAKING:
-    case PHASE_CHECKING:
+    case LINK_DIALING:
+    case LINK_SHAKING:
+    case LINK_CHECKING:
         connect_too_slow(r);
         break;
-    case PHASE_UP:
+    case LINK_UP:
         if (!r->resetting) {
             look_at_link(r);
             break;
@@ -237,14 +237,14 @@ static void on_timer(uv_timer_t *t)
                 r->reset_why);
         redis_link_fail(r, REDIS_DOWN, &err);
         break;
-    case PHASE_OVER:
+    case LINK_OVER:
         break;
     }
 }
 
 void redis_reset(struct redis *r, const char *why)
 {
-    if (r->phase != PHASE_UP || r->resetting)
+    if (r->phase != LINK_UP || r->resetting)
         return; /* on its way already */
     r->resetting = true;
     snprintf(r->reset_why, sizeof r->reset_why, "%s", why);
@@ -255,7 +255,7 @@ void redis_reset(struct redis *r, const char *why)
 
 bool redis_is_up(const struct redis *r)
 {
-    return r->phase == PHASE_UP && !r->resetting;
+    return r->phase == LINK_UP && !r->resetting;
 }
 
 const struct redis_server *redis_server_info(const struct redis *r)
@@ -358,7 +358,7 @@ void redis_free(struct redis *r)
     if (!r)
         return;
     r->freed = true;
-    r->phase = PHASE_OVER;
+    r->phase = LINK_OVER;
     drop_wire(r, &written);
     uv_timer_stop(&r->timer);
     redis_calls_fail(&r->calls, r->name, written, true, "");

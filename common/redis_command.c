@@ -42,7 +42,7 @@ bool redis_start(struct redis *r, bool internal, size_t argc, const struct slice
 
 bool redis_ask(struct redis *r, const char *const *words, redis_cb *cb)
 {
-    struct slice argv[4];
+    struct slice argv[4] = {SLICE_NONE};
     size_t argc = 0;
     struct err err;
 

@@ -5,8 +5,8 @@
  * Errors  redis_error_fill makes them. Redis quotes arguments in its texts, and an argument may be
  *         a secret or somebody's data: for the words of the table the text is our own, and of any
  *         other only what comes before the first quote is kept.
- * Source  redis.io/docs/reference/protocol-spec (RESP errors); Redis src/server.c
- * createSharedObjects.
+ * Source  redis.io/docs/reference/protocol-spec (RESP errors); createSharedObjects in Redis'
+ *         src/server.c.
  */
 #ifndef AWQ_REDIS_ERROR_H
 #define AWQ_REDIS_ERROR_H

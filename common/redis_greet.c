@@ -25,7 +25,7 @@ static void on_named(void *owner, const struct redis_reply *reply, const struct 
     struct redis *r = owner;
 
     (void)reply;
-    if (err && err->code == ERR_RETRY && r->phase == PHASE_CHECKING)
+    if (err && err->code == ERR_RETRY && r->phase == LINK_CHECKING)
         redis_greet_failed(r, err);
 }
 
@@ -34,7 +34,7 @@ static void on_must(void *owner, const struct redis_reply *reply, const struct e
     struct redis *r = owner;
 
     (void)reply;
-    if (err && r->phase == PHASE_CHECKING)
+    if (err && r->phase == LINK_CHECKING)
         redis_greet_failed(r, err);
 }
 
@@ -42,7 +42,7 @@ static void on_info(void *owner, const struct redis_reply *reply, const struct e
 {
     struct redis *r = owner;
 
-    if (r->phase != PHASE_CHECKING)
+    if (r->phase != LINK_CHECKING)
         return;
     if (err)
         redis_greet_failed(r, err);
@@ -58,7 +58,7 @@ static void on_checked(void *owner, const struct redis_reply *reply, const struc
     struct err why;
 
     (void)reply;
-    if (r->phase != PHASE_CHECKING)
+    if (r->phase != LINK_CHECKING)
         return;
     if (err && !slice_is(slice_cstr(err->rule), "NOPERM"))
         redis_greet_failed(r, err);
@@ -96,7 +96,7 @@ static void on_auth(void *owner, const struct redis_reply *reply, const struct e
     struct redis *r = owner;
 
     (void)reply;
-    if (r->phase != PHASE_CHECKING)
+    if (r->phase != LINK_CHECKING)
         return;
     if (err)
         redis_greet_failed(r, err);
@@ -130,7 +130,7 @@ void redis_greet(struct redis *r)
 {
     struct err err;
 
-    r->phase = PHASE_CHECKING;
+    r->phase = LINK_CHECKING;
     if (!r->password_file && !r->user && !r->url.user)
         ask_server(r);
     else if (!send_auth(r, &err))

@@ -26,20 +26,20 @@ struct redis_sub {
     void *owner;
 };
 
-enum phase {
-    PHASE_WAITING,  /* for the next try */
-    PHASE_DIALING,  /* name, socket */
-    PHASE_SHAKING,  /* TLS */
-    PHASE_CHECKING, /* AUTH, INFO */
-    PHASE_UP,
-    PHASE_OVER, /* `once`, or redis_free */
+enum link_phase {
+    LINK_WAITING,  /* for the next try */
+    LINK_DIALING,  /* name, socket */
+    LINK_SHAKING,  /* TLS */
+    LINK_CHECKING, /* AUTH, INFO */
+    LINK_UP,
+    LINK_OVER, /* `once`, or redis_free */
 };
 
 struct redis {
     uv_loop_t *loop;
     uv_timer_t timer; /* next try, connect deadline, or watchdog, by phase */
     int64_t timer_due_ms;
-    enum phase phase;
+    enum link_phase phase;
     enum redis_state state;
     struct err why; /* of the last DOWN or REFUSED */
     redis_state_cb *on_state;

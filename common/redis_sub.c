@@ -8,7 +8,7 @@ static void on_subscribed(void *owner, const struct redis_reply *reply, const st
     struct redis *r = owner;
 
     (void)reply;
-    if (err && r->phase == PHASE_UP)
+    if (err && r->phase == LINK_UP)
         redis_greet_failed(r, err);
 }
 

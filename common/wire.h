@@ -11,9 +11,10 @@
  *         call_missing, call_type, call_url_missing, call_url_invalid, call_method_invalid,
  *         call_conn_invalid, call_header_invalid, call_query_invalid, call_value_invalid,
  *         connection_missing, flow_not_supported, then_type, then_too_many, k_invalid, out_invalid,
- * result_invalid. The text names the key ("then[2].timeout_ms must be ...") and never shows a
- * header's or a body's value. Functions with an `out` add to it, and leave it as it was when they
- * fail. Source  msgpack spec; W3C Trace Context for tp and ts.
+ *         result_invalid. The text names the key ("then[2].timeout_ms must be ...") and never shows
+ *         a header's or a body's value. Functions with an `out` add to it, and leave it as it was
+ *         when they fail.
+ * Source  msgpack spec; W3C Trace Context for tp and ts.
  */
 #ifndef AWQ_WIRE_H
 #define AWQ_WIRE_H

@@ -4,8 +4,8 @@
  *         callback; its texts must live until then.
  * Thread  the loop thread only.
  * Errors  a move is repeated, with the same names, until Redis has answered it: an answer lost on
- * the way is no reason to do the work again (re-commit, do not re-execute). The scripts make
- * repeats harmless.
+ *         the way is no reason to do the work again (re-commit, do not re-execute). The scripts
+ *         make repeats harmless.
  *
  * Commits that are ready in the same turn of the loop go out as one call of up to COMMIT_BATCH;
  * while two calls are on their way the next ones gather, so that a loaded worker sends few and full

@@ -5,8 +5,8 @@
  * Thread  the loop thread only.
  * Units   milliseconds of Redis' clock.
  * Errors  none: an errand that fails is dropped and found again at the next look; every script may
- * be run by two housekeepers at once (an old and a new one) without harm. Source  the scripts
- * agenda, promote, peek, lot, reclaim, sweep in common/scripts.
+ *         be run by two housekeepers at once (an old and a new one) without harm.
+ * Source  the scripts agenda, promote, peek, lot, reclaim, sweep in common/scripts.
  */
 #ifndef AWQ_WORKER_HOUSEKEEPING_H
 #define AWQ_WORKER_HOUSEKEEPING_H

@@ -1,10 +1,13 @@
 /*
  * intake.h - takes jobs from the queues while there is room.
  * Owns    the fetch link (it blocks in XREADGROUP, so nothing else uses it) and the consumer
- * groups. Thread  the loop thread only. Units   milliseconds. Errors  NOGROUP: the group is made
- * again, from 0, so that nothing that was added meanwhile is missed. After the link was lost the
- * entries that Redis had given us on it are read back (own history) before anything new. Source
- * redis.io XREADGROUP (COUNT is per stream; BLOCK; ids other than > give the own history).
+ *         groups.
+ * Thread  the loop thread only.
+ * Units   milliseconds.
+ * Errors  NOGROUP: the group is made again, from 0, so that nothing that was added meanwhile is
+ *         missed. After the link was lost the entries that Redis had given us on it are read back
+ *         (own history) before anything new.
+ * Source  redis.io XREADGROUP (COUNT is per stream; BLOCK; ids other than > give the own history).
  *
  * Several queues: each is asked for its share by weight without BLOCK, in one pipeline; only when
  * all are empty do we block, on all at once.

@@ -1,12 +1,13 @@
 /*
  * journal.h - outcomes that Redis could not take yet, on disk, so that they outlive this process.
- * Owns    one file of its own in the folder, locked while it lives; and the files of processes that
- *         are gone, until what is in them has been committed.
+ * Owns    one file of its own in the folder, locked while it lives; and the files of processes
+ *         that are gone, until what is in them has been committed.
  * Thread  the loop thread; writing and fsync on libuv's pool.
  * Errors  a record that cannot be written is logged (journal.bad) and stays in memory only; a file
- * that cannot be read to its end (cut by a crash) is used up to there. Source  none outside; the
- * file is a row of records: length (4 bytes) and number (8 bytes, both big-endian), sealed bytes
- * (common/seal.h, run key, bound to worker id and record number).
+ *         that cannot be read to its end (cut by a crash) is used up to there.
+ * Source  none outside; the file is a row of records: length (4 bytes) and number (8 bytes, both
+ *         big-endian), sealed bytes (common/seal.h, run key, bound to worker id and record
+ *         number).
  *
  * Whatever a call's answer was, it is known here before Redis knows it. If Redis is away and this
  * process dies, the next one in the same folder commits it, in the name of the worker that took the

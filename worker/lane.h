@@ -1,8 +1,10 @@
 /*
  * lane.h - may another call to this connection begin now? Cool-down and concurrency, for all
- * workers at once. Owns    nothing here: the cool-down is in the connection's record, the slots in
- * P:{c:ID}:lane. Thread  the loop thread only. Errors  a step that cannot ask (no link) waits for
- * the link; a slot that is not given back (its worker died) frees itself after the longest step.
+ * workers at once.
+ * Owns    nothing here: the cool-down is in the connection's record, the slots in P:{c:ID}:lane.
+ * Thread  the loop thread only.
+ * Errors  a step that cannot ask (no link) waits for the link; a slot that is not given back (its
+ *         worker died) frees itself after the longest step.
  * Source  RFC 9110 section 10.2.3 (Retry-After), RFC 6585 section 4 (429).
  */
 #ifndef AWQ_WORKER_LANE_H

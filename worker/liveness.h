@@ -4,8 +4,8 @@
  * Thread  the loop thread only.
  * Units   milliseconds on CLOCK_BOOTTIME: a suspended machine's lease runs out too.
  * Errors  none: a beat that fails is tried again at the next; meanwhile liveness_confirmed turns
- * false a lease after the last good beat was SENT (not answered), and no call is started. Source
- * common/scripts/beat.lua.
+ *         false a lease after the last good beat was SENT (not answered), and no call is started.
+ * Source  common/scripts/beat.lua.
  */
 #ifndef AWQ_WORKER_LIVENESS_H
 #define AWQ_WORKER_LIVENESS_H

@@ -1,7 +1,9 @@
 /*
  * meters.h - the worker's numbers for Prometheus: one table, and a function for each thing that is
- * counted. Owns    the process's one struct metrics. Thread  the loop thread only. Units   base
- * units (seconds).
+ * counted.
+ * Owns    the process's one struct metrics.
+ * Thread  the loop thread only.
+ * Units   base units (seconds).
  */
 #ifndef AWQ_WORKER_METERS_H
 #define AWQ_WORKER_METERS_H

@@ -1,14 +1,16 @@
 /*
- * step.h - one job in this worker's hands, from the moment it was taken until its move is answered.
- * Owns    the pool of steps (one per slot) and what each holds: the job's bytes, its connection and
- *         token by reference, its request, its answer, its move.
+ * step.h - one job in this worker's hands, from the moment it was taken until its move is
+ * answered.
+ * Owns    the pool of steps (one per slot) and what each holds: the job's bytes, its connection
+ *         and token by reference, its request, its answer, its move.
  * Thread  the loop thread only.
  * Errors  a step always ends by one move (commit.h), whatever happens: commit, retry, park, bury,
- * release.
+ *         release.
  *
- *   TAKEN -> ADMIT/-TING -> LOAD/-ING -> AUTHORIZE/-ING -> MARK/-ING -> SEND/-ING -> JUDGE ->
- * LEAVING -> DONE ^                          |
- *                                  +------- REFUSE/-ING <-----+   (401: is there a newer token?)
+ *   TAKEN -> ADMIT/-TING -> LOAD/-ING -> AUTHORIZE/-ING -> MARK/-ING -> SEND/-ING -> JUDGE
+ *                                         ^                                           |   |
+ *                                         +------------ REFUSE/-ING <-----------------+   v
+ *                                           (401: is there a newer token?)     LEAVING -> DONE
  */
 #ifndef AWQ_WORKER_STEP_H
 #define AWQ_WORKER_STEP_H

@@ -1,8 +1,10 @@
 /*
  * out.h - what awq-ctl prints: a table or fields for people, JSON for programs, from the same
- * calls. Owns    the cells of a table until its end: their width is known only then. Thread  the
- * only one. Units   times are Unix milliseconds: JSON has them as they are, people get UTC and how
- * far off. Errors  out of memory ends the program: there is nothing to give back.
+ * calls.
+ * Owns    the cells of a table until its end: their width is known only then.
+ * Thread  the only one.
+ * Units   times are Unix milliseconds: JSON has them as they are, people get UTC and how far off.
+ * Errors  out of memory ends the program: there is nothing to give back.
  *
  * Control characters never reach a terminal: they are printed as '?' outside JSON.
  */
