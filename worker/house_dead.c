@@ -18,18 +18,22 @@ static void purge(struct house *h, struct slice name)
     struct job_name parts;
     char ttl[24];
     struct err err = {0};
+    bool job = job_name_parse(name, &parts);
+    size_t keys = 2;
 
-    if (!job_name_parse(name, &parts))
-        return;
     key_dead(&dead, SHARD);
     key_held(&held, SHARD);
-    key_run(&run, SHARD, parts.run);
     snprintf(ttl, sizeof ttl, "%" PRId64, h->w->set->dedup_ms);
-    const struct slice argv[] = {key_slice(&dead), key_slice(&held), key_slice(&run), name,
-                                 slice_cstr(ttl)};
+    struct slice argv[5] = {key_slice(&dead), key_slice(&held)};
 
+    if (job) { /* else somebody else's line: there is no run to end */
+        key_run(&run, SHARD, parts.run);
+        argv[keys++] = key_slice(&run);
+    }
+    argv[keys] = name;
+    argv[keys + 1] = slice_cstr(ttl);
     log_event(LOG_WARN, EV_HOUSE_PURGED, F_STR("job", name));
-    (void)redis_script(h->w->link, SCRIPT_purge, 3, ARRAY_LEN(argv), argv, on_purged, h, &err);
+    (void)redis_script(h->w->link, SCRIPT_purge, keys, keys + 2, argv, on_purged, h, &err);
 }
 
 static void on_old_dead(void *owner, const struct redis_reply *reply, const struct err *err)

@@ -12,17 +12,6 @@
 
 static void next_stray(struct house *h);
 
-void house_read_gone(struct house *h, const struct redis_reply *gone)
-{
-    h->gone_count = h->gone_at = h->queue_at = 0;
-    for (size_t i = 0; i < redis_reply_len(gone) && h->gone_count < ARRAY_LEN(h->gone); i++) {
-        struct slice id = redis_reply_str(redis_reply_at(gone, i));
-
-        if (!slice_is(id, h->w->id) && slice_copy(id, h->gone[h->gone_count], WORKER_ID_MAX))
-            h->gone_count++;
-    }
-}
-
 static void on_swept(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     (void)owner;
@@ -30,16 +19,32 @@ static void on_swept(void *owner, const struct redis_reply *reply, const struct 
     (void)err; /* found again at the next look */
 }
 
-static void forget(struct house *h, const char *worker)
+static void forget(struct house *h, struct slice worker)
 {
     struct key workers, numbers;
     struct err err = {0};
 
     key_workers(&workers, SHARD);
     key_worker_numbers(&numbers, SHARD);
-    const struct slice argv[] = {key_slice(&workers), key_slice(&numbers), slice_cstr(worker)};
+    const struct slice argv[] = {key_slice(&workers), key_slice(&numbers), worker};
 
     (void)redis_script(h->w->link, SCRIPT_sweep, 2, ARRAY_LEN(argv), argv, on_swept, h, &err);
+}
+
+void house_read_gone(struct house *h, const struct redis_reply *gone)
+{
+    h->gone_count = h->gone_at = h->queue_at = 0;
+    for (size_t i = 0; i < redis_reply_len(gone) && h->gone_count < ARRAY_LEN(h->gone); i++) {
+        struct slice id = redis_reply_str(redis_reply_at(gone, i));
+
+        if (id.len >= WORKER_ID_MAX || slice_find(id, '\0') < id.len) { /* no worker's */
+            house_log_junk(h, "workers", id);
+            forget(h, id);
+        } else if (!slice_is(id, h->w->id) &&
+                   slice_copy(id, h->gone[h->gone_count], WORKER_ID_MAX)) {
+            h->gone_count++;
+        }
+    }
 }
 
 /* One look at one queue of one gone worker is over: the same again while entries are left there. */
@@ -57,6 +62,7 @@ static void on_reclaim(void *owner, const struct redis_reply *reply, const struc
              house_failed(h, err)) /* no group: nothing there */
         return;
     if (moved > 0) {
+        h->moved = true;
         log_event(LOG_WARN, EV_HOUSE_RECLAIMED, F_CSTR("gone", who),
                   F_CSTR("queue", h->queues[h->queue_at]), F_INT("jobs", moved));
         meter_reclaimed((uint64_t)moved);
@@ -81,7 +87,8 @@ void house_next_gone(struct house *h)
         return;
     }
     if (h->gone_at < h->gone_count && h->queue_at >= h->queue_count) {
-        forget(h, h->gone[h->gone_at]);
+        forget(h, slice_cstr(h->gone[h->gone_at]));
+        h->moved = true;
         h->queue_at = 0;
         h->gone_at++;
     }

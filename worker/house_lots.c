@@ -9,18 +9,62 @@
 
 #define LANE_BATCH   10 /* a lane that opens again is filled by and by */
 #define LANE_PACE_MS 100
+#define SPOILT_MS    60000
 #define CONSENT_MS   30000 /* a lot whose account needs its owner is looked at so often */
+
+/* An index only: what fails here is found again at the next look. */
+static void on_lots_changed(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err;
+}
+
+/* No worker writes such a name, and no park:RESOURCE can be asked for by it. */
+static void drop_lot(struct house *h, struct slice resource)
+{
+    struct key lots;
+    struct err err = {0};
+
+    key_lots(&lots, SHARD);
+    const struct slice argv[] = {SLICE_LIT("ZREM"), key_slice(&lots), resource};
+
+    house_log_junk(h, "lots", resource);
+    (void)redis_command(h->w->link, ARRAY_LEN(argv), argv, 0, on_lots_changed, h, &err);
+}
 
 void house_read_lots(struct house *h, const struct redis_reply *lots)
 {
     h->lot_count = h->lot_at = 0;
     for (size_t i = 0; i + 1 < redis_reply_len(lots) && h->lot_count < ARRAY_LEN(h->lots); i += 2) {
         struct lot *l = &h->lots[h->lot_count];
+        struct slice resource = redis_reply_str(redis_reply_at(lots, i));
 
-        if (slice_copy(redis_reply_str(redis_reply_at(lots, i)), l->resource, sizeof l->resource) &&
-            slice_copy(redis_reply_str(redis_reply_at(lots, i + 1)), l->score, sizeof l->score))
+        if (slice_find(resource, '\0') < resource.len ||
+            !slice_copy(resource, l->resource, sizeof l->resource))
+            drop_lot(h, resource);
+        else if (slice_copy(redis_reply_str(redis_reply_at(lots, i + 1)), l->score,
+                            sizeof l->score))
             h->lot_count++;
     }
+}
+
+/* Its key is of a type that no job can lie in: the lots behind it go on. */
+static void postpone_lot(struct house *h)
+{
+    struct key lots;
+    char at[24];
+    struct err err = {0};
+
+    key_lots(&lots, SHARD);
+    snprintf(at, sizeof at, "%" PRId64, worker_now_ms(h->w) + SPOILT_MS);
+    const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&lots), SLICE_LIT("XX"),
+                                 slice_cstr(at), slice_cstr(h->lots[h->lot_at].resource)};
+
+    h->moved = true;
+    (void)redis_command(h->w->link, ARRAY_LEN(argv), argv, 0, on_lots_changed, h, &err);
+    h->lot_at++;
+    house_next_lot(h);
 }
 
 static void on_lot(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -30,6 +74,7 @@ static void on_lot(void *owner, const struct redis_reply *reply, const struct er
     (void)reply;
     if (house_failed(h, err))
         return;
+    h->moved = h->moved || h->lot_next_ms > h->agenda_ms;
     h->lot_at++;
     house_next_lot(h);
 }
@@ -60,7 +105,7 @@ static void on_lot_promoted(void *owner, const struct redis_reply *reply, const 
 
     if (house_failed(h, err))
         return;
-    house_count_promoted(reply);
+    house_count_promoted(h, reply);
     close_lot(h);
 }
 
@@ -73,6 +118,12 @@ static void on_peek(void *owner, const struct redis_reply *reply, const struct e
     struct promotion p;
     struct err why = {0};
 
+    if (err && err->code == ERR_FORMAT) {
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "housekeeping"),
+                  F_CSTR("resource", l->resource), F_ERR(err));
+        postpone_lot(h);
+        return;
+    }
     if (house_failed(h, err))
         return;
     /* full speed while there are more; a deadline among those that stay is a reason to look earlier

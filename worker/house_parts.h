@@ -1,7 +1,8 @@
 /*
  * house_parts.h - the inside of housekeeping, for the files that make it up: housekeeping.c (the
  * timer, the agenda, a round), house_promote.c (jobs back to their queues), house_lots.c (who may
- * go on), house_gone.c (jobs of workers that are gone), house_dead.c (old dead letters).
+ * go on), house_gone.c (jobs of workers that are gone), house_dead.c (old dead letters),
+ * house_junk.c (what is no job and lies among them).
  *
  *   look -> agenda -> due jobs -> each due lot -> each gone worker -> strays -> end of the round
  *
@@ -39,8 +40,10 @@ struct house {
     size_t gone_count, gone_at, queue_at;
     char queues[HOUSE_QUEUES_MAX][ID_MAX + 1]; /* all that any worker works on */
     size_t queue_count;
-    bool again;     /* a full batch was moved: look again at once */
-    bool drain_lot; /* the lot's jobs may go on */
+    int64_t agenda_ms; /* when the agenda was read */
+    bool again;        /* a full batch was moved: look again at once */
+    bool moved;        /* this round changed something, or a hint came: the next may find more */
+    bool drain_lot;    /* the lot's jobs may go on */
     int64_t lot_next_ms;
 };
 
@@ -60,7 +63,16 @@ struct promotion { /* arguments of one promote */
  * on, as agenda and peek answer them. */
 bool house_promote(struct house *h, struct promotion *p, const struct redis_reply *names,
                    size_t from, redis_cb *cb, struct err *err);
-void house_count_promoted(const struct redis_reply *reply);
+void house_count_promoted(struct house *h, const struct redis_reply *reply);
+
+/* Is there a job behind what agenda and peek answer for a member: a job's name, and a body whose
+ * queue is one? */
+bool house_is_job(struct slice name, struct slice queue);
+/* Set aside those that are none: dead letters of what has a body, a log line for each. */
+void house_set_aside(struct house *h, const struct key *set, const struct redis_reply *names,
+                     size_t from);
+/* A member that names nothing was, or is being, taken out of a set other than these. */
+void house_log_junk(struct house *h, const char *place, struct slice name);
 
 void house_read_lots(struct house *h, const struct redis_reply *lots);
 void house_next_lot(struct house *h);

@@ -41,7 +41,10 @@ bool house_failed(struct house *h, const struct err *err)
 
 void house_end_round(struct house *h)
 {
-    house_sleep(h, h->again ? 0 : h->next_ms - worker_now_ms(h->w));
+    bool stuck = !h->moved && (h->again || h->next_ms <= h->agenda_ms);
+
+    /* what was due when we looked and could not be moved would only be looked at without pause */
+    house_sleep(h, stuck ? HOUSE_LOOK_MS : h->again ? 0 : h->next_ms - worker_now_ms(h->w));
 }
 
 /* ---- the agenda ---- */
@@ -52,7 +55,7 @@ static void on_due(void *owner, const struct redis_reply *reply, const struct er
 
     if (house_failed(h, err))
         return;
-    house_count_promoted(reply);
+    house_count_promoted(h, reply);
     house_next_lot(h);
 }
 
@@ -79,6 +82,7 @@ static void on_agenda(void *owner, const struct redis_reply *reply, const struct
 
     if (house_failed(h, err))
         return;
+    h->agenda_ms = now;
     h->next_ms = next_due < next_lot_ms ? next_due : next_lot_ms;
     h->again = redis_reply_len(due) >= 2 * (size_t)HOUSE_BATCH;
     house_read_lots(h, redis_reply_at(reply, 4));
@@ -118,6 +122,7 @@ static void look(struct house *h)
     }
     uv_timer_stop(&h->timer);
     h->errand = ERRAND_AGENDA;
+    h->moved = false;
     if (!redis_script(h->w->link, SCRIPT_agenda, 5, ARRAY_LEN(argv), argv, on_agenda, h, &err))
         house_failed(h, &err);
 }
@@ -136,6 +141,7 @@ void house_hint(struct house *h, int64_t at_ms)
 
     if (h->errand != ERRAND_NONE) {
         h->next_ms = at_ms < h->next_ms ? at_ms : h->next_ms;
+        h->moved = true;
         return;
     }
     if (liveness_is_boss(h->w->liveness) &&

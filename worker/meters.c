@@ -10,6 +10,7 @@ enum {
     M_COMMITS,
     M_LOST,
     M_RECLAIMED,
+    M_JUNK,
     M_STEP_SECONDS,
     M_WAIT_SECONDS,
     M_HTTP,
@@ -37,6 +38,7 @@ static const char *const renewals[] = {"renewed", "failed", "needs_consent", "la
 static const char *const acquires[] = {"HAVE",    "BUSY",   "GRACE", "BACKOFF",
                                        "CONSENT", "BEHIND", "GONE",  "other"};
 
+static const char *const fates[] = {"buried", "dropped"};
 static const char *const redis_words[] = {"ERR",        "LOADING",    "BUSY",      "READONLY",
                                           "MASTERDOWN", "OOM",        "MISCONF",   "NOAUTH",
                                           "NOPERM",     "WRONGPASS",  "NOGROUP",   "WRONGTYPE",
@@ -58,6 +60,12 @@ static struct metric table[M_COUNT] = {
                      .type = METRIC_COUNTER,
                      .help =
                          "Jobs of gone workers that this housekeeper gave back to their queues."},
+    [M_JUNK] = {.name = "awq_house_junk_total",
+                .type = METRIC_COUNTER,
+                .label = "fate",
+                METRIC_VALUES(fates),
+                .help = "What this housekeeper found among the jobs and is none: buried = a dead "
+                        "letter now, dropped = there was nothing but a name."},
     [M_STEP_SECONDS] = {.name = "awq_step_duration_seconds",
                         .type = METRIC_HISTOGRAM,
                         .label = "outcome",
@@ -254,6 +262,11 @@ void meter_reclaimed(uint64_t jobs)
 {
     if (meters)
         metrics_add(meters, M_RECLAIMED, 0, jobs);
+}
+
+void meter_junk(const char *fate)
+{
+    add(M_JUNK, slice_cstr(fate));
 }
 
 void meter_group_recreated(void)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include "common/id.h"
+#include "common/log.h"
 #include "worker/worker.h"
 
 static void on_indexed(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -50,13 +51,33 @@ static void on_asked_conn(void *owner, struct conn *c, const struct err *err)
     free(a);
 }
 
+/* No connection can have this name; the asks behind it are not to wait for it. */
+static void drop_ask(struct worker *w, struct slice member)
+{
+    struct key conns;
+    struct err err = {0};
+
+    key_conns(&conns);
+    const struct slice argv[] = {SLICE_LIT("ZREM"), key_slice(&conns), member};
+
+    log_event(LOG_WARN, EV_HOUSE_JUNK, F_CSTR("place", "conns"),
+              F_STR("name", slice_sub(member, 0, ID_MAX)),
+              F_CSTR("became", "nothing: it names nothing of awq's"));
+    (void)redis_command(w->link, ARRAY_LEN(argv), argv, 0, on_indexed, w, &err);
+}
+
 static void take_up(struct worker *w, struct slice member, int64_t score)
 {
-    struct ask *a = calloc(1, sizeof *a);
+    struct ask *a;
     char id[ID_MAX + 1];
     struct conn *c;
     struct err err = {0};
 
+    if (!id_is_connection(member)) {
+        drop_ask(w, member);
+        return;
+    }
+    a = calloc(1, sizeof *a);
     if (!a || !slice_copy(member, id, sizeof id)) {
         free(a);
         return;

@@ -2,6 +2,7 @@
 -- declare its keys. Reads only; at most 50 names and about 256 KiB of bodies.
 -- KEYS set (due or park:RESOURCE), held      ARGV highest score ("+inf" = all; "now"), limit
 -- Answers now ms, score of the first name that was left (or "" ), then name, queue, name, queue ...
+--      (queue "" = it has no body, "?" = one that cannot be read)
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local limit = math.min(tonumber(ARGV[2]), 50)
@@ -12,9 +13,10 @@ local looked, bytes = 0, 0
 for _, name in ipairs(names) do
   if bytes >= 262144 then break end
   local body = redis.call('HGET', KEYS[2], name)
-  local ok, queue = pcall(cmsgpack.unpack, body or '')
+  local ok, queue, j, d, s = pcall(cmsgpack.unpack, body or '')
+  ok = ok and type(queue) == 'string' and type(j) == 'string' and type(d) == 'string' and type(s) == 'string'
   answer[#answer + 1] = name
-  answer[#answer + 1] = ok and queue or ''
+  answer[#answer + 1] = ok and queue or body and '?' or ''
   looked = looked + 1
   bytes = bytes + (body and #body or 0)
 end

@@ -145,6 +145,15 @@ class Moves:
             keys += [key(f"q:{queue}"), key(f"run:{run_of(name)}")]
         return self.call("promote", keys, *(n for n, _ in names))
 
+    def junk(self, where, *members):
+        """members: (member, name of its letter or None = its own, bare)"""
+        keys = [key(where), key("held"), key("dead"), key("out:results")]
+        args = [HOUR, 1000]
+        for member, letter, bare in members:
+            keys.append(key(f"run:{run_of(letter or member)}"))
+            args += [member, letter or member, "code", "text", f"result:{member}", int(bare)]
+        return self.call("junk", keys, *args)
+
     def lot(self, what, again, had):
         return self.call("lot", [key("lots"), key(f"park:{what}")], what, again, had)
 

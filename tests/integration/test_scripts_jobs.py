@@ -519,17 +519,72 @@ def test_big_bodies_are_moved_in_portions(m):
 
 
 def test_promote_without_a_body(m):
-    """Dropped from the set and counted; one that cannot be read stays in held for a person."""
+    """Left where it is and counted: the housekeeper sets it aside by junk.lua."""
     m.enqueue("r1.0.0", at=m.now() + HOUR)
     m.enqueue("r2.0.0", at=m.now() + HOUR)
     m.enqueue("r3.0.0", at=m.now() + HOUR)
+    m.enqueue("r4.0.0", at=m.now() + HOUR)
     m.r.hdel(key("held"), "r1.0.0")
     m.r.hset(key("held"), "r2.0.0", b"\xc1garbage")
+    m.r.hset(key("held"), "r4.0.0", b"\xa7default\x05\xa10\xa0")  # a number for an envelope
     names = m.peek("due", "+inf")[2]
-    assert sorted(names) == [("r1.0.0", ""), ("r2.0.0", ""), ("r3.0.0", "default")]
-    assert m.promote("due", names) == [1, 2, 0]
-    assert m.r.zcard(key("due")) == 0
-    assert look(m).problems == ["held has r2.0.0, which lies nowhere"]
+    assert sorted(names) == [("r1.0.0", ""), ("r2.0.0", "?"), ("r3.0.0", "default"), ("r4.0.0", "?")]
+    assert m.promote("due", names) == [1, 3, 0]
+    assert m.r.zcard(key("due")) == 3
+
+
+# ---- what is no job, and lies among them --------------------------------------------------------------
+
+def test_junk(m):
+    """One of each: what is BURIED keeps its body; what is good is not touched, whatever we are told."""
+    for i in range(1, 5):
+        m.enqueue(f"r{i}.0.0", at=m.now() + HOUR)
+    m.r.hdel(key("held"), "r1.0.0")
+    m.r.hset(key("held"), "r2.0.0", b"\xc1garbage")
+    m.r.hset(key("held"), "odd", m.r.hget(key("held"), "r4.0.0"))
+    m.r.zadd(key("due"), {"odd": 1, "bare": 1})
+    m.full()
+    got = m.junk("due", ("r1.0.0", None, True), ("r2.0.0", None, False), ("r3.0.0", None, True), ("r4.0.0", None, False),
+                 ("odd", "bad-1.0.0", False), ("bare", "bad-2.0.0", True), ("never", "bad-3.0.0", True))
+    m.roomy()
+    assert got == ["r1.0.0", "r1.0.0", "DROPPED", "r2.0.0", "r2.0.0", "BURIED", "odd", "bad-1.0.0", "BURIED",
+                   "bare", "bad-2.0.0", "DROPPED"]
+    assert run(m, "r1")["st"] == "failed" and m.r.pttl(key("run:r1")) > 0
+    assert run(m, "r2")["st"] == "dead" and run(m, "r2")["r"] == "result:r2.0.0"
+    assert not m.r.exists(key("run:bad-2"), key("run:bad-3"))
+    seen = look(m)
+    assert {n: p for n, p in seen.where.items()} == {
+        "r2.0.0": ["dead"], "r3.0.0": ["due"], "r4.0.0": ["due"], "bad-1.0.0": ["dead"]} and not seen.problems
+    assert [text(f[b"r"]) for _, f in m.r.xrange(key("out:results"))] == ["result:r1.0.0", "result:r2.0.0", "result:odd"]
+    assert m.replay("bad-1.0.0") == "OK"
+    assert m.take("me")[0][1] == "r4.0.0", "its envelope, unharmed"
+
+
+def test_junk_is_taken_in_portions(m):
+    for i in range(60):
+        m.r.zadd(key("due"), {f"odd {i}": i})
+        m.r.hset(key("held"), f"odd {i}", b"x" * 20000)
+    all_of = [(f"odd {i}", f"bad-{i}.0.0", False) for i in range(50)]
+    assert len(m.junk("due", *all_of)) == 3 * 14, "256 KiB of bodies a call"
+    assert m.r.zcard(key("due")) == 46 and m.r.zcard(key("dead")) == 14
+    m.r.hdel(key("held"), *(f"odd {i}" for i in range(60)))
+    assert len(m.junk("due", *((f"odd {i}", f"bad-{i}.0.0", True) for i in range(60)))) == 3 * 36
+
+
+def test_junk_where_its_run_is_spoilt(m):
+    m.enqueue("r1.0.0", at=m.now() + HOUR)
+    m.r.hset(key("held"), "r1.0.0", b"\xc1garbage")
+    m.r.set(key("run:r1"), "x")
+    assert m.junk("due", ("r1.0.0", None, False)) == ["r1.0.0", "r1.0.0", "BURIED"]
+    assert m.r.zcard(key("dead")) == 1 and m.r.hlen(key("held")) == 1
+
+
+def test_purge_of_a_name_that_is_none(m):
+    m.r.zadd(key("dead"), {"odd one": 1})
+    m.r.hset(key("held"), "odd one", "x")
+    assert m.call("purge", [key("dead"), key("held")], "odd one", HOUR) == "OK"
+    assert m.call("purge", [key("dead"), key("held")], "odd one", HOUR) == "NONE"
+    assert set(m.r.keys("*")) == {key("q:default").encode()}
 
 
 @pytest.mark.parametrize("broken", ["exhausted", "wrong type"])
@@ -806,7 +861,7 @@ def test_agenda_is_bounded_and_survives_bad_bodies(m):
     m.r.zadd(key("due"), {f"r{i}.0.0": i for i in range(5)})
     m.r.hset(key("held"), "r0.0.0", b"\xc1garbage")
     got = m.agenda()
-    assert got[1] == "4" and got[3] == ["r0.0.0", "", "r1.0.0", "default", "r2.0.0", "default", "r3.0.0", "default"]
+    assert got[1] == "4" and got[3] == ["r0.0.0", "?", "r1.0.0", "default", "r2.0.0", "default", "r3.0.0", "default"]
 
 
 def test_stats(m):
