@@ -69,6 +69,16 @@ class Redis(Process):
             self.end_cleanly()
         return self.start()
 
+    def note_commands(self):
+        """From here on, `noted` has every command that a client sent."""
+        self.client.slowlog_reset()
+        self.client.config_set("slowlog-max-len", 1000000)
+        self.client.config_set("slowlog-log-slower-than", 0)
+
+    def noted(self):
+        """[command line as bytes, long ones shortened], in the order in which Redis did them."""
+        return [e["command"] for e in reversed(self.client.slowlog_get(1000000))]
+
     def calls(self):
         """Commands so far by name, scripts' inner ones included."""
         return {k[8:]: v["calls"] for k, v in self.client.info("commandstats").items()}

@@ -1,4 +1,5 @@
 """Every worker is replaced under load: nothing is counted, nothing waits for a lease."""
+from between import script_sha
 from procs import wait_until
 
 
@@ -39,6 +40,27 @@ def test_a_stop_with_calls_on_the_wire_finishes_them(rig):
     rig.worker(slots=8)
     rig.results(ids, 20)
     assert set(api.effects().values()) == {1}
+
+
+def test_what_was_not_sent_when_the_stop_came_is_given_back(rig):
+    """TERM comes while a step has its token and waits for the lane to admit it."""
+    _, api = rig.use_peers()
+    rig.link("acct", limits={"concurrency": 8})
+    between = rig.between()
+    old = rig.worker(redis_url=between.url)
+    rig.results(rig.enqueue(rig.job("acct", "/echo", env={"out": "warm"})), out="warm")
+    api.reset()
+    between.hold(script_sha("admit"))
+    ids = rig.enqueue([rig.job("acct", f"/effect/n{i}") for i in range(3)])
+    between.wait_held()
+    old.term()
+    old.wait_log("worker.drain")
+    between.release()
+    assert old.wait(10) == 0, old.tail()
+    assert api.log() == [], "nothing was called after the stop"
+    assert rig.places() == {i: ["q:default"] for i in ids} and rig.pending() == 0
+    rig.worker()
+    assert {x[-1]["attempts"] for x in rig.results(ids, 20).values()} == {1}, "none was counted"
 
 
 def test_second_term_stops_now(rig):

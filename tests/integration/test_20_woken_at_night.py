@@ -24,6 +24,15 @@ def redis_ms(rig):
     return s * 1000 + us // 1000
 
 
+def no_fetch(rig, worker):
+    """Pause it, and wait until it does not ask for jobs any more."""
+    worker.send(signal.SIGTSTP)
+    worker.wait_log("worker.paused")
+    wait_until(lambda: not [c for c in rig.redis.client.client_list()
+                            if c["cmd"].startswith("xreadgroup") and "b" in c["flags"]], 10,
+               "no fetch to be on its way")
+
+
 # ---- tokens ----------------------------------------------------------------------------------------
 
 def test_a_worker_that_leaves_takes_no_lease_along(rig):
@@ -35,6 +44,7 @@ def test_a_worker_that_leaves_takes_no_lease_along(rig):
     w = rig.worker(redis_url=between.url)
     warm(rig)
     w.wait_log("house.elected")
+    no_fetch(rig, w)  # else its end would wait for that one's, and the lease would be seen by chance
     auth.reset()
     auth.faults({"grant": "refresh_token", "delay_ms": 2000})
     between.hold(script_sha("acquire"))
@@ -43,9 +53,12 @@ def test_a_worker_that_leaves_takes_no_lease_along(rig):
     between.wait_held()
     w.term()
     w.wait_log("worker.drain")
+    r.note_commands()
     between.release()
     assert w.wait(10) == 0, w.tail()
     assert r.client.hget(ACCT, "if") is None, "no intent is left behind"
+    scripts = [c.split()[1] for c in r.noted() if c.startswith(b"EVALSHA")]
+    assert scripts.index(script_sha("fail")) < scripts.index(script_sha("leave"))
     assert auth.requests_of("acct") == 0
     auth.clear_faults()
     rig.worker()
@@ -191,11 +204,7 @@ def test_what_a_lost_link_had_brought_is_read_back(rig):
     between = rig.between()
     w = rig.worker(redis_url=between.url)
     warm(rig)
-    w.send(signal.SIGTSTP)
-    w.wait_log("worker.paused")
-    wait_until(lambda: not [c for c in rig.redis.client.client_list()
-                            if c["cmd"].startswith("xreadgroup") and "b" in c["flags"]], 10,
-               "no fetch to be on its way")
+    no_fetch(rig, w)
     ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(10)])
     between.swallow(b"XREADGROUP")
     w.send(signal.SIGCONT)
