@@ -91,11 +91,47 @@ static int64_t due_ms(struct ctl *c, const char *id, const struct run *r)
     return ms;
 }
 
+static void show_run(struct ctl *c, const char *id, const struct run *r)
+{
+    struct buf text;
+
+    buf_init(&text, 64u * 1024 * 1024);
+    out_thing(&c->out);
+    out_key(&c->out, "id");
+    out_cstr(&c->out, id);
+    out_key(&c->out, "state");
+    out_text(&c->out, r->state);
+    if (!job_has_ended(r->state) || slice_is(r->state, "dead")) {
+        out_key(&c->out, "place");
+        out_text(&c->out, r->place);
+    }
+    if (slice_is(r->place, "due")) {
+        out_key(&c->out, "due");
+        out_time(&c->out, due_ms(c, id, r));
+    } else {
+        out_key(&c->out, slice_is(r->state, "dead") ? "buried" : "queued");
+        out_time(&c->out, r->time_ms);
+    }
+    out_key(&c->out, "seq");
+    out_int(&c->out, (int64_t)r->seq);
+    out_key(&c->out, "cancel_asked");
+    out_bool(&c->out, r->cancel_asked);
+    waits_for(c, r, &text);
+    out_key(&c->out, "waits_for");
+    out_text(&c->out, buf_slice(&text));
+    buf_clear(&text);
+    if (r->result.len > 0 && job_result_json(&text, slice_cstr(id), r->state, r->result)) {
+        out_key(&c->out, "last_result");
+        out_json(&c->out, buf_slice(&text));
+    }
+    out_thing_end(&c->out);
+    buf_deinit(&text);
+}
+
 static int job_get(struct ctl *c, const struct args *a)
 {
     char id[ID_MAX + 1];
     struct run r = {.reply = NULL};
-    struct buf text;
     int64_t now;
     int code;
 
@@ -109,37 +145,7 @@ static int job_get(struct ctl *c, const struct args *a)
                        "forgotten after its time)",
                        id);
     }
-    buf_init(&text, 64u * 1024 * 1024);
-    out_thing(&c->out);
-    out_key(&c->out, "id");
-    out_cstr(&c->out, id);
-    out_key(&c->out, "state");
-    out_text(&c->out, r.state);
-    if (!job_has_ended(r.state) || slice_is(r.state, "dead")) {
-        out_key(&c->out, "place");
-        out_text(&c->out, r.place);
-    }
-    if (slice_is(r.place, "due")) {
-        out_key(&c->out, "due");
-        out_time(&c->out, due_ms(c, id, &r));
-    } else {
-        out_key(&c->out, slice_is(r.state, "dead") ? "buried" : "queued");
-        out_time(&c->out, r.time_ms);
-    }
-    out_key(&c->out, "seq");
-    out_int(&c->out, (int64_t)r.seq);
-    out_key(&c->out, "cancel_asked");
-    out_bool(&c->out, r.cancel_asked);
-    waits_for(c, &r, &text);
-    out_key(&c->out, "waits_for");
-    out_text(&c->out, buf_slice(&text));
-    buf_clear(&text);
-    if (r.result.len > 0 && job_result_json(&text, slice_cstr(id), r.state, r.result)) {
-        out_key(&c->out, "last_result");
-        out_json(&c->out, buf_slice(&text));
-    }
-    out_thing_end(&c->out);
-    buf_deinit(&text);
+    show_run(c, id, &r);
     redis_reply_free(r.reply);
     return CTL_OK;
 }

@@ -106,7 +106,8 @@ static bool find_place(struct cancel *x, struct err *err)
     return job_name_build(&name, x->name) && find_held(x, err);
 }
 
-static int cancel(struct cancel *x, struct err *err)
+/* The script's answer; NULL: *err says why. */
+static struct redis_reply *send_cancel(struct cancel *x, struct err *err)
 {
     const struct result result = {
         .id = slice_cstr(x->id),
@@ -123,7 +124,6 @@ static int cancel(struct cancel *x, struct err *err)
     struct redis_reply *r;
     struct buf bytes;
     char ttl[24];
-    int code;
 
     buf_init(&bytes, 4096);
     result_encode(&bytes, &result);
@@ -147,28 +147,39 @@ static int cancel(struct cancel *x, struct err *err)
 
     r = link_script(x->c->link, SCRIPT_cancel, 5, ARRAY_LEN(argv), argv, err);
     buf_deinit(&bytes);
-    if (!r)
-        return -1;
-    if (slice_is(redis_reply_str(r), "CANCELLED")) {
-        out_note(&x->c->out, "job %s: cancelled; it will not run", x->id);
-        code = CTL_OK;
-    } else if (slice_is(redis_reply_str(r), "MARKED")) {
-        out_note(&x->c->out,
+    return r;
+}
+
+static int say_answer(struct cancel *x, struct slice answer)
+{
+    struct out *out = &x->c->out;
+    int code = CTL_OK;
+
+    if (slice_is(answer, "CANCELLED"))
+        out_note(out, "job %s: cancelled; it will not run", x->id);
+    else if (slice_is(answer, "MARKED"))
+        out_note(out,
                  "job %s: marked; a call may be in flight and is not stopped, but no next step\n"
                  "will follow it",
                  x->id);
-        code = CTL_OK;
-    } else {
+    else
         code = ctl_say(CTL_FAILED, "job %s has ended already", x->id);
+    if (out->json) {
+        out_thing(out);
+        out_key(out, "id");
+        out_cstr(out, x->id);
+        out_key(out, "answer");
+        out_text(out, answer);
+        out_thing_end(out);
     }
-    if (x->c->out.json) {
-        out_thing(&x->c->out);
-        out_key(&x->c->out, "id");
-        out_cstr(&x->c->out, x->id);
-        out_key(&x->c->out, "answer");
-        out_text(&x->c->out, redis_reply_str(r));
-        out_thing_end(&x->c->out);
-    }
+    return code;
+}
+
+static int cancel(struct cancel *x, struct err *err)
+{
+    struct redis_reply *r = send_cancel(x, err);
+    int code = r ? say_answer(x, redis_reply_str(r)) : -1;
+
     redis_reply_free(r);
     return code;
 }
