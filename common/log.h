@@ -40,7 +40,6 @@ enum log_ev {
 #define X(id, name, help) EV_##id,
 #include "common/log_events.h"
 #undef X
-    EV_COUNT
 };
 
 enum log_kind {

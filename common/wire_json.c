@@ -226,8 +226,20 @@ static bool pack_json(msgpack_packer *pk, const struct json_val *v, struct err *
     }
 }
 
-static bool packed(struct buf *out, size_t start, bool ok, struct err *err)
+typedef bool pack_fn(msgpack_packer *pk, const struct json_val *v, struct err *err);
+
+/* Adds what `pack` makes of the text, or leaves *out as it was. */
+static bool add_from_json(struct buf *out, struct slice json, pack_fn *pack, struct err *err)
 {
+    struct json *doc = json_parse(json, err);
+    msgpack_packer pk = pack_into(out);
+    size_t start = out->len;
+    bool ok;
+
+    if (!doc)
+        return false;
+    ok = pack(&pk, json_root(doc), err);
+    json_free(doc);
     if (ok && !buf_ok(out))
         ok = err_rule(err, ERR_NOMEM, "envelope_too_big", "it takes more than %zu bytes", out->max);
     if (!ok)
@@ -237,16 +249,7 @@ static bool packed(struct buf *out, size_t start, bool ok, struct err *err)
 
 bool wire_json_to_value(struct buf *out, struct slice json, struct err *err)
 {
-    struct json *doc = json_parse(json, err);
-    msgpack_packer pk = pack_into(out);
-    size_t start = out->len;
-    bool ok;
-
-    if (!doc)
-        return false;
-    ok = packed(out, start, pack_json(&pk, json_root(doc), err), err);
-    json_free(doc);
-    return ok;
+    return add_from_json(out, json, pack_json, err);
 }
 
 /* ---- a job as people write it ---- */
@@ -349,17 +352,12 @@ static bool decodes(struct slice bytes, size_t max, struct err *err)
 
 bool wire_from_json(struct buf *out, struct slice json, struct err *err)
 {
-    struct json *doc = json_parse(json, err);
-    msgpack_packer pk = pack_into(out);
     size_t start = out->len;
-    bool ok;
 
-    if (!doc)
+    if (!add_from_json(out, json, pack_job, err))
         return false;
-    ok = packed(out, start, pack_job(&pk, json_root(doc), err), err) &&
-         decodes(slice_sub(buf_slice(out), start, out->len), out->max, err);
-    if (!ok)
-        pack_undo(out, start);
-    json_free(doc);
-    return ok;
+    if (decodes(slice_sub(buf_slice(out), start, out->len), out->max, err))
+        return true;
+    pack_undo(out, start);
+    return false;
 }
