@@ -182,6 +182,7 @@ static void next_stray(struct house *h)
     h->stray_at_ms = clock_boot_ms() + STRAY_MS / (int64_t)h->queue_count;
     h->stray_queue %= h->queue_count;
     house_look_for_old_dead(h);
+    house_look_for_adrift(h);
     key_queue(&queue, SHARD, slice_cstr(h->queues[h->stray_queue]));
     const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("CONSUMERS"), key_slice(&queue),
                                  SLICE_LIT("w")};

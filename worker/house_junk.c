@@ -107,6 +107,16 @@ void house_log_junk(struct house *h, const char *place, struct slice name)
               F_CSTR("became", "nothing: it names nothing of awq's"));
 }
 
+void house_log_settled(struct house *h, struct slice name)
+{
+    char shown[SHOWN_MAX + 1];
+
+    meter_junk("settled");
+    log_event(LOG_WARN, EV_HOUSE_JUNK, F_CSTR("place", "held"), F_CSTR("name", show(name, shown)),
+              F_CSTR("became", "due, or a dead letter again: its body lay in no set"));
+    house_hint(h, 0);
+}
+
 static void on_junk(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct house *h = owner;

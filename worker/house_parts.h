@@ -2,7 +2,7 @@
  * house_parts.h - the inside of housekeeping, for the files that make it up: housekeeping.c (the
  * timer, the agenda, a round), house_promote.c (jobs back to their queues), house_lots.c (who may
  * go on), house_gone.c (jobs of workers that are gone), house_dead.c (old dead letters),
- * house_junk.c (what is no job and lies among them).
+ * house_junk.c (what is no job and lies among them), house_adrift.c (jobs that lie nowhere).
  *
  *   look -> agenda -> due jobs -> each due lot -> each gone worker -> strays -> end of the round
  *
@@ -73,6 +73,9 @@ void house_set_aside(struct house *h, const struct key *set, const struct redis_
                      size_t from);
 /* A member that names nothing was, or is being, taken out of a set other than these. */
 void house_log_junk(struct house *h, const char *place, struct slice name);
+/* A body that lay nowhere was given a place. */
+void house_log_settled(struct house *h, struct slice name);
+void house_look_for_adrift(struct house *h);
 
 void house_read_lots(struct house *h, const struct redis_reply *lots);
 void house_next_lot(struct house *h);

@@ -38,7 +38,7 @@ static const char *const renewals[] = {"renewed", "failed", "needs_consent", "la
 static const char *const acquires[] = {"HAVE",    "BUSY",   "GRACE", "BACKOFF",
                                        "CONSENT", "BEHIND", "GONE",  "other"};
 
-static const char *const fates[] = {"buried", "dropped"};
+static const char *const fates[] = {"buried", "dropped", "settled"};
 static const char *const redis_words[] = {"ERR",        "LOADING",    "BUSY",      "READONLY",
                                           "MASTERDOWN", "OOM",        "MISCONF",   "NOAUTH",
                                           "NOPERM",     "WRONGPASS",  "NOGROUP",   "WRONGTYPE",
@@ -65,7 +65,8 @@ static struct metric table[M_COUNT] = {
                 .label = "fate",
                 METRIC_VALUES(fates),
                 .help = "What this housekeeper found among the jobs and is none: buried = a dead "
-                        "letter now, dropped = there was nothing but a name."},
+                        "letter now, dropped = there was nothing but a name, settled = a job that "
+                        "lay nowhere and has a place again."},
     [M_STEP_SECONDS] = {.name = "awq_step_duration_seconds",
                         .type = METRIC_HISTOGRAM,
                         .label = "outcome",

@@ -35,7 +35,7 @@ void meter_renewal(const char *outcome); /* renewed, failed, needs_consent, late
 void meter_token_wait(int64_t ms);       /* from asking for the lease to the token stored */
 void meter_redis_error(const struct err *err);
 void meter_reclaimed(uint64_t jobs);
-void meter_junk(const char *fate); /* buried, dropped */
+void meter_junk(const char *fate); /* buried, dropped, settled */
 void meter_group_recreated(void);
 
 #endif

@@ -154,6 +154,16 @@ class Moves:
             args += [member, letter or member, "code", "text", f"result:{member}", int(bare)]
         return self.call("junk", keys, *args)
 
+    def adrift(self, *names):
+        flat = self.call("adrift", [key("due"), key("dead"), *(key(f"run:{run_of(n)}") for n in names)], *names)
+        return list(zip(flat[::2], flat[1::2]))
+
+    def settle(self, *found):
+        keys = [key("held"), key("due"), key("dead")]
+        for name, place in found:
+            keys += [key(f"run:{run_of(name)}"), key(place if place.startswith("park:") else "due")]
+        return self.call("settle", keys, *(n for n, _ in found), *(p for _, p in found))
+
     def lot(self, what, again, had):
         return self.call("lot", [key("lots"), key(f"park:{what}")], what, again, had)
 

@@ -135,6 +135,29 @@ def test_a_body_that_cannot_be_read(rig, bad):
     does_not_spin(r)
 
 
+def test_bodies_that_lie_nowhere(rig):
+    """Jobs whose names are in no set go on, letters are letters again, and who is parked stays parked."""
+    r, worker = ready(rig)
+    rig.link_refresh("later")
+    for n in range(20):
+        r.client.hset(rig.key("held"), f"adrift{n}.0.0", raw_body(rig.job("acct", "/echo", job_id=f"adrift{n}")))
+        r.client.hset(rig.key(f"run:adrift{n}"), mapping={"st": "parked", "pl": "park:conn:acct"})
+    r.client.hset(rig.key("held"), "letter.0.0", raw_body(rig.job("acct", "/echo")) + held("code", "text", 12345))
+    r.client.hset(rig.key("held"), "strange name", raw_body(rig.job("acct", "/echo")))
+    r.client.hset(rig.key("held"), "waits.0.0", raw_body(rig.job("later", "/echo", job_id="waits")))
+    r.client.hset(rig.key("run:waits"), mapping={"st": "parked", "pl": "park:conn:later"})
+    r.client.zadd(rig.key("park:conn:later"), {"waits.0.0": 10 ** 15})
+    r.client.zadd(rig.key("lots"), {"conn:later": 10 ** 15})
+    w = worker()
+    ids = [f"adrift{n}" for n in range(20)]
+    assert {x[-1]["state"] for x in rig.results(ids, 20).values()} == {"done"}
+    wait_until(lambda: len(letters(rig)) == 2, 10, lambda: letters(rig))
+    assert {x["code"] for x in letters(rig).values()} == {"code", "job_misplaced"}
+    assert r.client.zscore(rig.key("dead"), "letter.0.0") == 12345
+    assert r.client.zrange(rig.key("park:conn:later"), 0, -1) == [b"waits.0.0"]
+    assert w.metric("awq_house_junk_total", fate="settled") == 22
+
+
 def test_junk_that_redis_refuses_to_set_aside(rig):
     """The dead letters' key is of another type: told with each look, and no look without pause."""
     r, worker = ready(rig)

@@ -579,6 +579,35 @@ def test_junk_where_its_run_is_spoilt(m):
     assert m.r.zcard(key("dead")) == 1 and m.r.hlen(key("held")) == 1
 
 
+def test_bodies_adrift(m):
+    """Only who lies nowhere is given a place; who moved between the two looks is left alone."""
+    for i in range(1, 4):
+        m.enqueue(f"r{i}.0.0", at=m.now() + HOUR)
+    m.r.zrem(key("due"), "r1.0.0")
+    m.enqueue("r5.0.0")
+    e, n = m.one("me")
+    m.bury("me", e, n)
+    m.enqueue("r6.0.0")
+    e, n = m.one("me")
+    m.park("me", e, n, m.now() + HOUR)
+    names = [f"r{i}.0.0" for i in range(1, 7)]
+    found = m.adrift(*names)
+    assert found == [("r1.0.0", "due"), ("r4.0.0", ""), ("r6.0.0", "park:conn:a")]
+    before = m.r.zscore(key("park:conn:a"), "r6.0.0")
+    assert m.settle(*found) == ["r1.0.0"]
+    assert m.settle(*found) == []
+    assert where(m, "r1.0.0") == "due" and m.r.zscore(key("due"), "r1.0.0") <= m.now()
+    assert m.r.zscore(key("park:conn:a"), "r6.0.0") == before and not look(m).problems
+    letter = m.r.zscore(key("dead"), "r5.0.0")
+    m.r.zrem(key("dead"), "r5.0.0")
+    m.r.zrem(key("park:conn:a"), "r6.0.0")
+    found = m.adrift("r5.0.0", "r6.0.0")
+    m.r.hset(key("run:r6"), "pl", "park:conn:b")  # it moved on meanwhile
+    assert m.settle(*found) == ["r5.0.0"]
+    assert m.settle(*m.adrift("r6.0.0")) == ["r6.0.0"], "and it is not there either"
+    assert where(m, "r5.0.0") == "dead" and m.r.zscore(key("dead"), "r5.0.0") == letter
+
+
 def test_purge_of_a_name_that_is_none(m):
     m.r.zadd(key("dead"), {"odd one": 1})
     m.r.hset(key("held"), "odd one", "x")
