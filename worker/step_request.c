@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "worker/meters.h"
+#include "worker/redact.h"
 #include "worker/step_parts.h"
 
 #define IDEM_BYTES 16 /* 128 bits of the hash */
@@ -220,115 +221,15 @@ static struct slice sent_token(const struct step *s)
     return s->token ? slice_of(s->token->header + 7, s->token->header_len - 7) : SLICE_NONE;
 }
 
-static const char *find(struct slice text, struct slice token)
-{
-    if (!text.ptr || !token.ptr || token.len < 8)
-        return NULL; /* a few bytes would be no token but a coincidence */
-    return memmem(text.ptr, text.len, token.ptr, token.len);
-}
-
-static int hex_digit(char c)
-{
-    static const char digits[] = "0123456789abcdef";
-    const char *at = memchr(digits, c | 0x20, 16);
-
-    return at ? (int)(at - digits) : -1;
-}
-
-/* The first letter of the text, and how many bytes it takes there: JSON may write it with a
- * backslash or \u002f, a URL %2F. */
-static size_t letter_of(struct slice text, char *letter)
-{
-    size_t skip = slice_starts(text, SLICE_LIT("\\u00")) ? 4
-                  : slice_starts(text, SLICE_LIT("%"))   ? 1
-                                                         : 0;
-
-    if (skip > 0 && text.len >= skip + 2) {
-        int high = hex_digit(text.ptr[skip]), low = hex_digit(text.ptr[skip + 1]);
-
-        if (high >= 0 && low >= 0) {
-            *letter = (char)(high * 16 + low);
-            return skip + 2;
-        }
-    }
-    skip = text.ptr[0] == '\\' && text.len > 1 ? 1 : 0;
-    *letter = text.ptr[skip];
-    return skip + 1;
-}
-
-static void unescape(struct slice text, struct buf *out)
-{
-    char letter;
-
-    for (size_t i = 0; i < text.len;) {
-        i += letter_of(slice_sub(text, i, text.len), &letter);
-        buf_add_char(out, letter);
-    }
-}
-
-/* Servers that echo what they got may escape it: PHP's json_encode puts a backslash before every
- * slash. The token is looked for in the text without escapes (one pass: whoever answers chooses
- * both), and cut out of the text as it is. */
-static bool cut_escaped(struct slice token, struct slice text, struct buf *out)
-{
-    struct buf plain;
-    const char *at, *end = NULL, *p, *over;
-    size_t n;
-    char letter;
-
-    buf_init(&plain, text.len + 1);
-    unescape(text, &plain);
-    p = buf_slice(&plain).ptr;
-    over = p + buf_slice(&plain).len;
-    at = find(buf_slice(&plain), token);
-    for (size_t i = 0; at && i < text.len; i += n, p++) {
-        n = letter_of(slice_sub(text, i, text.len), &letter);
-        if (p == at) {
-            buf_add_cstr(out, "[redacted]");
-            end = at + token.len;
-        }
-        if (!end || p >= end)
-            buf_add(out, text.ptr + i, n);
-        if (end && p + 1 == end) {
-            const char *next = find(slice_of(end, (size_t)(over - end)), token);
-
-            at = next ? next : at; /* none: this one is not come by again */
-        }
-    }
-    buf_wipe(&plain);
-    return end != NULL;
-}
-
 static bool may_hold_token(const struct step *s, struct slice text)
 {
-    return sent_token(s).len >= 8 &&
-           (find(text, sent_token(s)) || slice_find(text, '\\') < text.len ||
-            slice_find(text, '%') < text.len);
+    return redact_may_hold(text, sent_token(s));
 }
 
-/* The text without the token: as it stands there, then as it is escaped there. */
 static bool without_token(struct step *s, struct slice text, struct buf *out)
 {
-    struct slice token = sent_token(s);
-    const char *at;
-    bool found = false;
-    struct buf rest;
+    bool found = redact(text, sent_token(s), out);
 
-    buf_init(&rest, out->max);
-    while ((at = find(text, token)) != NULL) {
-        buf_add(&rest, text.ptr, (size_t)(at - text.ptr));
-        buf_add_cstr(&rest, "[redacted]");
-        text = slice_sub(text, (size_t)(at - text.ptr) + token.len, text.len);
-        found = true;
-    }
-    buf_add_slice(&rest, text);
-    text = buf_slice(&rest);
-    if (token.len >= 8 && (slice_find(text, '\\') < text.len || slice_find(text, '%') < text.len) &&
-        cut_escaped(token, text, out))
-        found = true;
-    else
-        buf_add_slice(out, text);
-    buf_wipe(&rest);
     s->redacted = s->redacted || found;
     return found;
 }
@@ -550,7 +451,7 @@ bool step_follow_redirect(struct step *s, struct err *err)
          check_url(s, buf_slice(&next), err);
     if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
         s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
-    if (!ok && find(buf_slice(&s->location), sent_token(s))) /* texts name the host, say */
+    if (!ok && redact_holds(buf_slice(&s->location), sent_token(s))) /* texts name the host, say */
         err_rule(err, err->code, err->rule, "refused; it held the access token");
     if (!ok)
         err_prefix(err, "job %s: redirect: ", s->name);
