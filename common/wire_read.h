@@ -2,7 +2,8 @@
  * wire_read.h - reading MessagePack value by value, for the wire_*.c files and what Lua packed.
  * Owns    nothing: a reader is two pointers into the caller's bytes, an item borrows from them.
  * Thread  any.
- * Errors  wire_check says what is wrong with foreign bytes; after it the readers cannot run out.
+ * Errors  read_value says what is wrong with foreign bytes; inside a value that it has passed the
+ *         readers cannot run out.
  * Source  github.com/msgpack/msgpack, spec.md.
  *
  * Why not msgpack-c's unpacker: it builds a tree of 24 bytes for every byte a hostile sender

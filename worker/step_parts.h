@@ -108,9 +108,10 @@ void step_unmark(struct step *s); /* the marked call is not made (ambiguous: dea
 
 /* step_request.c */
 bool step_build_request(struct step *s, struct err *err); /* url, body checked and ready */
-bool step_start_request(struct step *s, struct err *err); /* on the wire; ends in step_on_answer */
-bool step_follow_redirect(struct step *s,
-                          struct err *err); /* s->url is the next hop; token dropped if it left */
+/* On the wire; the step goes on when the answer is there. */
+bool step_start_request(struct step *s, struct err *err);
+/* s->url is the next hop; the token is dropped if that is another origin's. */
+bool step_follow_redirect(struct step *s, struct err *err);
 bool step_is_redirect(const struct step *s);
 
 /* step_judge.c */
