@@ -352,6 +352,8 @@ static void on_move(void *owner, const struct redis_reply *reply, const struct e
         finish(m, VERDICT_DUPLICATE, NULL);
     else if (slice_is(said, "FULL"))
         finish(m, VERDICT_FULL, NULL);
+    else if (slice_is(said, "CANCELLED"))
+        finish(m, VERDICT_CANCELLED, NULL);
     else if (m->kind == MOVE_RELEASE && redis_reply_int(reply, 0) == 0)
         finish(m, VERDICT_LOST, NULL);
     else
@@ -362,6 +364,7 @@ static void on_move(void *owner, const struct redis_reply *reply, const struct e
 struct move_texts {
     struct key held, set, lots, run, out, wake;
     char seq[24], reclaims[16], at[24], look[24], limit[24], cap[24];
+    struct slice write; /* the result also to the stream `out`? */
 };
 
 static void move_texts(struct commits *c, const struct move *m, struct move_texts *t)
@@ -374,23 +377,35 @@ static void move_texts(struct commits *c, const struct move *m, struct move_text
     snprintf(t->at, sizeof t->at, "%" PRId64, m->at_ms);
     snprintf(t->look, sizeof t->look, "%" PRId64, m->look_ms);
     snprintf(t->limit, sizeof t->limit, "%" PRId64, c->w->set->park_max);
+    key_out(&t->out, SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
     snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
+    t->write = m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0");
 }
 
 static bool send_retry(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
 {
     key_due(&t->set, SHARD);
     const struct slice argv[] = {
-        key_slice(&m->queue->key),  key_slice(&t->held),
-        key_slice(&t->set),         key_slice(&t->run),
-        slice_cstr(m->consumer),    slice_cstr(m->entry),
-        slice_cstr(m->name),        slice_cstr(t->seq),
-        slice_cstr(t->at),          m->j,
-        slice_cstr(t->reclaims),    m->s,
-        slice_cstr(m->queue->name), key_slice(&t->wake),
+        key_slice(&m->queue->key),
+        key_slice(&t->held),
+        key_slice(&t->set),
+        key_slice(&t->run),
+        key_slice(&t->out),
+        slice_cstr(m->consumer),
+        slice_cstr(m->entry),
+        slice_cstr(m->name),
+        slice_cstr(t->seq),
+        slice_cstr(t->at),
+        m->j,
+        slice_cstr(t->reclaims),
+        m->s,
+        slice_cstr(m->queue->name),
+        key_slice(&t->wake),
+        slice_cstr(t->cap),
+        t->write,
     };
 
-    return redis_script(c->w->link, SCRIPT_retry, 4, ARRAY_LEN(argv), argv, on_move, m, err);
+    return redis_script(c->w->link, SCRIPT_retry, 5, ARRAY_LEN(argv), argv, on_move, m, err);
 }
 
 static bool send_park(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
@@ -403,6 +418,7 @@ static bool send_park(struct commits *c, struct move *m, struct move_texts *t, s
         key_slice(&t->set),
         key_slice(&t->lots),
         key_slice(&t->run),
+        key_slice(&t->out),
         slice_cstr(m->consumer),
         slice_cstr(m->entry),
         slice_cstr(m->name),
@@ -416,15 +432,16 @@ static bool send_park(struct commits *c, struct move *m, struct move_texts *t, s
         slice_cstr(t->look),
         slice_cstr(t->limit),
         key_slice(&t->wake),
+        slice_cstr(t->cap),
+        t->write,
     };
 
-    return redis_script(c->w->link, SCRIPT_park, 5, ARRAY_LEN(argv), argv, on_move, m, err);
+    return redis_script(c->w->link, SCRIPT_park, 6, ARRAY_LEN(argv), argv, on_move, m, err);
 }
 
 static bool send_bury(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
 {
     key_dead(&t->set, SHARD);
-    key_out(&t->out, SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
     const struct slice argv[] = {
         key_slice(&m->queue->key),  key_slice(&t->held),
         key_slice(&t->set),         key_slice(&t->run),
@@ -434,7 +451,7 @@ static bool send_bury(struct commits *c, struct move *m, struct move_texts *t, s
         slice_cstr(t->reclaims),    m->s,
         slice_cstr(m->queue->name), slice_cstr(m->code),
         slice_cstr(m->text),        m->result,
-        slice_cstr(t->cap),         m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0"),
+        slice_cstr(t->cap),         t->write,
     };
 
     return redis_script(c->w->link, SCRIPT_bury, 5, ARRAY_LEN(argv), argv, on_move, m, err);

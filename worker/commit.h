@@ -31,7 +31,7 @@ enum verdict {
     VERDICT_DONE,
     VERDICT_LOST,      /* the lease was gone: nothing was written */
     VERDICT_DUPLICATE, /* it had been done before; our entry is gone */
-    VERDICT_CANCELLED, /* committed, but no next step: the run was cancelled */
+    VERDICT_CANCELLED, /* the run was cancelled: committed without a next step, or not set aside */
     VERDICT_FULL,      /* park: the lot holds its limit; the job is still ours */
     VERDICT_BROKEN,    /* Redis refuses the write itself (a key of a wrong type); still ours */
 };
@@ -50,7 +50,7 @@ struct move {
     const char *nonce; /* COMMIT: tells a repeat from another's commit */
     struct slice j, s; /* RETRY, PARK, BURY: the body as it is to lie there */
     uint32_t reclaims;
-    struct slice out; /* COMMIT, BURY: result stream; empty = none */
+    struct slice out; /* result stream; empty = none */
     struct slice result;
     struct slice next_j, next_s; /* COMMIT: the next step; empty = none */
     struct slice big;        /* COMMIT: the next step's input, too long to travel in it; kept in */

@@ -208,6 +208,7 @@ static void log_moved(const struct step *s, const struct move *m, enum verdict v
 
     log_event(v == VERDICT_DONE && !failed ? LOG_DEBUG : LOG_INFO,
               v == VERDICT_LOST         ? EV_JOB_LOST
+              : v == VERDICT_CANCELLED  ? EV_JOB_CANCELLED
               : v == VERDICT_DUPLICATE  ? EV_JOB_DUPLICATE
               : m->kind == MOVE_PARK    ? EV_JOB_PARKED
               : m->kind == MOVE_RELEASE ? EV_JOB_RELEASED

@@ -1,11 +1,12 @@
--- Stop a run: what lies aside is removed at once; what is in flight is committed without a next step.
+-- Stop a run: what lies aside is removed at once; what is in flight is committed without a next step, and
+-- ends where it would be set aside (retry.lua, park.lua).
 -- KEYS run:RUN, held, set (due, park:RESOURCE or dead), queue, out:NAME
 -- ARGV name ("" = not set aside), entry ("" = not found waiting in the queue), result, result cap,
 --      ttl ms, write to out (1 or 0)
 -- Answers CANCELLED (it will not run), MARKED (a call may be in flight; no next step will follow) or
 -- FINISHED (too late).
 -- The mark is an x before the run's c0, where commit sees it. MARKED leaves the result with the run (cr):
--- the commit that ends it writes it to out. cn = the ttl the record gets then; a record that this mark
+-- the move that ends it writes it to out. cn = the ttl the record gets then; a record that this mark
 -- made gets it at once, for the id may be a mistake.
 local ttl = tonumber(ARGV[5])
 if not ttl or ttl < 1 then return redis.error_reply('ERR ttl is not a number') end

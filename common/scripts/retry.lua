@@ -1,20 +1,29 @@
 -- Set a job aside until a time: a retry, a delay, a wait.
--- KEYS queue, held, due, run:RUN
--- ARGV consumer, entry, name, seq, at ms, j, d, s, queue name, wake channel
--- Answers OK, LOST or DUPLICATE (the name is already set aside, or SEQ has passed: our entry is gone).
+-- KEYS queue, held, due, run:RUN, out:NAME
+-- ARGV consumer, entry, name, seq, at ms, j, d, s, queue name, wake channel, result cap, write to out (1 or 0)
+-- Answers OK, LOST, DUPLICATE (the name is already set aside, or SEQ has passed: our entry is gone) or
+-- CANCELLED (the run was cancelled while we had it: it has ended, as commit would have ended it).
 local p = redis.pcall('XPENDING', KEYS[1], 'w', ARGV[2], ARGV[2], 1, ARGV[1])
 if p.err and p.err:sub(1, 7) ~= 'NOGROUP' then return p end
 if p.err or #p == 0 then return 'LOST' end
 -- types and arguments are looked at before the first write: Lua does not roll back
 local seq, at = tonumber(ARGV[4]), tonumber(ARGV[5])
 if not seq or not at or at ~= at then return redis.error_reply('ERR seq or time is not a number') end
-local done = redis.call('HGET', KEYS[4], 'c0') -- SEQ:nonce of the last commit (commit.lua)
-done = done and tonumber(done:match('^x?(%d+)')) or -1
+local h = redis.call('HMGET', KEYS[4], 'c0', 'cn', 'cr') -- SEQ:nonce of the last commit (commit.lua)
+local done = h[1] and tonumber(h[1]:match('^x?(%d+)')) or -1
+local cancelled = h[1] and h[1]:sub(1, 1) == 'x' and tonumber(h[2]) and h[3]
 local placed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
 redis.call('ZCARD', KEYS[3])
 redis.call('XACK', KEYS[1], 'w', ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
 if placed or done >= seq then return 'DUPLICATE' end
+if cancelled then
+  -- nobody waits for it any more: it ends here, with what cancel left
+  redis.call('HSET', KEYS[4], 'st', 'cancelled', 'pl', '', 'r', h[3])
+  redis.call('PEXPIRE', KEYS[4], h[2])
+  if ARGV[12] == '1' then redis.pcall('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'r', h[3]) end
+  return 'CANCELLED'
+end
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[9], ARGV[6], ARGV[7], ARGV[8]))
 redis.call('ZADD', KEYS[3], at, ARGV[3])
 redis.call('HSET', KEYS[4], 'st', 'due', 'pl', 'due', 'tm', ARGV[5])

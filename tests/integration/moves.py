@@ -126,14 +126,15 @@ class Moves:
         return self.call("keep", [key("q:default"), key(f"run:{run_of(name)}")], who, entry, field, data)
 
     def retry(self, who, entry, name, at, queue="default", d="0", j=None):
-        return self.call("retry", [key(f"q:{queue}"), key("held"), key("due"), key(f"run:{run_of(name)}")],
-                         who, entry, name, seq_of(name), at, j or name, d, "s:" + name, queue, WAKE)
+        return self.call("retry", [key(f"q:{queue}"), key("held"), key("due"), key(f"run:{run_of(name)}"),
+                                   key("out:results")],
+                         who, entry, name, seq_of(name), at, j or name, d, "s:" + name, queue, WAKE, 1000, 1)
 
     def park(self, who, entry, name, till, what="conn:a", look=None, limit=100, queue="default", d="0"):
         return self.call("park", [key(f"q:{queue}"), key("held"), key(f"park:{what}"), key("lots"),
-                                  key(f"run:{run_of(name)}")],
+                                  key(f"run:{run_of(name)}"), key("out:results")],
                          who, entry, name, seq_of(name), till, name, d, "s:" + name, queue, what,
-                         till if look is None else look, limit, WAKE)
+                         till if look is None else look, limit, WAKE, 1000, 1)
 
     def peek(self, where, top="now", limit=50):
         now, left, *flat = self.call("peek", [key(where), key("held")], top, limit)

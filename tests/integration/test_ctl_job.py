@@ -1,9 +1,11 @@
 """awq-ctl job and dead: put jobs, see where they are, stop them, mend dead letters."""
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import msgpack
 import pytest
 
+from between import script_sha
 from procs import wait_until
 
 
@@ -150,6 +152,62 @@ def test_cancel_what_is_ready_or_taken(rig):
     assert rig.ctl("job", "cancel", "j1", "-o", "json").json()["answer"] == "MARKED"
     assert r.xlen(rig.key("q:default")) == 149
     assert rig.ctl("job", "get", "j1", "-o", "json").json()["cancel_asked"] is True
+
+
+def second_step_set_aside(rig, **more):
+    """A chain whose second call is answered 503 and is to be tried again within a day."""
+    rig.use_peers()
+    rig.link("acct")
+    rig.worker()
+    later = {"base_ms": 86400_000, "cap_ms": 86400_000}
+    chain = rig.job("acct", "/echo", then=[rig.call("acct", "/status/503", retry=later)], **more)
+    rig.enqueue(chain)
+    run = rig.key(f"run:{chain['id']}")
+    wait_until(lambda: rig.redis.client.hget(run, "st") == b"due", 10, "the second step to be due")
+    return chain["id"]
+
+
+def test_a_later_step_is_found_and_taken_back(rig):
+    job_id = second_step_set_aside(rig)
+    (name, at), = rig.redis.client.zrange(rig.key("due"), 0, -1, withscores=True)
+    got = rig.ctl("job", "get", job_id, "-o", "json").json()
+    assert (got["state"], got["seq"], got["due"]) == ("due", 1, int(at)), name
+    assert rig.ctl("job", "cancel", job_id, "-o", "json").json()["answer"] == "CANCELLED"
+    assert rig.redis.client.zcard(rig.key("due")) == 0
+    assert rig.results([job_id])[job_id][-1]["state"] == "cancelled"
+    calls = [e["path"] for e in rig.api.log()]
+    assert calls == ["/echo", "/status/503"], "not called again"
+    assert rig.ctl("job", "get", job_id, "-o", "json").json()["state"] == "cancelled"
+
+
+def test_what_is_set_aside_after_the_mark_ends_there(rig):
+    """Cancelled while its call is on the wire: an answer that asks for another attempt gets none."""
+    _, api = rig.use_peers()
+    rig.link("acct")
+    w = rig.worker()
+    ids = rig.enqueue(rig.job("acct", "/rate?n=9&delay=1500&after=0", retry={"base_ms": 10, "cap_ms": 20}))
+    wait_until(api.log, 10, "the call")
+    assert rig.ctl("job", "cancel", ids[0], "-o", "json").json()["answer"] == "MARKED"
+    assert rig.results(ids)[ids[0]][-1]["state"] == "cancelled"
+    w.wait_log("job.cancelled", job=f"{ids[0]}.0.0")
+    assert len(api.log()) == 1 and not rig.look().where
+
+
+def test_what_goes_aside_while_it_is_cancelled(rig):
+    """Set aside between the look and the mark: a second look finds it there."""
+    job_id = second_step_set_aside(rig)
+    between = rig.between()
+    r, run = rig.redis.client, rig.key(f"run:{job_id}")
+    real = r.hmget(run, "pl", "st")
+    r.hset(run, mapping={"pl": "", "st": "ready"})  # as awq-ctl sees it while the job is in hand
+    between.hold(script_sha("cancel"))
+    with ThreadPoolExecutor() as pool:
+        done = pool.submit(rig.ctl, "job", "cancel", job_id, "--redis-url", between.url, "-o", "json")
+        between.wait_held()
+        r.hset(run, mapping=dict(zip(("pl", "st"), real)))
+        between.release()
+        assert done.result().json()["answer"] == "CANCELLED"
+    assert r.zcard(rig.key("due")) == 0 and not rig.look().where
 
 
 def test_what_a_parked_job_waits_for(rig):

@@ -971,6 +971,23 @@ def test_cancel_what_lies_aside(m, aside):
         assert not m.r.exists(key("lots"))
 
 
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("move", ["retry", "park"])
+def test_what_is_set_aside_after_the_mark_ends_there(m, move, full):
+    """Cancelled in flight: no other attempt is made for it, and a lot that is full is no matter."""
+    e, n = taken(m)
+    assert m.cancel("r1", ttl=5000) == "MARKED"
+    if full:
+        m.full()
+    assert (m.retry("me", e, n, HOUR) if move == "retry" else m.park("me", e, n, HOUR, limit=0)) == "CANCELLED"
+    m.roomy()
+    assert where(m, n) is None and run(m)["st"] == "cancelled" and run(m)["r"] == "cancelled:r1"
+    assert look(m).results == {"results": [b"cancelled:r1"]}
+    assert 0 < m.r.pttl(key("run:r1")) <= 5000
+    assert m.cancel("r1") == "FINISHED"
+    assert MOVES_OF_A_TAKEN_JOB[move](m, e, n) == "LOST", "once more: nothing"
+
+
 def test_cancel_against_promote(m):
     """It was promoted between the look and the cancel: marked, and the commit ends it."""
     m.enqueue("r1.0.0", at=m.now() + HOUR)

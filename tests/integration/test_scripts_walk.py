@@ -174,6 +174,12 @@ class Walk:
         if got == "FULL":
             assert mine and what == "park"
             self.hands[who].append((entry, name))
+        elif mine and what in ("retry", "park") and run_of(name) in self.cancelled:
+            assert got == "CANCELLED", (what, name, got)
+            self.let_go(entry, name)
+            del self.where[name]
+            self.ended[run_of(name)] = b"cancelled"
+            self.ends.append(run_of(name))
         elif mine:
             assert got == good, (what, name, got)
             self.let_go(entry, name)

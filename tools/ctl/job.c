@@ -12,19 +12,35 @@ int job_id(struct ctl *c, const struct args *a, char to[ID_MAX + 1])
     return CTL_OK;
 }
 
+/* c0 is SEQ:nonce of the last commit, after an x when the run was cancelled (commit.lua): the job
+ * is the one after that, unless the run has ended with it. A letter's run ends by what a person
+ * does. */
+static uint64_t seq_of(struct slice state, struct slice c0)
+{
+    struct slice seq = SLICE_NONE;
+    uint64_t n = 0;
+
+    if (slice_starts(c0, SLICE_LIT("x")))
+        c0 = slice_sub(c0, 1, c0.len);
+    slice_cut(&c0, ':', &seq);
+    if (!slice_to_u64(seq, &n))
+        return 0;
+    return job_has_ended(state) && !slice_is(state, "dead") ? n : n + 1;
+}
+
 int job_read_run(struct ctl *c, const char *id, struct run *r)
 {
     struct err err = {0};
     struct key run;
 
     key_run(&run, CTL_SHARD, slice_cstr(id));
-    r->reply = link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "s0", "cn", "r");
+    r->reply = link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "c0", "cn", "r");
     if (!r->reply)
         return ctl_fail(c, &err);
     r->state = redis_reply_str(redis_reply_at(r->reply, 0));
     r->place = redis_reply_str(redis_reply_at(r->reply, 1));
     r->time_ms = redis_reply_int(redis_reply_at(r->reply, 2), 0);
-    r->seq = (uint64_t)redis_reply_int(redis_reply_at(r->reply, 3), 0);
+    r->seq = seq_of(r->state, redis_reply_str(redis_reply_at(r->reply, 3)));
     r->cancel_asked = redis_reply_str(redis_reply_at(r->reply, 4)).len > 0;
     r->result = redis_reply_str(redis_reply_at(r->reply, 5));
     return CTL_OK;
@@ -191,7 +207,7 @@ const struct verb job_verbs[] = {
     {.noun = "job",
      .name = "cancel",
      .usage = "ID",
-     .help = "Stop a job: what waits is taken back, what is in flight gets no next step",
+     .help = "Stop a job: what waits is taken back, what is in flight gets no next step, no retry",
      .least = 1,
      .most = 1,
      .run = job_cancel},

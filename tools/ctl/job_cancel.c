@@ -91,8 +91,7 @@ static bool find_place(struct cancel *x, struct err *err)
     const struct job_name name = {slice_cstr(x->id), SLICE_LIT("0"), x->run.seq};
     struct slice place = x->run.place, park = SLICE_LIT("park:"), q = SLICE_LIT("q:");
 
-    snprintf(x->out, sizeof x->out, "results");
-    x->to_out = true;
+    x->name[0] = x->entry[0] = '\0';
     key_due(&x->set, CTL_SHARD);
     key_queue(&x->queue, CTL_SHARD, SLICE_LIT("default"));
     if (slice_starts(place, q))
@@ -106,8 +105,7 @@ static bool find_place(struct cancel *x, struct err *err)
     return job_name_build(&name, x->name) && find_held(x, err);
 }
 
-/* The script's answer; NULL: *err says why. */
-static struct redis_reply *send_cancel(struct cancel *x, struct err *err)
+static void encode_result(const struct cancel *x, struct buf *bytes)
 {
     const struct result result = {
         .id = slice_cstr(x->id),
@@ -120,13 +118,20 @@ static struct redis_reply *send_cancel(struct cancel *x, struct err *err)
         .error_detail = SLICE_LIT("cancelled by awq-ctl job cancel"),
         .times = {.committed = x->c->out.now_ms},
     };
+
+    result_encode(bytes, &result);
+}
+
+/* cancel.lua's answer, or NULL and *err. */
+static struct redis_reply *send_cancel(struct cancel *x, struct err *err)
+{
     struct key run, held, out;
     struct redis_reply *r;
     struct buf bytes;
     char ttl[24];
 
     buf_init(&bytes, 4096);
-    result_encode(&bytes, &result);
+    encode_result(x, &bytes);
     key_run(&run, CTL_SHARD, slice_cstr(x->id));
     key_held(&held, CTL_SHARD);
     key_out(&out, CTL_SHARD, slice_cstr(x->out));
@@ -150,54 +155,73 @@ static struct redis_reply *send_cancel(struct cancel *x, struct err *err)
     return r;
 }
 
-static int say_answer(struct cancel *x, struct slice answer)
+/* Read its record again: is it elsewhere now? *code: what went wrong, or CTL_OK. */
+static bool has_moved(struct cancel *x, int *code)
 {
-    struct out *out = &x->c->out;
-    int code = CTL_OK;
+    struct run before = x->run;
+    bool moved;
 
-    if (slice_is(answer, "CANCELLED"))
-        out_note(out, "job %s: cancelled; it will not run", x->id);
-    else if (slice_is(answer, "MARKED"))
-        out_note(out,
-                 "job %s: marked; a call may be in flight and is not stopped, but no next step\n"
-                 "will follow it",
-                 x->id);
-    else
-        code = ctl_say(CTL_FAILED, "job %s has ended already", x->id);
-    if (out->json) {
-        out_thing(out);
-        out_key(out, "id");
-        out_cstr(out, x->id);
-        out_key(out, "answer");
-        out_text(out, answer);
-        out_thing_end(out);
-    }
-    return code;
+    x->run.reply = NULL;
+    *code = job_read_run(x->c, x->id, &x->run);
+    moved = *code == CTL_OK && (!slice_eq(before.place, x->run.place) || before.seq != x->run.seq);
+    redis_reply_free(before.reply);
+    return moved;
 }
 
-static int cancel(struct cancel *x, struct err *err)
+static int say_answer(struct cancel *x, struct slice answer)
 {
-    struct redis_reply *r = send_cancel(x, err);
-    int code = r ? say_answer(x, redis_reply_str(r)) : -1;
+    if (x->c->out.json) {
+        out_thing(&x->c->out);
+        out_key(&x->c->out, "id");
+        out_cstr(&x->c->out, x->id);
+        out_key(&x->c->out, "answer");
+        out_text(&x->c->out, answer);
+        out_thing_end(&x->c->out);
+    }
+    if (slice_is(answer, "FINISHED"))
+        return ctl_say(CTL_FAILED, "job %s has ended already", x->id);
+    if (slice_is(answer, "CANCELLED"))
+        out_note(&x->c->out, "job %s: cancelled; it will not run", x->id);
+    else
+        out_note(&x->c->out,
+                 "job %s: marked; a call may be in flight and is not stopped, but no next step\n"
+                 "and no retry will follow it",
+                 x->id);
+    return CTL_OK;
+}
 
+/* What carries the mark is not set aside any more (retry.lua, park.lua). It may have been just
+ * before, between our look and the mark: hence a second look, and no third. */
+static int cancel(struct cancel *x)
+{
+    struct redis_reply *r = NULL;
+    struct err err = {0};
+    int code = CTL_OK;
+
+    for (int look = 0; look < 2; look++) {
+        redis_reply_free(r);
+        r = find_place(x, &err) ? send_cancel(x, &err) : NULL;
+        if (!r)
+            return ctl_fail(x->c, &err);
+        if (!slice_is(redis_reply_str(r), "MARKED") || !has_moved(x, &code))
+            break;
+    }
+    if (code == CTL_OK)
+        code = say_answer(x, redis_reply_str(r));
     redis_reply_free(r);
     return code;
 }
 
 int job_cancel(struct ctl *c, const struct args *a)
 {
-    struct cancel x = {.c = c};
-    struct err err = {0};
+    struct cancel x = {.c = c, .out = "results", .to_out = true};
     int64_t now;
     int code;
 
     if ((code = job_id(c, a, x.id)) || (code = ctl_connect(c)) || (code = ctl_now(c, &now)) ||
         (code = job_read_run(c, x.id, &x.run)))
         return code;
-    if (x.run.state.len == 0)
-        code = ctl_say(CTL_NOT_FOUND, "no job %s is known", x.id);
-    else if (!find_place(&x, &err) || (code = cancel(&x, &err)) < 0)
-        code = ctl_fail(c, &err);
+    code = x.run.state.len > 0 ? cancel(&x) : ctl_say(CTL_NOT_FOUND, "no job %s is known", x.id);
     redis_reply_free(x.run.reply);
     return code;
 }
