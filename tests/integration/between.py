@@ -3,7 +3,6 @@ import hashlib
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 
 from procs import ROOT, wait_until
@@ -97,7 +96,7 @@ class Between:
                 continue
             with self._lock:
                 self._pairs.append((client, server))
-            state = {"answers": True}
+            state = {"answers": True, "lost": threading.Event()}
             threading.Thread(target=self._up, args=(client, server, state), daemon=True).start()
             threading.Thread(target=self._down, args=(client, server, state), daemon=True).start()
 
@@ -125,7 +124,7 @@ class Between:
             except OSError:
                 break
             if swallow:
-                time.sleep(0.1)  # Redis has done it: its answer is thrown away below
+                state["lost"].wait(10)  # Redis has done it: its answer is thrown away below
                 with self._lock:
                     self.swallowed += 1
                 break
@@ -138,6 +137,7 @@ class Between:
             if not data:
                 break
             if not state["answers"]:
+                state["lost"].set()
                 continue
             try:
                 client.sendall(data)

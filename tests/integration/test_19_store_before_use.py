@@ -20,7 +20,7 @@ def test_nothing_is_sent_until_the_token_is_stored(rig):
     # Further jobs need nothing but the token: they would be on the wire at once, were it in use.
     ids += rig.enqueue([rig.job("acct", "/echo") for _ in range(3)], queue="one")
     wait_until(lambda: rig.pending("one") >= 3, 10, "the renewer to take them")
-    time.sleep(0.3)
+    renewer.turn()
     other = rig.worker(queues="two")  # a waiter elsewhere
     ids += rig.enqueue([rig.job("acct", "/echo") for _ in range(5)], queue="two")
     wait_until(lambda: rig.places().get(ids[-1]) == ["park:conn:acct"], 10, rig.places_text)

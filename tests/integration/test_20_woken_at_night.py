@@ -1,6 +1,5 @@
 """What goes wrong between two instructions: answers lost, processes stopped, records spoilt."""
 import signal
-import time
 
 import pytest
 
@@ -17,6 +16,11 @@ def warm(rig, **more):
 
 def alive_until(rig, worker):
     return rig.redis.client.zscore(rig.key("workers"), worker.id) or 0
+
+
+def half_life_ms(rig):
+    born, exp = map(int, rig.redis.client.hmget(ACCT, "born", "exp"))
+    return born + (exp - born) // 2
 
 
 def redis_ms(rig):
@@ -71,7 +75,8 @@ def test_a_refused_token_is_not_tried_again_while_it_is_renewed(rig):
     rig.link_refresh("acct")
     rig.worker()
     warm(rig)
-    time.sleep(10.5)  # half the token's life: only then is a 401 believed
+    # A 401 is believed once half of the token's life is over; a shorter one would be renewed ahead.
+    wait_until(lambda: redis_ms(rig) > half_life_ms(rig), 15, "half the token's life to be over")
     assert auth.expire(account="acct") > 0
     auth.faults({"grant": "refresh_token", "delay_ms": 1500})
     got = rig.results(rig.enqueue([rig.job("acct", "/echo", retry={"max": 1}) for _ in range(20)]))
@@ -173,7 +178,7 @@ def test_no_call_before_life_is_confirmed_again(rig, ambiguous):
     between.hold(script_sha("beat"))
     w.cont()
     between.wait_held()
-    time.sleep(0.5)  # nothing is to happen
+    w.turn()
     assert api.log() == [], "nobody knows that it lives: others may have its job"
     between.release()
     got = rig.results(ids, 20)[ids[0]][-1]

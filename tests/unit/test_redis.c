@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <uv.h>
 #include <cmocka.h>
+#include "common/clock.h"
 #include "common/redis_error.h"
 #include "tests/unit/redis_server.h"
 
@@ -681,12 +682,16 @@ static void test_late_but_there(void **state)
 {
     struct answer a;
     struct rig g;
+    int64_t until;
 
     (void)state;
     rig_up(&g, (struct redis_options){.read_timeout_ms = 50});
+    test_redis_do(&server, "CONFIG RESETSTAT");
     start_words(&g, &a, 0, "PING");
+    until = clock_boot_ms() + 100;
     uv_run(&g.loop, UV_RUN_NOWAIT); /* it is sent */
-    usleep(200000);                 /* what is tested is the passing of time itself */
+    while (clock_boot_ms() < until || test_redis_info(&server, "commandstats", "_ping:calls=") == 0)
+        usleep(1000); /* both the answer and the end of its time are there, and the loop stands */
     UNTIL(&g, a.calls == 1);
     assert_string_equal(a.text, "PONG");
     assert_int_equal(g.downs, 0);
