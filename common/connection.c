@@ -22,6 +22,12 @@ static const char *const grant_names[] = {
     [GRANT_CLIENT_CREDENTIALS] = "client_credentials",
     [GRANT_REFRESH_TOKEN] = "refresh_token",
 };
+static const char *const replay_names[] = {
+    [REPLAY_ONCE] = "once",
+    [REPLAY_NEVER] = "never",
+    [REPLAY_ALWAYS] = "always",
+};
+
 static const char *const auth_names[] = {
     [CLIENT_AUTH_BASIC] = "basic",
     [CLIENT_AUTH_POST] = "post",
@@ -303,6 +309,17 @@ static bool read_margin(struct reader *r, const struct json_val *v)
     return read_int(r, v, 0, MARGIN_MAX, &r->to->cfg.refresh_margin_ms);
 }
 
+static bool read_replay(struct reader *r, const struct json_val *v)
+{
+    int pick = 0;
+
+    if (!read_name(r, v, replay_names, ARRAY_LEN(replay_names), "must be once, never or always",
+                   &pick))
+        return false;
+    r->to->cfg.replay = (enum replay)pick;
+    return true;
+}
+
 static bool read_hosts(struct reader *r, const struct json_val *v)
 {
     struct policy *p = &r->to->cfg.policy;
@@ -358,6 +375,7 @@ static const struct {
     {"scopes", read_scopes, false},
     {"default_lifetime_ms", read_lifetime, false},
     {"refresh_margin_ms", read_margin, false},
+    {"replay", read_replay, false},
     {"hosts", read_hosts, true},
     {"methods", read_methods, false},
     {"paths", read_paths, false},
@@ -524,6 +542,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     jw_int(&w, c->default_lifetime_ms);
     jw_key(&w, "refresh_margin_ms");
     jw_int(&w, c->refresh_margin_ms);
+    put_text(&w, "replay", slice_cstr(replay_names[c->replay]));
     put_list(&w, "hosts", p->hosts, p->host_count);
     put_list(&w, "methods", p->methods, p->method_count);
     put_list(&w, "paths", p->paths, p->path_count);

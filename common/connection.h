@@ -18,6 +18,8 @@
  *   why fm ft        last failure: code, text for people, time; tries next: how often, when again
  *   cool             no calls before this time (429, Retry-After)
  *   fence if in ih it sf ff   of the lease: its number, the intent, the last store and failure
+ *   pf rn            an answer got lost: first fence that may yet bring one, replays of this
+ * version
  *
  * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
  * is (store writes version ver + 1, so it seals for that); `rt` and `cs`, by the grant key, with
@@ -38,6 +40,10 @@
 enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN };
 const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
 enum client_auth { CLIENT_AUTH_BASIC, CLIENT_AUTH_POST, CLIENT_AUTH_NONE };
+/* May a refresh token be sent again after an answer that nobody stored? Once by default: a token
+ * that nobody received is lost anyway. Never: where a repeat is worse than asking the owner.
+ * Always: where the server forgives repeats. */
+enum replay { REPLAY_ONCE, REPLAY_NEVER, REPLAY_ALWAYS };
 
 /* Settings: everything of a connection that is not a secret and not state. Lists are sorted and
  * hold nothing twice, hosts are in lower case, methods in upper case: same settings, same bytes. */
@@ -51,6 +57,7 @@ struct connection_cfg {
     int64_t default_lifetime_ms; /* when the answer has no expires_in: default 3600000 */
     int64_t refresh_margin_ms;   /* renew so long before expiry: default 60000, never more than a
                                     share (1/5) of the lifetime */
+    enum replay replay;
     struct policy policy;
     uint32_t concurrency; /* 0 = no limit */
 };
@@ -78,7 +85,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], insecure_http: false,
  *            allow_private: false}
  *   limits: {concurrency: 10}
- *   token: {default_lifetime_s: 3600, renew_before_s: 60}
+ *   token: {default_lifetime_s: 3600, renew_before_s: 60, replay: once}  # or never, always
  *
  * Unknown keys are errors with line and column. Secrets are read from their file (one newline at
  * the end off) or environment variable, into buffers that connection_file_deinit wipes. */

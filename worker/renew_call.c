@@ -31,11 +31,8 @@ static bool lease_is_ours(void *owner, struct err *err)
 
 static void on_token(struct renewal *r)
 {
-    int64_t life = r->answer.lifetime_ms >= 0 ? r->answer.lifetime_ms : r->cfg->default_lifetime_ms;
-
-    /* counted from when the request left: the server's clock began somewhere in between */
-    life -= clock_wall_ms() - r->sent_ms;
-    snprintf(r->lifetime, sizeof r->lifetime, "%" PRId64, life > 0 ? life : 0);
+    r->lifetime_ms =
+        r->answer.lifetime_ms >= 0 ? r->answer.lifetime_ms : r->cfg->default_lifetime_ms;
     renewal_seal(r);
 }
 
@@ -44,9 +41,9 @@ static void judge(struct renewal *r, const struct http_result *res)
     static const char *const classes[] = {
         [OAUTH_TOKEN] = "",
         [OAUTH_REFUSED] = "consent",
-        [OAUTH_CONFIG] = "refused",
-        [OAUTH_TRANSIENT] = "refused",
-        [OAUTH_THROTTLED] = "refused",
+        [OAUTH_CONFIG] = "config",
+        [OAUTH_TRANSIENT] = "transient",
+        [OAUTH_THROTTLED] = "throttled",
     };
 
     oauth_answer_judge(&r->answer, res->status, buf_slice(res->body),

@@ -63,7 +63,20 @@ static void fail_unprepared(struct renewal *r)
              consent          ? "no_refresh_token"
              : r->why.rule[0] ? r->why.rule
                               : err_code_name(r->why.code));
-    renewal_fail(r, consent ? "consent" : "refused");
+    renewal_fail(r, consent ? "consent" : "config");
+}
+
+static bool may_replay(const struct renewal *r)
+{
+    switch (r->cfg->replay) {
+    case REPLAY_ALWAYS:
+        return true;
+    case REPLAY_ONCE:
+        return r->replays <= 1;
+    case REPLAY_NEVER:
+        return r->replays == 0;
+    }
+    return false;
 }
 
 static void on_lease(struct renewal *r, const struct redis_reply *a)
@@ -72,12 +85,13 @@ static void on_lease(struct renewal *r, const struct redis_reply *a)
 
     r->gen = (uint64_t)redis_reply_int(redis_reply_at(a, 2), 0);
     r->ver = (uint64_t)redis_reply_int(redis_reply_at(a, 3), 0);
+    r->replays = redis_reply_int(redis_reply_at(a, 10), 0);
     if (!slice_copy(fence, r->fence, sizeof r->fence)) {
         renewal_free(r);
         return;
     }
     log_event(LOG_INFO, EV_TOKEN_RENEWING, F_CSTR("connection", r->c->id), F_UINT("ver", r->ver),
-              F_CSTR("fence", r->fence));
+              F_CSTR("fence", r->fence), F_INT("replays", r->replays));
     /* This worker is on its way out, and what begins now it might not see the end of: a refresh
      * token that was sent and whose answer nobody stores costs its owner a new consent. */
     if (r->w->phase != PHASE_RUNNING) {
@@ -87,6 +101,16 @@ static void on_lease(struct renewal *r, const struct redis_reply *a)
     }
     if (!prepare(r, a)) {
         fail_unprepared(r);
+        return;
+    }
+    if (!may_replay(r)) {
+        err_set(
+            &r->why, ERR_CONSENT,
+            "connection %s: an answer of the token server got lost and its refresh token is not "
+            "sent again (token.replay); link the account again",
+            r->c->id);
+        snprintf(r->answer.reason, sizeof r->answer.reason, "answer_lost");
+        renewal_fail(r, "consent");
         return;
     }
     renewal_call(r);

@@ -30,6 +30,8 @@ struct renewal {
     char nonce[33];
     char fence[24];
     uint64_t gen, ver;     /* what it starts from */
+    int64_t replays;       /* times that this refresh token was sent again after a lost answer, this
+                              one included */
     int64_t asked_boot_ms; /* when acquire may first have reached Redis: the lease is counted from
                               here, also when it had to be asked again. 0 = not yet */
     int64_t sent_ms;       /* wall clock, when the token request left */
@@ -38,7 +40,7 @@ struct renewal {
     struct oauth_request rq;
     struct oauth_answer answer;
     struct buf sealed_at, sealed_rt;
-    char lifetime[24];
+    int64_t lifetime_ms; /* from sent_ms on */
     const char *fail_class;
     struct err why;
     int64_t retry_after_ms;

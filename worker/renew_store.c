@@ -2,14 +2,21 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
 #include "worker/meters.h"
 #include "worker/worker.h"
 
-#define BACKOFF_BASE "1000"
-#define BACKOFF_CAP  "60000"
+/* Each class of failure has a backoff of its own: what only the operator can mend is asked rarely.
+ */
+static const struct {
+    const char *class, *base_ms, *cap_ms;
+} backoffs[] = {
+    {"not_sent", "1000", "60000"}, {"transient", "1000", "60000"}, {"throttled", "5000", "300000"},
+    {"config", "30000", "900000"}, {"unknown", "1000", "60000"},   {"consent", "0", "0"},
+};
 
 /* ---- store ---- */
 
@@ -98,15 +105,19 @@ static void on_store(void *owner, const struct redis_reply *reply, const struct 
 
 void renewal_store(struct renewal *r)
 {
+    /* counted from when the request left: the server's clock began somewhere in between */
+    int64_t life = r->lifetime_ms - (clock_wall_ms() - r->sent_ms);
     struct renewal_args a;
+    char left[24];
     struct err err = {0};
 
+    snprintf(left, sizeof left, "%" PRId64, life > 0 ? life : 0);
     renewal_args_fill(r, &a);
     const struct slice argv[] = {
-        key_slice(&a.conn),      key_slice(&a.lease),      slice_cstr(r->fence),
-        slice_cstr(r->nonce),    slice_cstr(a.gen),        slice_cstr(a.ver),
-        slice_cstr(r->cd),       buf_slice(&r->sealed_at), buf_slice(&r->sealed_rt),
-        slice_cstr(r->lifetime), r->answer.scope,          key_slice(&a.changed),
+        key_slice(&a.conn),   key_slice(&a.lease),      slice_cstr(r->fence),
+        slice_cstr(r->nonce), slice_cstr(a.gen),        slice_cstr(a.ver),
+        slice_cstr(r->cd),    buf_slice(&r->sealed_at), buf_slice(&r->sealed_rt),
+        slice_cstr(left),     r->answer.scope,          key_slice(&a.changed),
         slice_cstr(r->c->id),
     };
 
@@ -145,8 +156,11 @@ void renewal_fail(struct renewal *r, const char *class)
 {
     struct renewal_args a;
     char floor_ms[24], dice[16];
+    size_t row = 0;
     struct err err = {0};
 
+    while (strcmp(backoffs[row].class, class) != 0)
+        row++;
     renewal_args_fill(r, &a);
     snprintf(floor_ms, sizeof floor_ms, "%" PRId64, r->retry_after_ms);
     snprintf(dice, sizeof dice, "%" PRId64, id_uniform_ms(1000));
@@ -159,8 +173,8 @@ void renewal_fail(struct renewal *r, const char *class)
         slice_cstr(class),
         slice_cstr(r->answer.reason[0] ? r->answer.reason : err_code_name(r->why.code)),
         slice_cstr(r->why.msg),
-        SLICE_LIT(BACKOFF_BASE),
-        SLICE_LIT(BACKOFF_CAP),
+        slice_cstr(backoffs[row].base_ms),
+        slice_cstr(backoffs[row].cap_ms),
         slice_cstr(floor_ms),
         slice_cstr(dice),
         key_slice(&a.changed),

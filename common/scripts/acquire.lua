@@ -3,7 +3,9 @@
 -- ARGV gen and ver of the token I used (0 0 = none), nonce, lease ms, grace ms
 -- Answers one of
 --   HAVE ver                      newer and unexpired: read the record and use it
---   LEASE fence gen ver exp cfg cm cd rt cs   you renew (asking again with the same nonce answers LEASE again)
+--   LEASE fence gen ver exp cfg cm cd rt cs replays   you renew (asking again with the same nonce answers
+--                                 LEASE again). replays: 0, or how often this refresh token will have been
+--                                 sent again after an answer that nobody stored; the caller looks at its policy
 --   BUSY ms                       another one is renewing, its lease ends in ms
 --   GRACE until                   a holder went silent after it may have sent the refresh token
 --   BACKOFF until                 the last try failed
@@ -13,8 +15,11 @@
 -- The intent {fence, nonce, hash of the refresh token, time} is written before the network is touched.
 -- A nonce stands for one token call: who asks again with it says that nothing was sent under it, so it
 -- gets its lease back also when the first answer was lost for longer than the lease.
+-- The replay: an intent whose holder is silent past lease and grace is replaced. Its fence stays good for
+-- store (pf: the first one of this version whose answer may yet come), because a token that arrives late is
+-- better than none.
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'exp', 'next', 'it', 'grant', 'why', 'if', 'in',
-  'cfg', 'cm', 'cd', 'rt', 'cs')
+  'cfg', 'cm', 'cd', 'rt', 'cs', 'rn')
 if not h[1] then return {'GONE', 'unknown'} end
 local state = h[3]
 if state == 'DISABLED' or state == 'REMOVED' then return {'GONE', state} end
@@ -26,28 +31,31 @@ if same_gen and tonumber(ARGV[2]) > ver then return {'BEHIND', ver} end
 if state == 'NEEDS_CONSENT' then return {'CONSENT', h[8] or ''} end
 if ver > 0 and exp > now and not (same_gen and ver == tonumber(ARGV[2])) then return {'HAVE', ver} end
 local lease = redis.call('GET', KEYS[2])
-local fence
+local fence, replays = nil, tonumber(h[16] or 0)
 if lease then
   local number, nonce = lease:match('^(%d+):(.*)$')
   if nonce ~= ARGV[3] then return {'BUSY', redis.call('PTTL', KEYS[2])} end
   fence = number
 else
   local again = h[6] and h[10] == ARGV[3]
-  if h[6] and not again and h[7] == 'refresh_token' then
+  local lost = h[6] and not again and h[7] == 'refresh_token'
+  if lost then
     -- somebody wrote an intent and went silent: the refresh token may be used up, the answer lost
     local until_ms = tonumber(h[6]) + tonumber(ARGV[4]) + tonumber(ARGV[5])
     if now < until_ms then return {'GRACE', until_ms} end
-    redis.call('DEL', KEYS[2]) -- see below
-    redis.call('HSET', KEYS[1], 'state', 'NEEDS_CONSENT', 'why', 'answer_lost', 'ft', now)
-    return {'CONSENT', 'answer_lost'}
   end
   if h[5] and tonumber(h[5]) > now then return {'BACKOFF', h[5]} end
   -- A full Redis drains only with tokens. A first write that frees memory (there is no lease, but that
   -- counts as well) lets the following ones pass under OOM.
   redis.call('DEL', KEYS[2])
+  if lost then
+    redis.call('HSETNX', KEYS[1], 'pf', h[9])
+    replays = redis.call('HINCRBY', KEYS[1], 'rn', 1)
+  end
   fence = again and h[9] or redis.call('HINCRBY', KEYS[1], 'fence', 1)
   redis.call('SET', KEYS[2], fence .. ':' .. ARGV[3], 'PX', ARGV[4])
   redis.call('HSET', KEYS[1], 'state', 'RENEWING', 'if', fence, 'in', ARGV[3], 'it', now,
     'ih', redis.sha1hex(h[14] or ''))
 end
-return {'LEASE', tostring(fence), gen, ver, exp, h[11] or '', h[12] or '', h[13] or '', h[14] or '', h[15] or ''}
+return {'LEASE', tostring(fence), gen, ver, exp, h[11] or '', h[12] or '', h[13] or '', h[14] or '', h[15] or '',
+  replays}

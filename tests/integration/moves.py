@@ -219,6 +219,11 @@ class Moves:
         return self.call("store", [self.conn, self.conn + ":lease"], fence, nonce, gen, ver, cd, at, rt, life, "read",
                          CHANGED, "a")
 
+    def restore(self, gen, ver, at="AT", rt="RT", exp=None, fence=1, cd="cd1"):
+        now = self.now()
+        return self.call("restore", [self.conn, self.conn + ":lease"], gen, ver, cd, at, rt, exp or now + HOUR, now,
+                         "read", fence, CHANGED, "a")
+
     def fail(self, fence, nonce, gen, kind, floor=0, rnd=1000, base=1000, cap=60000):
         return self.call("fail", [self.conn, self.conn + ":lease"], fence, nonce, gen, kind, "why-" + kind, "words",
                          base, cap, floor, rnd, CHANGED, "a")

@@ -1,4 +1,5 @@
-"""Workers are killed at random while tokens are renewed: no renewal without a reason."""
+"""Workers are killed at random while tokens are renewed: no renewal without a reason. Without the replay
+(token.replay: never), so that each token request is a version or a death; with it: test_22."""
 import random
 import time
 
@@ -16,14 +17,14 @@ def link_again_if_needed(rig):
     state, ver = ver_of(rig)
     if state != b"NEEDS_CONSENT":
         return 0
-    rig.link_refresh("acct")
+    rig.link_refresh("acct", replay="never")
     return ver
 
 
 def test_every_token_request_is_a_version_or_a_death(rig):
     rig.use_redis()
     auth, api = rig.use_peers(auth={"AT_TTL": 2})
-    rig.link_refresh("acct")
+    rig.link_refresh("acct", replay="never")
     auth.reset()
     auth.faults({"grant": "refresh_token", "delay_ms": 100, "hold_ms": 100, "count": -1})
     fast = dict(lease="1s", renew_timeout="1s", renew_lease="2s", renew_grace="500ms", slots=8)

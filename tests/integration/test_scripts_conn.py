@@ -32,7 +32,7 @@ def back_in_time(m, field, ms):
 def test_first_lease(linked):
     m = linked
     got = m.acquire("n1", 0, 0)
-    assert got == ["LEASE", "1", 1, 0, 0, "cfg", "cm", "cd1", "RT", "CS"]
+    assert got == ["LEASE", "1", 1, 0, 0, "cfg", "cm", "cd1", "RT", "CS", 0]
     record = m.record()
     assert record["state"] == "RENEWING" and record["if"] == "1" and len(record["ih"]) == 40
     assert abs(int(record["it"]) - m.now()) < 5000, "the intent is there before anything is sent"
@@ -101,8 +101,14 @@ def test_gone(m):
     assert m.acquire("n1") == ["GONE", "REMOVED"]
 
 
-def test_grace_then_consent(linked):
-    """A holder went silent: for a while nobody knows, and nothing is changed; then a person must link."""
+def silent(m):
+    """The holder of the lease was not heard of, past lease and grace."""
+    no_lease(m)
+    back_in_time(m, "it", 70001)
+
+
+def test_grace_then_replay(linked):
+    """A holder went silent: for a while nobody knows, and nothing is changed; then the next one sends again."""
     m = linked
     lease(m)
     no_lease(m)
@@ -111,10 +117,54 @@ def test_grace_then_consent(linked):
     assert got[0] == "GRACE" and 60000 < got[1] - m.now() <= 70000
     assert m.dump() == before
     back_in_time(m, "it", 70001)
-    assert m.acquire("n2", 1, 0) == ["CONSENT", "answer_lost"]
-    assert m.state() == "NEEDS_CONSENT"
+    got = m.acquire("n2", 1, 0)
+    assert (got[:2], got[10]) == (["LEASE", "2"], 1), "a replay, and it is told so"
+    assert m.acquire("n2", 1, 0) == got, "asking again is the same replay, not a second one"
+    assert m.acquire("n3", 1, 0)[0] == "BUSY"
+    no_lease(m)
+    assert m.acquire("n3", 1, 0)[0] == "GRACE", "its answer may be on the way as well"
+    back_in_time(m, "it", 70001)
+    got = m.acquire("n3", 1, 0)
+    assert (got[:2], got[10]) == (["LEASE", "3"], 2), "the count is what its policy looks at"
+    assert m.store("3", "n3", 1, 0)[:2] == ["STORED", 1]
+    assert not {"pf", "rn", "if", "it"} & set(m.record()), "the next version begins without"
+
+
+@pytest.mark.parametrize("class_", ["not_sent", "transient", "throttled", "config"])
+def test_replay_put_off(linked, class_):
+    """It found nothing out: the answer is as lost as before, and the next try is this same replay."""
+    m = linked
+    lease(m)
+    silent(m)
+    assert m.acquire("n2", 1, 0)[10] == 1
+    assert m.fail("2", "n2", 1, class_)[:2] == ["FAILED", "BACKOFF"]
+    assert m.acquire("n3", 1, 0)[0] == "BACKOFF"
+    m.r.hdel(m.conn, "next")
+    got = m.acquire("n3", 1, 0)
+    assert (got[:2], got[10]) == (["LEASE", "3"], 1)
+
+
+def test_replay_refused(linked):
+    """The grant was good until an answer got lost: that is what its owner is told."""
+    m = linked
+    lease(m)
+    silent(m)
+    m.acquire("n2", 1, 0)
+    assert m.fail("2", "n2", 1, "consent")[:2] == ["FAILED", "NEEDS_CONSENT"]
+    assert m.record()["why"] == "answer_lost"
     assert m.acquire("n3", 1, 0) == ["CONSENT", "answer_lost"]
-    assert not m.r.exists(m.conn + ":lease")
+
+
+def test_replay_unanswered(linked):
+    m = linked
+    lease(m)
+    silent(m)
+    m.acquire("n2", 1, 0)
+    assert m.fail("2", "n2", 1, "unknown")[:2] == ["FAILED", "BACKOFF"]
+    m.r.hdel(m.conn, "next")
+    assert m.acquire("n3", 1, 0)[0] == "GRACE"
+    back_in_time(m, "it", 70001)
+    assert m.acquire("n3", 1, 0)[10] == 2
 
 
 def test_client_credentials_need_no_grace(m):
@@ -124,7 +174,7 @@ def test_client_credentials_need_no_grace(m):
     no_lease(m)
     assert lease(m, "n2") == "2"
     assert m.store("1", "n1", 1, 0) == ["LOST"], "the older answer is not put over the newer one"
-    assert m.fail("1", "n1", 1, "refused") == ["LOST"]
+    assert m.fail("1", "n1", 1, "transient") == ["LOST"]
     assert m.store("2", "n2", 1, 0)[:2] == ["STORED", 1]
 
 
@@ -154,17 +204,20 @@ def test_store_without_a_refresh_token_keeps_the_old_one(linked):
     assert m.record()["rt"] == "RT"
 
 
-def test_late_store(linked):
-    """The lease ran out, also the grace, a person was asked: nobody renewed, so the answer is good."""
+@pytest.mark.parametrize("by", ["replay", "consent"])
+def test_late_store(linked, by):
+    """The lease ran out, also the grace, a replay was refused: no newer token is there, so the answer is good."""
     m = linked
     fence = lease(m)
-    no_lease(m)
-    m.acquire("n2", 1, 0)
-    back_in_time(m, "it", 70001)
-    assert m.acquire("n2", 1, 0)[0] == "CONSENT"
+    silent(m)
+    assert m.acquire("n2", 1, 0)[0] == "LEASE"
+    if by == "consent":
+        m.fail("2", "n2", 1, "consent")
+        assert m.acquire("n3", 1, 0)[0] == "CONSENT"
     assert m.store(fence, "n1", 1, 0, rt="RT1")[:2] == ["STORED", 1]
     assert m.state() == "FRESH" and m.record()["rt"] == "RT1"
-    assert m.acquire("n2", 1, 0) == ["HAVE", 1]
+    assert m.store("2", "n2", 1, 0, rt="RT2") == ["LOST"], "the replayer's answer is not put over it"
+    assert m.acquire("n3", 1, 0) == ["HAVE", 1]
 
 
 @pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "unknown"])
@@ -197,18 +250,18 @@ def test_store_after_new_settings(linked):
     assert m.store(fence, "n1", 1, 0, cd="cd2")[:2] == ["STORED", 1]
 
 
-@pytest.mark.parametrize("what", ["acquire", "store", "fail", "again", "cool", "apply", "remove", "admit", "consent"])
+@pytest.mark.parametrize("what", ["acquire", "store", "fail", "again", "cool", "apply", "remove", "admit", "replay"])
 def test_when_full(linked, what):
     """A full Redis drains only with tokens, and a rotated refresh token exists nowhere else."""
     m = linked
     fence = None if what == "acquire" else lease(m)
-    if what in ("again", "consent"):
+    if what in ("again", "replay"):
         no_lease(m)
         back_in_time(m, "it", 70001)
     m.full()
     got = {"acquire": lambda: m.acquire("n1", 1, 0)[0] == "LEASE",
            "again": lambda: m.acquire("n1", 1, 0)[0] == "LEASE",
-           "consent": lambda: m.acquire("n2", 1, 0)[0] == "CONSENT",
+           "replay": lambda: m.acquire("n2", 1, 0)[0] == "LEASE",
            "store": lambda: m.store(fence, "n1", 1, 0, rt="RT1")[0] == "STORED",
            "fail": lambda: m.fail(fence, "n1", 1, "consent")[:2] == ["FAILED", "NEEDS_CONSENT"],
            "cool": lambda: m.cool(1000) > m.now(), "admit": lambda: m.admit("w/1") == [1, 0],
@@ -223,7 +276,7 @@ def test_without_a_right_to_publish(linked):
     m.channels = ""
     assert m.store(lease(m), "n1", 1, 0)[0] == "STORED"
     assert m.cool(1000) and m.apply("1", "1", at="AT")[0] == "OK"
-    assert m.fail(lease(m, "n2", 0), "n2", 2, "refused")[0] == "FAILED"
+    assert m.fail(lease(m, "n2", 0), "n2", 2, "transient")[0] == "FAILED"
     assert m.remove() == "OK"
 
 
@@ -231,7 +284,7 @@ def test_without_a_right_to_publish(linked):
 
 @pytest.mark.parametrize("kind,state,intent,then", [
     ("not_sent", "BACKOFF", False, "BACKOFF"),
-    ("refused", "BACKOFF", False, "BACKOFF"),
+    ("transient", "BACKOFF", False, "BACKOFF"),
     ("consent", "NEEDS_CONSENT", False, "CONSENT"),
     ("unknown", "BACKOFF", True, "GRACE"),  # the refresh token may be used up
 ])
@@ -265,12 +318,12 @@ def test_backoff_grows_to_its_cap(linked):
     waits = []
     for i in range(8):
         m.r.hdel(m.conn, "next")
-        got = m.fail(lease(m, f"n{i}"), f"n{i}", 1, "refused", rnd=1000, base=1000, cap=60000)
+        got = m.fail(lease(m, f"n{i}"), f"n{i}", 1, "transient", rnd=1000, base=1000, cap=60000)
         waits.append(round((got[2] - m.now()) / 1000))
         assert got[3] == i + 1
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
     m.r.hdel(m.conn, "next")
-    assert round((m.fail(lease(m, "a"), "a", 1, "refused", rnd=0, floor=90000)[2] - m.now()) / 1000) == 90
+    assert round((m.fail(lease(m, "a"), "a", 1, "transient", rnd=0, floor=90000)[2] - m.now()) / 1000) == 90
     assert m.acquire("b", 1, 0)[0] == "BACKOFF"
     m.r.hset(m.conn, "next", m.now() - 1)
     m.store(lease(m, "b"), "b", 1, 0)
@@ -280,13 +333,13 @@ def test_backoff_grows_to_its_cap(linked):
 def test_backoff_leaves_a_valid_token(linked):
     m = linked
     m.store(lease(m), "n1", 1, 0)
-    m.fail(lease(m, "n2", 1), "n2", 1, "refused")
+    m.fail(lease(m, "n2", 1), "n2", 1, "transient")
     assert m.acquire("n3", 0, 0) == ["HAVE", 1]
     assert m.acquire("n3", 1, 1)[0] == "BACKOFF"
 
 
 @pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "gen", "busy"])
-@pytest.mark.parametrize("kind", ["refused", "consent", "unknown"])
+@pytest.mark.parametrize("kind", ["transient", "consent", "unknown"])
 def test_fail_lost(m, moved, kind):
     """A late word of who lost the lease, or whose token was stored, marks nothing as broken."""
     m.apply(grant="client_credentials" if moved == "busy" else "refresh_token")
@@ -313,12 +366,69 @@ def test_late_fail_says_that_nothing_was_sent(linked):
     """Slow, but it knows: the grant is as good as before."""
     m = linked
     fence = lease(m)
-    no_lease(m)
-    back_in_time(m, "it", 70001)
-    assert m.acquire("n2", 1, 0)[0] == "CONSENT"
+    silent(m)
     assert m.fail(fence, "n1", 1, "not_sent")[1] == "BACKOFF"
     m.r.hdel(m.conn, "next")
     assert m.acquire("n2", 1, 0)[0] == "LEASE"
+
+
+# ---- restore ----------------------------------------------------------------------------------------
+
+def forgotten(m):
+    """Version 1 was stored, and Redis forgot it."""
+    fence = lease(m)
+    before = m.r.hgetall(m.conn)
+    m.store(fence, "n1", 1, 0, rt="RT1")
+    m.r.delete(m.conn, m.conn + ":lease")
+    m.r.hset(m.conn, mapping=before)
+
+
+def test_restore(linked):
+    m = linked
+    forgotten(m)
+    assert m.restore(1, 1, rt="RT1", exp=m.now() + HOUR, fence=7) == ["RESTORED"]
+    record = m.record()
+    assert (record["ver"], record["at"], record["rt"], record["state"]) == ("1", "AT", "RT1", "FRESH")
+    assert not {"if", "in", "it"} & set(record)
+    assert m.acquire("n2", 1, 0) == ["HAVE", 1]
+    assert m.acquire("n2", 1, 1)[:2] == ["LEASE", "8"], "fences go on from the highest that is known"
+
+
+def test_restore_over_a_renewal(linked):
+    """Somebody who did not know renews the old version: its answer comes too late."""
+    m = linked
+    forgotten(m)
+    no_lease(m)
+    back_in_time(m, "it", 70001)
+    fence = m.acquire("n2", 1, 0)[1]
+    assert m.restore(1, 1) == ["RESTORED"]
+    assert m.store(fence, "n2", 1, 0, rt="OLD") == ["LOST"]
+    assert m.acquire("n3", 1, 0) == ["HAVE", 1]
+
+
+@pytest.mark.parametrize("why", ["newer", "same", "linked", "removed", "disabled", "unknown", "settings"])
+def test_restore_refused(linked, why):
+    """A whole record or nothing: only over the same link with a lower version, and nothing is made by it."""
+    m = linked
+    want = ["GONE"] if why in ("removed", "disabled", "unknown") else ["MOVED"]
+    if why in ("newer", "same"):
+        m.store(lease(m), "n1", 1, 0)
+        if why == "newer":
+            m.store(lease(m, "n2", 1), "n2", 1, 1)
+    elif why == "linked":
+        m.apply("1", "0", rt="OTHER")
+    elif why == "removed":
+        m.remove()
+    elif why == "disabled":
+        m.r.hset(m.conn, "state", "DISABLED")
+    elif why == "unknown":
+        m.r.delete(m.conn)
+    else:
+        assert m.apply("1", "0", rt="RT-cd2", cd="cd2", link=0)[0] == "OK"
+        want = ["CFG"]
+    before = m.dump()
+    assert m.restore(1, 1) == want
+    assert m.dump() == before
 
 
 # ---- apply, remove ----------------------------------------------------------------------------------
@@ -372,7 +482,7 @@ def test_settings_never_strand_a_token(linked):
 
 def test_settings_end_a_backoff(linked):
     m = linked
-    m.fail(lease(m), "n1", 1, "refused")
+    m.fail(lease(m), "n1", 1, "transient")
     m.apply("1", "0", rt="", link=0)
     assert m.state() == "DUE"
     assert m.acquire("n2", 1, 0)[0] == "LEASE"
@@ -403,7 +513,7 @@ def test_remove(linked):
     assert m.record() == {"gen": "2", "ver": "0", "state": "REMOVED"}
     assert not m.r.exists(m.conn + ":lease", m.conn + ":lane")
     assert m.remove() == "NONE"
-    assert m.store(fence, "n2", 1, 1) == ["LOST"] and m.fail(fence, "n2", 1, "refused") == ["LOST"]
+    assert m.store(fence, "n2", 1, 1) == ["LOST"] and m.fail(fence, "n2", 1, "transient") == ["LOST"]
     assert m.cool(1000) == 0
     assert m.apply("2", "0") == ["OK", 3, 0], "read as a tombstone"
     m.remove()

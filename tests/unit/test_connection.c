@@ -44,6 +44,7 @@ static void test_defaults(void **state)
     assert_int_equal(c->scopes.len, 0);
     assert_int_equal(c->default_lifetime_ms, 3600000);
     assert_int_equal(c->refresh_margin_ms, 60000);
+    assert_int_equal(c->replay, REPLAY_ONCE);
     assert_int_equal(c->policy.host_count, 1);
     assert_int_equal(c->policy.method_count, 0);
     assert_int_equal(c->policy.path_count, 0);
@@ -102,6 +103,7 @@ static void test_digests_differ(void **state)
         BASE("\"scopes\":\"b\","),
         BASE("\"default_lifetime_ms\":60000,"),
         BASE("\"refresh_margin_ms\":0,"),
+        BASE("\"replay\":\"never\","),
         BASE("\"methods\":[\"GET\"],"),
         BASE("\"paths\":[\"/v1\"],"),
         BASE("\"paths\":[\"/v1\",\"/v2\"],"),
@@ -150,6 +152,7 @@ static void test_bad_settings(void **state)
         {BASE("\"default_lifetime_ms\":1e9,"), "default_lifetime_ms", "not whole"},
         {BASE("\"default_lifetime_ms\":99999999999999,"), "default_lifetime_ms", "too long"},
         {BASE("\"refresh_margin_ms\":-1,"), "refresh_margin_ms", "negative"},
+        {BASE("\"replay\":\"twice\","), "replay", "none of its three"},
         {BASE("\"concurrency\":-1,"), "concurrency", "negative"},
         {BASE("\"concurrency\":4294967296,"), "concurrency", "over 32 bits"},
         {BASE("\"concurrency\":\"3\","), "concurrency", "text"},

@@ -56,7 +56,7 @@ static void test_whole_file(void **state)
                "  insecure_http: false\n"
                "  allow_private: true\n"
                "limits: {concurrency: 10}\n"
-               "token: {default_lifetime_s: 1800, renew_before_s: 30}\n",
+               "token: {default_lifetime_s: 1800, renew_before_s: 30, replay: never}\n",
                0644);
     if (!connection_file_read(&f, path, &err))
         fail_msg("%s", err.msg);
@@ -68,7 +68,7 @@ static void test_whole_file(void **state)
         json.ptr,
         "{\"id\":\"crm\",\"grant\":\"refresh_token\",\"token_url\":\"https://login.example/token\","
         "\"client_id\":\"awq\",\"auth\":\"post\",\"scopes\":\"read write\","
-        "\"default_lifetime_ms\":1800000,\"refresh_margin_ms\":30000,"
+        "\"default_lifetime_ms\":1800000,\"refresh_margin_ms\":30000,\"replay\":\"never\","
         "\"hosts\":[\"*.crm.example:8443\",\"api.example\"],\"methods\":[\"GET\",\"POST\"],"
         "\"paths\":[\"/v1\"],\"insecure_http\":false,\"allow_private\":true,\"concurrency\":10}");
     buf_deinit(&json);
