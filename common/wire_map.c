@@ -58,7 +58,7 @@ struct slice wire_read_member(struct reader *r, struct item *it)
 bool wire_walk(struct place *p, struct slice map, const struct field *fields, size_t n)
 {
     struct reader r = reader_of(map);
-    struct item head, key, value;
+    struct item head, key = {.type = ITEM_NIL}, value;
     uint32_t seen = 0;
 
     if (read_item(&r, &head) != WIRE_FINE)
@@ -69,7 +69,11 @@ bool wire_walk(struct place *p, struct slice map, const struct field *fields, si
 
         if (read_item(&r, &key) != WIRE_FINE || key.type != ITEM_STR) {
             p->key = "keys";
-            return wire_refuse(p, p->key_rule, "must be strings");
+            return wire_refuse(p, p->key_rule,
+                               key.type == ITEM_BIN
+                                   ? "must be of type str and are bin: tell your MessagePack "
+                                     "library that they are text"
+                                   : "must be strings");
         }
         f = wire_field_named(fields, n, key.bytes);
         raw = wire_read_member(&r, &value);

@@ -47,7 +47,7 @@ static struct slice name_letter(struct slice name, char letter[JOB_NAME_MAX])
 
     if (!job_name_parse(name, &parts) || !slice_copy(name, letter, JOB_NAME_MAX)) {
         seal_digest(name, digest);
-        snprintf(letter, JOB_NAME_MAX, "bad-%.32s.0.0", digest);
+        snprintf(letter, JOB_NAME_MAX, ID_BAD "%.32s.0.0", digest);
     }
     (void)job_name_parse(slice_cstr(letter), &parts);
     return parts.run;
