@@ -363,7 +363,7 @@ static void on_move(void *owner, const struct redis_reply *reply, const struct e
 /* What the arguments of one move point into. */
 struct move_texts {
     struct key held, set, lots, run, out, wake;
-    char seq[24], reclaims[16], at[24], look[24], limit[24], cap[24];
+    char seq[24], reclaims[16], at[24], look[24], limit[24], cap[24], queued[24];
     struct slice write; /* the result also to the stream `out`? */
 };
 
@@ -375,6 +375,7 @@ static void move_texts(struct commits *c, const struct move *m, struct move_text
     snprintf(t->seq, sizeof t->seq, "%" PRIu64, m->seq);
     snprintf(t->reclaims, sizeof t->reclaims, "%" PRIu32, m->reclaims);
     snprintf(t->at, sizeof t->at, "%" PRId64, m->at_ms);
+    snprintf(t->queued, sizeof t->queued, "%" PRId64, m->queued_ms);
     snprintf(t->look, sizeof t->look, "%" PRId64, m->look_ms);
     snprintf(t->limit, sizeof t->limit, "%" PRId64, c->w->set->park_max);
     key_out(&t->out, SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
@@ -403,6 +404,8 @@ static bool send_retry(struct commits *c, struct move *m, struct move_texts *t, 
         key_slice(&t->wake),
         slice_cstr(t->cap),
         t->write,
+        slice_cstr(t->queued),
+        slice_cstr(m->last_error),
     };
 
     return redis_script(c->w->link, SCRIPT_retry, 5, ARRAY_LEN(argv), argv, on_move, m, err);
@@ -434,6 +437,8 @@ static bool send_park(struct commits *c, struct move *m, struct move_texts *t, s
         key_slice(&t->wake),
         slice_cstr(t->cap),
         t->write,
+        slice_cstr(t->queued),
+        slice_cstr(m->last_error),
     };
 
     return redis_script(c->w->link, SCRIPT_park, 6, ARRAY_LEN(argv), argv, on_move, m, err);

@@ -53,12 +53,15 @@ struct move {
     struct slice out; /* result stream; empty = none */
     struct slice result;
     struct slice next_j, next_s; /* COMMIT: the next step; empty = none */
-    struct slice big;        /* COMMIT: the next step's input, too long to travel in it; kept in */
-    const char *big_digest;  /* the run record under this digest (hex), before the commit */
-    const char *state;       /* COMMIT: run state: "ready" (goes on), "done", "failed", "expired" */
-    int64_t at_ms;           /* RETRY: when; PARK: until when at the latest (0 = no deadline) */
-    int64_t look_ms;         /* PARK: when the lot is to be looked at */
-    const char *resource;    /* PARK: conn:ID or lane:ID */
+    struct slice big;       /* COMMIT: the next step's input, too long to travel in it; kept in */
+    const char *big_digest; /* the run record under this digest (hex), before the commit */
+    const char *state;      /* COMMIT: run state: "ready" (goes on), "done", "failed", "expired" */
+    int64_t at_ms;          /* RETRY: when; PARK: until when at the latest (0 = no deadline) */
+    int64_t look_ms;        /* PARK: when the lot is to be looked at */
+    int64_t queued_ms;      /* RETRY, PARK: since when the step waits */
+    const char
+        *last_error;      /* RETRY, PARK: of the attempt that failed, as retry.lua has it; or "" */
+    const char *resource; /* PARK: conn:ID or lane:ID */
     const char *code, *text; /* BURY */
     bool last; /* no other way out is left: never BROKEN, tried until it goes through */
     move_cb *cb;

@@ -90,21 +90,21 @@ static struct seal_place place_of(const struct worker *w, const char *worker, ui
         slice_cstr(w->set->common.prefix), slice_cstr(worker), "journal", 0, number, SLICE_NONE};
 }
 
-#define TEXTS 18
+#define TEXTS 19
 
 /* Which of a move's texts are C strings: they keep their NUL, so that they are ones again when
  * read. */
 static bool is_c_string(size_t i)
 {
-    return i <= 5 || (i >= 12 && i <= 16);
+    return i <= 5 || (i >= 12 && i <= 17);
 }
 
 static bool write_move(struct buf *b, const struct move *m)
 {
     char numbers[128];
 
-    snprintf(numbers, sizeof numbers, "%d %" PRIu64 " %" PRIu32 " %" PRId64 " %" PRId64,
-             (int)m->kind, m->seq, m->reclaims, m->at_ms, m->look_ms);
+    snprintf(numbers, sizeof numbers, "%d %" PRIu64 " %" PRIu32 " %" PRId64 " %" PRId64 " %" PRId64,
+             (int)m->kind, m->seq, m->reclaims, m->at_ms, m->look_ms, m->queued_ms);
     const struct slice texts[TEXTS] = {
         slice_cstr(numbers),
         slice_cstr(m->queue->name),
@@ -123,6 +123,7 @@ static bool write_move(struct buf *b, const struct move *m)
         slice_cstr(m->code),
         slice_cstr(m->text),
         slice_cstr(m->big_digest),
+        slice_cstr(m->last_error),
         m->big,
     };
 
@@ -159,8 +160,8 @@ static bool read_move(struct kept *k, const char *worker, struct slice bytes)
     int kind;
 
     if (!read_texts(bytes, t, ARRAY_LEN(t)) ||
-        sscanf(t[0].ptr, "%d %" SCNu64 " %" SCNu32 " %" SCNd64 " %" SCNd64, &kind, &m->seq,
-               &m->reclaims, &m->at_ms, &m->look_ms) != 5 ||
+        sscanf(t[0].ptr, "%d %" SCNu64 " %" SCNu32 " %" SCNd64 " %" SCNd64 " %" SCNd64, &kind,
+               &m->seq, &m->reclaims, &m->at_ms, &m->look_ms, &m->queued_ms) != 6 ||
         kind < MOVE_COMMIT || kind > MOVE_BURY || !id_is_queue(t[1]) ||
         !slice_copy(t[1], k->queue.name, sizeof k->queue.name))
         return false;
@@ -183,7 +184,8 @@ static bool read_move(struct kept *k, const char *worker, struct slice bytes)
     m->code = t[14].ptr;
     m->text = t[15].ptr;
     m->big_digest = t[16].ptr;
-    m->big = t[17];
+    m->last_error = t[17].ptr;
+    m->big = t[18];
     return true;
 }
 

@@ -27,6 +27,8 @@ static void move_begin(struct step *s, enum move_kind kind, move_cb *cb)
         .j = buf_slice(&s->j),
         .s = buf_slice(&s->s),
         .reclaims = s->reclaims,
+        .queued_ms = s->k.queued_ms,
+        .last_error = s->last_error,
         .out = s->bad ? SLICE_LIT("results") : s->env.out,
         .last = s->bad,
         .cb = cb,
@@ -54,9 +56,14 @@ static bool is_text(const struct step *s)
     return s->env.call.as != AS_RAW && json_is_utf8(buf_slice(&s->answer));
 }
 
+static const char *code_of(const struct err *why)
+{
+    return why->rule[0] ? why->rule : err_code_name(why->code);
+}
+
 static void fill_error(const struct err *why, struct result *r)
 {
-    r->error_code = slice_cstr(why->rule[0] ? why->rule : err_code_name(why->code));
+    r->error_code = slice_cstr(code_of(why));
     r->error_title = r->error_code;
     r->error_detail = slice_cstr(why->msg);
 }
@@ -249,10 +256,22 @@ static int64_t not_past_deadline(const struct step *s, int64_t at_ms)
     return s->env.deadline > 0 && s->env.deadline < at_ms ? s->env.deadline : at_ms;
 }
 
+/* What `awq-ctl job get` shows of it until the next one has ended. */
+static void note_error(struct step *s)
+{
+    struct err why = s->err;
+
+    if (why.code == ERR_NONE)
+        err_rule(&why, ERR_RETRY, "answered", "the server answered %d", s->status);
+    snprintf(s->last_error, sizeof s->last_error, "%" PRIu64 " %" PRIu32 " %d %s %s", s->k.seq,
+             s->k.attempt, s->status, code_of(&why), why.msg);
+}
+
 /* Another attempt has ended: say so in k. False: buried instead. */
 static bool count_attempt(struct step *s, struct err *err)
 {
     s->k.attempt++;
+    note_error(s);
     return write_k(s, &s->k, err);
 }
 
@@ -349,7 +368,7 @@ enum step_state step_bury(struct step *s, const struct err *why)
 {
     struct err err = *why;
 
-    snprintf(s->code, sizeof s->code, "%s", err.rule[0] ? err.rule : err_code_name(err.code));
+    snprintf(s->code, sizeof s->code, "%s", code_of(&err));
     snprintf(s->text, sizeof s->text, "%s", err.msg);
     build_result(s, RESULT_DEAD, true, &err);
     move_begin(s, MOVE_BURY, on_buried);

@@ -98,6 +98,7 @@ struct step {
     char big_digest[WIRE_DIGEST_HEX + 1];
     char code[48];
     char text[256];
+    char last_error[400]; /* a struct err's text, and four words before it */
 };
 
 /* step.c */

@@ -2,7 +2,7 @@
 -- KEYS queue, held, park:RESOURCE, lots, run:RUN, out:NAME
 -- ARGV consumer, entry, name, seq, until ms (the deadline; the job is looked at then at the latest),
 --      j, d, s, queue name, resource, look-at ms (when the lot is to be looked at), lot limit, wake channel,
---      result cap, write to out (1 or 0)
+--      result cap, write to out (1 or 0), queued ms, last error (as in retry.lua)
 -- Answers OK, LOST, DUPLICATE, CANCELLED (both as in retry.lua) or FULL (the lot holds its limit; nothing was
 -- changed).
 local p = redis.pcall('XPENDING', KEYS[1], 'w', ARGV[2], ARGV[2], 1, ARGV[1])
@@ -33,6 +33,7 @@ look = math.min(look, till)
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[9], ARGV[6], ARGV[7], ARGV[8]))
 redis.call('ZADD', KEYS[3], till, ARGV[3])
 redis.call('ZADD', KEYS[4], 'LT', look, ARGV[10])
-redis.call('HSET', KEYS[5], 'st', 'parked', 'pl', 'park:' .. ARGV[10])
+redis.call('HSET', KEYS[5], 'st', 'parked', 'pl', 'park:' .. ARGV[10], 'tm', ARGV[16])
+if ARGV[17] ~= '' then redis.call('HSET', KEYS[5], 'er', ARGV[17]) end
 if redis.call('ZRANGE', KEYS[4], 0, 0)[1] == ARGV[10] then redis.pcall('PUBLISH', ARGV[13], look) end
 return 'OK'

@@ -19,5 +19,6 @@ local marks = '^m' .. (ARGV[1]:match('%d+$') or '') .. '%.%d+$'
 for _, field in ipairs(redis.call('HKEYS', KEYS[4])) do
   if field:match(marks) then redis.call('HDEL', KEYS[4], field) end
 end
-redis.call('HSET', KEYS[4], 'st', 'ready', 'pl', 'q:' .. queue)
+local t = redis.call('TIME')
+redis.call('HSET', KEYS[4], 'st', 'ready', 'pl', 'q:' .. queue, 'tm', t[1] * 1000 + math.floor(t[2] / 1000))
 return 'OK'

@@ -1,6 +1,7 @@
 -- Set a job aside until a time: a retry, a delay, a wait.
 -- KEYS queue, held, due, run:RUN, out:NAME
--- ARGV consumer, entry, name, seq, at ms, j, d, s, queue name, wake channel, result cap, write to out (1 or 0)
+-- ARGV consumer, entry, name, seq, at ms, j, d, s, queue name, wake channel, result cap, write to out (1 or 0),
+--      queued ms, last error ("" = no attempt has failed; else SEQ ATTEMPTS STATUS CODE TEXT, for people)
 -- Answers OK, LOST, DUPLICATE (the name is already set aside, or SEQ has passed: our entry is gone) or
 -- CANCELLED (the run was cancelled while we had it: it has ended, as commit would have ended it).
 local p = redis.pcall('XPENDING', KEYS[1], 'w', ARGV[2], ARGV[2], 1, ARGV[1])
@@ -26,6 +27,7 @@ if cancelled then
 end
 redis.call('HSET', KEYS[2], ARGV[3], cmsgpack.pack(ARGV[9], ARGV[6], ARGV[7], ARGV[8]))
 redis.call('ZADD', KEYS[3], at, ARGV[3])
-redis.call('HSET', KEYS[4], 'st', 'due', 'pl', 'due', 'tm', ARGV[5])
+redis.call('HSET', KEYS[4], 'st', 'due', 'pl', 'due', 'tm', ARGV[13])
+if ARGV[14] ~= '' then redis.call('HSET', KEYS[4], 'er', ARGV[14]) end
 if redis.call('ZRANGE', KEYS[3], 0, 0)[1] == ARGV[3] then redis.pcall('PUBLISH', ARGV[10], ARGV[5]) end
 return 'OK'

@@ -14,6 +14,7 @@ from servers import Redis
 SCRIPTS = ROOT / "common/scripts"
 P = "awq"
 HOUR = 3600 * 1000
+QUEUED = 1700000000000  # when a step that is set aside came onto its queue
 WAKE = f"{P}:wake"
 CHANGED = f"{P}:changed"
 
@@ -125,16 +126,16 @@ class Moves:
     def keep(self, who, entry, name, field="i:d", data="long"):
         return self.call("keep", [key("q:default"), key(f"run:{run_of(name)}")], who, entry, field, data)
 
-    def retry(self, who, entry, name, at, queue="default", d="0", j=None):
+    def retry(self, who, entry, name, at, queue="default", d="0", j=None, er=""):
         return self.call("retry", [key(f"q:{queue}"), key("held"), key("due"), key(f"run:{run_of(name)}"),
                                    key("out:results")],
-                         who, entry, name, seq_of(name), at, j or name, d, "s:" + name, queue, WAKE, 1000, 1)
+                         who, entry, name, seq_of(name), at, j or name, d, "s:" + name, queue, WAKE, 1000, 1, QUEUED, er)
 
-    def park(self, who, entry, name, till, what="conn:a", look=None, limit=100, queue="default", d="0"):
+    def park(self, who, entry, name, till, what="conn:a", look=None, limit=100, queue="default", d="0", er=""):
         return self.call("park", [key(f"q:{queue}"), key("held"), key(f"park:{what}"), key("lots"),
                                   key(f"run:{run_of(name)}"), key("out:results")],
                          who, entry, name, seq_of(name), till, name, d, "s:" + name, queue, what,
-                         till if look is None else look, limit, WAKE, 1000, 1)
+                         till if look is None else look, limit, WAKE, 1000, 1, QUEUED, er)
 
     def peek(self, where, top="now", limit=50):
         now, left, *flat = self.call("peek", [key(where), key("held")], top, limit)

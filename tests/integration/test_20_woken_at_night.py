@@ -376,7 +376,8 @@ def outcomes_that_wait(rig, count, **settings):
     first = rig.enqueue(rig.job("acct", "/effect/first", job_id="first"))
     between.wait_held()
     ids = rig.enqueue([rig.job("acct", f"/effect/e{i}", job_id=f"e{i}") for i in range(count)])
-    names = {f"{i}.0.0" for i in first + ids}
+    rig.enqueue(rig.job("acct", "/status/503", job_id="again", retry={"base_ms": 86400_000, "cap_ms": 86400_000}))
+    names = {f"{i}.0.0" for i in [*first, *ids, "again"]}
     wait_until(lambda: names <= {e["job"] for e in w.logged("step.state", to="leaving")}, 10,
                "all outcomes to be ready")
     w.term()
@@ -396,12 +397,15 @@ def test_stopped_at_once_what_was_not_sent_yet_is_in_the_journal(rig):
     again.wait_log("journal.replayed", 20)
     got = rig.results(ids, 30)
     assert {x[-1]["state"] for x in got.values()} == {"done"}
-    assert api.effects() == {i: 1 for i in ids} and len(api.log()) == len(ids), "no second call"
+    assert api.effects() == {i: 1 for i in ids} and len(api.log()) == len(ids) + 1, "no second call"
+    run = rig.redis.client.hgetall(rig.key("run:again"))
+    assert run[b"st"] == b"due" and run[b"er"].startswith(b"0 1 503 answered "), "what is tried again, too"
+    assert abs(int(run[b"tm"]) - redis_ms(rig)) < 60000
 
 
 def test_stopped_at_once_without_a_journal_the_log_says_what_is_lost(rig):
     w, _, ids = outcomes_that_wait(rig, 10)
-    assert [e["n"] for e in w.logged("job.dropped")] == [len(ids)]
+    assert [e["n"] for e in w.logged("job.dropped")] == [len(ids) + 1]
     rig.worker()
     got = rig.results(ids, 30)
     assert {x[-1]["state"] for x in got.values()} == {"done"}

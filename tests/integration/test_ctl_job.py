@@ -1,5 +1,6 @@
 """awq-ctl job and dead: put jobs, see where they are, stop them, mend dead letters."""
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import msgpack
@@ -180,6 +181,59 @@ def test_a_later_step_is_found_and_taken_back(rig):
     assert rig.ctl("job", "get", job_id, "-o", "json").json()["state"] == "cancelled"
 
 
+def test_a_job_that_is_tried_again_says_why(rig):
+    """Which attempt it waits for, since when, until when, and what became of the last one."""
+    before = int(time.time() * 1000)
+    job_id = second_step_set_aside(rig)
+    got = rig.ctl("job", "get", job_id, "-o", "json").json()
+    assert (got["attempts"], got["last_error"]["code"], got["last_error"]["status"]) == (1, "answered", 503)
+    assert "answered 503" in got["last_error"]["detail"]
+    assert before - 2000 < got["queued"] < time.time() * 1000 + 2000 < got["due"]
+    text = rig.ctl("job", "get", job_id).out
+    assert "\nattempts: 1\nlast error: answered (503): " in text and "\ndue: " in text
+    # a call that did not get through
+    rig.link("shut", policy={"hosts": ["127.0.0.1:1"]})
+    (other,) = rig.enqueue(rig.job("shut", "http://127.0.0.1:1/", retry={"base_ms": 1, "cap_ms": 1, "max": 2}))
+    rig.results([other])
+    run = rig.key(f"run:{other}")
+    assert rig.redis.client.hget(run, "er").startswith(b"0 2 0 connect_failed "), "of the last retry"
+    got = rig.ctl("job", "get", other, "-o", "json").json()
+    assert got["state"] == "dead" and "last_error" not in got, "its result says more"
+
+
+def test_the_error_of_an_earlier_step_is_not_shown(rig):
+    job_id = second_step_set_aside(rig)
+    rig.redis.client.hset(rig.key(f"run:{job_id}"), "er", "0 3 500 answered of the first step")
+    got = rig.ctl("job", "get", job_id, "-o", "json").json()
+    assert got["attempts"] == 0 and "last_error" not in got
+    for odd in ("", "1", "1 x", "x 1 500 a b", "1 1", "1 2 3"):
+        rig.redis.client.hset(rig.key(f"run:{job_id}"), "er", odd)
+        assert "last_error" not in rig.ctl("job", "get", job_id, "-o", "json").json(), odd
+
+
+def test_a_parked_job_says_since_when_and_why(rig):
+    """Put by bare XADD: its entry's time. Parked for a token that was refused: that answer."""
+    auth, _ = rig.use_peers(auth={"AT_TTL": 20})
+    rig.link_refresh("acct")
+    rig.worker()
+    rig.results(rig.enqueue(rig.job("acct", "/echo")))
+    wait_until(lambda: redis_ms(rig) >= int(rig.redis.client.hget("awq:{c:acct}", "exp")) - 9000, 30,
+               "half the token's life: only then is a 401 believed")
+    auth.faults({"grant": "refresh_token", "status": 503, "count": 1000})
+    assert auth.expire(account="acct") > 0
+    (job_id,) = rig.enqueue(rig.job("acct", "/echo"))
+    run = rig.key(f"run:{job_id}")
+    wait_until(lambda: rig.redis.client.hget(run, "st") == b"parked", 10, "it to be parked")
+    got = rig.ctl("job", "get", job_id, "-o", "json").json()
+    assert (got["attempts"], got["last_error"]["status"]) == (1, 401)
+    assert abs(got["queued"] - redis_ms(rig)) < 15000 and "due" not in got
+
+
+def redis_ms(rig):
+    s, us = rig.redis.client.time()
+    return s * 1000 + us // 1000
+
+
 def test_what_is_set_aside_after_the_mark_ends_there(rig):
     """Cancelled while its call is on the wire: an answer that asks for another attempt gets none."""
     _, api = rig.use_peers()
@@ -219,6 +273,8 @@ def test_what_a_parked_job_waits_for(rig):
                "the job to be parked")
     got = rig.ctl("job", "get", job_id, "-o", "json").json()
     assert got["place"] == "park:conn:acct"
+    assert abs(got["queued"] - redis_ms(rig)) < 15000, "put by bare XADD: its entry's time"
+    assert got["attempts"] == 0 and "last_error" not in got
     assert "NEEDS_CONSENT, invalid_grant" in got["waits_for"]
     assert "1 parked" in rig.ctl("conn", "test", "acct", code=1).out
     assert rig.ctl("job", "cancel", job_id, "-o", "json").json()["answer"] == "CANCELLED"

@@ -3,7 +3,7 @@ import pytest
 import redis as redispy
 
 import places
-from moves import HOUR, embedded, key, next_name, text
+from moves import HOUR, QUEUED, embedded, key, next_name, text
 from procs import wait_until
 
 Q = key("q:default")
@@ -477,7 +477,7 @@ def test_retry_and_promote(m):
     at = m.now() + 20
     assert m.retry("me", e, n, at, d="2") == "OK"
     assert sub.get_message(timeout=2)["data"] == str(at).encode()
-    assert run(m)["pl"] == "due" and run(m)["tm"] == str(at)
+    assert run(m)["pl"] == "due" and run(m)["tm"] == str(QUEUED)
     assert m.peek("due")[1:] == (str(at), []) or m.now() >= at
     wait_until(lambda: m.now() >= at, 5)
     names = m.peek("due")[2]
@@ -486,6 +486,20 @@ def test_retry_and_promote(m):
     assert m.promote("due", names) == [0, 0, 0], "a second housekeeper moves nothing"
     assert where(m, n) == "ready:default" and run(m)["pl"] == "q:default"
     assert m.take("me")[0][2] == {"j": n, "d": "2", "s": "s:" + n}, "counted reclaims go along"
+
+
+def test_what_failed_last_stays_with_the_run(m):
+    """A wait that is no attempt leaves it; a person finds it while the job lies aside and after."""
+    e, n = taken(m)
+    assert m.retry("me", e, n, m.now() - 1, er="0 1 503 answered the server answered 503") == "OK"
+    m.promote("due", [(n, "default")])
+    e, _ = m.one("me")
+    assert m.park("me", e, n, HOUR) == "OK"
+    assert run(m)["er"] == "0 1 503 answered the server answered 503" and run(m)["tm"] == str(QUEUED)
+    m.promote("park:conn:a", [(n, "default")])
+    e, _ = m.one("me")
+    assert m.park("me", e, n, HOUR, er="0 2 401 answered no") == "OK"
+    assert run(m)["er"] == "0 2 401 answered no"
 
 
 def test_peek_is_bounded(m):
@@ -912,11 +926,14 @@ def test_bury_replay_purge(m):
     assert m.bury("me", e, n, d="5") == "OK"
     assert where(m, n) == "dead" and run(m)["st"] == "dead" and run(m)["r"] == "dead:r1.0.0"
     assert look(m).results == {"results": [b"dead:r1.0.0"]}
+    buried = int(run(m)["tm"])
+    wait_until(lambda: m.now() > buried, 5)
     m.full()
     assert m.replay(n) == "OK"
     m.roomy()
     assert m.replay(n) == "NONE"
     assert where(m, n) == "ready:default" and run(m)["st"] == "ready"
+    assert int(run(m)["tm"]) > buried, "queued now"
     e, j, fields = m.take("me")[0]
     assert fields == {"j": n, "s": "s:" + n, "x": "1"}, "begun anew"
     m.bury("me", e, n)

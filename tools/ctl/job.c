@@ -1,6 +1,8 @@
 /* awq-ctl job: put jobs on a queue, see where one is, wait for it, stop it. */
 #include "tools/ctl/job.h"
 
+#include <inttypes.h>
+
 #include "common/key.h"
 #include "tools/ctl/link.h"
 
@@ -28,13 +30,31 @@ static uint64_t seq_of(struct slice state, struct slice c0)
     return job_has_ended(state) && !slice_is(state, "dead") ? n : n + 1;
 }
 
+/* SEQ ATTEMPTS STATUS CODE TEXT (retry.lua); of an earlier step it says nothing any more. */
+static struct attempt attempt_of(struct slice er, uint64_t seq_now)
+{
+    struct slice seq = SLICE_NONE, count = SLICE_NONE, status = SLICE_NONE;
+    struct attempt a = {.count = 0};
+    uint64_t of_seq;
+
+    slice_cut(&er, ' ', &seq);
+    slice_cut(&er, ' ', &count);
+    slice_cut(&er, ' ', &status);
+    slice_cut(&er, ' ', &a.code);
+    a.text = er;
+    if (er.len > 0 && slice_to_u64(seq, &of_seq) && of_seq == seq_now &&
+        slice_to_u64(count, &a.count) && slice_to_i64(status, &a.status))
+        return a;
+    return (struct attempt){.count = 0};
+}
+
 int job_read_run(struct ctl *c, const char *id, struct run *r)
 {
     struct err err = {0};
     struct key run;
 
     key_run(&run, CTL_SHARD, slice_cstr(id));
-    r->reply = link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "c0", "cn", "r");
+    r->reply = link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "c0", "cn", "r", "er");
     if (!r->reply)
         return ctl_fail(c, &err);
     r->state = redis_reply_str(redis_reply_at(r->reply, 0));
@@ -43,6 +63,7 @@ int job_read_run(struct ctl *c, const char *id, struct run *r)
     r->seq = seq_of(r->state, redis_reply_str(redis_reply_at(r->reply, 3)));
     r->cancel_asked = redis_reply_str(redis_reply_at(r->reply, 4)).len > 0;
     r->result = redis_reply_str(redis_reply_at(r->reply, 5));
+    r->failed = attempt_of(redis_reply_str(redis_reply_at(r->reply, 6)), r->seq);
     return CTL_OK;
 }
 
@@ -107,6 +128,38 @@ static int64_t due_ms(struct ctl *c, const char *id, const struct run *r)
     return ms;
 }
 
+static void show_attempt(struct ctl *c, const struct attempt *a)
+{
+    struct json_writer w;
+    struct buf text;
+
+    out_key(&c->out, "attempts");
+    out_int(&c->out, (int64_t)a->count);
+    if (a->count == 0)
+        return;
+    buf_init(&text, 4096);
+    out_key(&c->out, "last_error");
+    if (c->out.json) {
+        jw_init(&w, &text);
+        jw_obj(&w);
+        jw_key(&w, "code");
+        jw_str(&w, a->code);
+        jw_key(&w, "status");
+        jw_int(&w, a->status);
+        jw_key(&w, "detail");
+        jw_str(&w, a->text);
+        jw_end_obj(&w);
+        out_json(&c->out, buf_slice(&text));
+    } else {
+        buf_add_slice(&text, a->code);
+        if (a->status > 0)
+            buf_addf(&text, " (%" PRId64 ")", a->status);
+        buf_addf(&text, ": %.*s", SLICE_FMT(a->text));
+        out_text(&c->out, buf_slice(&text));
+    }
+    buf_deinit(&text);
+}
+
 static void show_run(struct ctl *c, const char *id, const struct run *r)
 {
     struct buf text;
@@ -121,13 +174,14 @@ static void show_run(struct ctl *c, const char *id, const struct run *r)
         out_key(&c->out, "place");
         out_text(&c->out, r->place);
     }
+    out_key(&c->out, slice_is(r->state, "dead") ? "buried" : "queued");
+    out_time(&c->out, r->time_ms);
     if (slice_is(r->place, "due")) {
         out_key(&c->out, "due");
         out_time(&c->out, due_ms(c, id, r));
-    } else {
-        out_key(&c->out, slice_is(r->state, "dead") ? "buried" : "queued");
-        out_time(&c->out, r->time_ms);
     }
+    if (!job_has_ended(r->state))
+        show_attempt(c, &r->failed);
     out_key(&c->out, "seq");
     out_int(&c->out, (int64_t)r->seq);
     out_key(&c->out, "cancel_asked");
@@ -191,7 +245,7 @@ const struct verb job_verbs[] = {
     {.noun = "job",
      .name = "get",
      .usage = "ID",
-     .help = "Where a job is, what it waits for, its last result",
+     .help = "Where a job is, what it waits for, its last error and result",
      .least = 1,
      .most = 1,
      .run = job_get},

@@ -17,10 +17,17 @@ struct redis_reply;
 /* The flags of enqueue. */
 enum { E_FILE, E_QUEUE, E_WAIT, E_TIMEOUT, E_BACKLOG, E_DEDUP };
 
+struct attempt {    /* the last one that failed, of the step that the run is at */
+    uint64_t count; /* how many there were */
+    int64_t status; /* 0: there was no answer */
+    struct slice code, text;
+};
+
 /* What the record of a run says; the texts lie in the reply. */
 struct run {
     struct redis_reply *reply;
     struct slice state, place, result;
+    struct attempt failed;
     int64_t time_ms;
     uint64_t seq;
     bool cancel_asked;
