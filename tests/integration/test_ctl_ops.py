@@ -287,6 +287,26 @@ def test_queue_ls_knows_what_workers_work_on(rig):
     assert got == {"default", "fast", "slow"}
 
 
+def test_a_queue_that_grows(rig):
+    """Why: nobody works on it, or who does is busy."""
+    r = rig.use_redis()
+    rig.use_peers()
+    rig.link("acct")
+    w = rig.worker(queues="fast", slots=2, lease="1s")
+    rig.enqueue([rig.job("acct", "/echo") for _ in range(3)], queue="alone")
+    got = {q["queue"]: q["workers"] for q in rig.ctl("queue", "ls", "-o", "json").json()}
+    assert got == {"alone": 0, "default": 0, "fast": 1}
+    assert checks(rig, 0)["queues"] == ("warn", "3 jobs on alone, and none of the workers alive works on it")
+    assert "slots" not in checks(rig, 0)
+    rig.enqueue([rig.job("acct", "/slow?ms=8000", method="GET") for _ in range(9)], queue="fast")
+    wait_until(lambda: checks(rig, 0).get("slots") == ("warn", "2 of 2 are busy, and 7 jobs wait"), 10,
+               lambda: checks(rig, 0))
+    w.kill()
+    wait_until(lambda: {q["queue"]: q["workers"] for q in rig.ctl("queue", "ls", "-o", "json").json()}["fast"] == 0,
+               10, "the killed worker to be counted no more")
+    assert r.client.hlen(rig.key("w")) == 1, "though its numbers are still there"
+
+
 def test_worker_ls(rig):
     a = rig.worker(slots=7, lease="2s")
     b = rig.worker(lease="2s")

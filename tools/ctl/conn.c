@@ -147,7 +147,7 @@ static void show_record(struct ctl *c, struct slice id, const struct connection_
     show_text(o, "last_failure", r->fail_text);
     show_time(o, "failed", r->fail_ms);
     show_int(o, "failed_tries", r->tries);
-    show_time(o, "next_try", r->next_ms);
+    show_time(o, "next_try", slice_is(r->state, "BACKOFF") ? r->next_ms : 0);
     show_time(o, "held_back_until", r->cool_ms);
     out_key(o, "settings");
     if (cfg)

@@ -8,6 +8,7 @@
 #include "tools/ctl/checks.h"
 #include "tools/ctl/ctl.h"
 #include "tools/ctl/link.h"
+#include "tools/ctl/queues.h"
 
 #define RTT_WARN_MS    50
 #define CLOCK_WARN_MS  2000
@@ -279,6 +280,46 @@ static bool has_housekeeper(struct doctor *d)
     return ask_int(d, "EXISTS", boss.s) > 0;
 }
 
+static int64_t count_of(struct doctor *d, const char *command, const char *key)
+{
+    int64_t n = ask_int(d, command, key);
+
+    return n > 0 ? n : 0; /* of another type: check_types says so */
+}
+
+/* A queue that grows: nobody works on it, or all who do are busy. */
+static int check_queues(struct doctor *d)
+{
+    struct queues n;
+    struct key queue;
+    int64_t waiting = 0;
+    int code = queues_read(&n, d->c, d->now_ms);
+
+    if (code)
+        return code;
+    for (size_t i = 0; i < n.count; i++) {
+        int64_t jobs;
+
+        key_queue(&queue, CTL_SHARD, slice_cstr(n.queue[i].name));
+        jobs = count_of(d, "XLEN", queue.s);
+        if (n.queue[i].workers > 0)
+            waiting += jobs;
+        else if (jobs > 0 && n.slots > 0)
+            checks_add(&d->checks, CHECK_WARN, "queues",
+                       "Give a worker this queue (--queues), or have its producer name another",
+                       "%" PRId64 " jobs on %s, and none of the workers alive works on it", jobs,
+                       n.queue[i].name);
+    }
+    /* beats are some seconds old: nearly all is all */
+    if (n.slots > 0 && n.active * 10 >= n.slots * 9 && waiting > n.slots)
+        checks_add(&d->checks, CHECK_WARN, "slots",
+                   "Start more workers, or give them more --slots; if the queue grew of a sudden, "
+                   "look whether calls became slow (awq_step_duration_seconds)",
+                   "%" PRId64 " of %" PRId64 " are busy, and %" PRId64 " jobs wait", n.active,
+                   n.slots, waiting - n.active);
+    return CTL_OK;
+}
+
 static void check_due(struct doctor *d)
 {
     struct redis_reply *r;
@@ -308,13 +349,6 @@ static void check_due(struct doctor *d)
                    "The housekeeper (worker ls) does not get on: its log says why; a queue that "
                    "is full or of a wrong type puts its jobs off by a minute",
                    "the first is %" PRId64 " s late", late / 1000);
-}
-
-static int64_t count_of(struct doctor *d, const char *command, const char *key)
-{
-    int64_t n = ask_int(d, command, key);
-
-    return n > 0 ? n : 0; /* of another type: check_types says so */
 }
 
 /* What is set aside has a name in one set and a body in held. Counted at two moments, for both
@@ -452,6 +486,8 @@ static int examine(struct doctor *d)
     check_workers(d);
     key_queue(&queue, CTL_SHARD, SLICE_LIT("default"));
     check_group(d, queue.s);
+    if ((code = check_queues(d)))
+        return code;
     check_types(d);
     check_due(d);
     check_aside(d);
