@@ -238,6 +238,18 @@ def test_dead_letters_that_are_none(rig):
     assert not r.client.exists(rig.key("run:-"))
 
 
+def test_awq_ctl_with_letters_that_are_none(rig):
+    """A line of somebody else's, and one whose body is gone: listed, not replayed, forgotten when asked to."""
+    r = rig.use_redis()
+    r.client.zadd(rig.key("dead"), {"junk 1": 1, "bare.0.0": 2})
+    assert set(letters(rig)) == {"junk 1", "bare.0.0"}
+    for name in ("junk 1", "bare.0.0"):
+        assert "dead purge forgets" in rig.ctl("dead", "replay", name, code=3).err
+    rig.ctl("dead", "purge", "junk 1", "bare.0.0")
+    assert letters(rig) == {} and not r.client.exists(rig.key("run:none"))
+    rig.ctl("dead", "purge", "junk 1", code=3)
+
+
 def test_renewals_asked_for_no_connection(rig):
     """`conn refresh` asks in awq:conns, which others may have written to."""
     r = rig.use_redis()

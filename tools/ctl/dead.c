@@ -181,18 +181,23 @@ static struct redis_reply *act(struct each *e, struct slice name, bool *there, s
 {
     struct job_name parts;
     struct key dead, held, run, queue;
+    bool job = job_name_parse(name, &parts);
 
-    *there = job_name_parse(name, &parts);
+    *there = job || e->purge; /* a line of somebody else's can be forgotten, not replayed */
     if (!*there)
         return NULL;
     key_dead(&dead, CTL_SHARD);
     key_held(&held, CTL_SHARD);
-    key_run(&run, CTL_SHARD, parts.run);
+    key_run(&run, CTL_SHARD, job ? parts.run : SLICE_LIT("none"));
     if (e->purge) {
-        const struct slice argv[] = {key_slice(&dead), key_slice(&held), key_slice(&run), name,
-                                     SLICE_LIT(RUN_TTL_MS)};
+        struct slice argv[5] = {key_slice(&dead), key_slice(&held)};
+        size_t n = 2;
 
-        return link_script(e->c->link, SCRIPT_purge, 3, ARRAY_LEN(argv), argv, err);
+        if (job) /* else there is no run to end */
+            argv[n++] = key_slice(&run);
+        argv[n] = name;
+        argv[n + 1] = SLICE_LIT(RUN_TTL_MS);
+        return link_script(e->c->link, SCRIPT_purge, n, n + 2, argv, err);
     }
     if (!queue_of(e, name, &queue, there, err) || !*there)
         return NULL;
@@ -212,7 +217,8 @@ static int one(struct each *e, struct slice name)
 
     if (!there || (r && !slice_is(redis_reply_str(r), "OK"))) {
         e->missing++;
-        ctl_say(0, "no dead letter %.*s", SLICE_FMT(slice_sub(name, 0, JOB_NAME_MAX)));
+        ctl_say(0, "no dead letter %.*s%s", SLICE_FMT(slice_sub(name, 0, JOB_NAME_MAX)),
+                e->purge ? "" : " that could be replayed; dead ls lists them, dead purge forgets");
     } else if (!r) {
         e->failed++;
         code = ctl_fail(e->c, &err);
