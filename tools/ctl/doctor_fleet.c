@@ -1,0 +1,176 @@
+/* awq-ctl doctor: does the fleet get on? */
+#include "tools/ctl/doctor_parts.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include "common/key.h"
+#include "common/seal.h"
+#include "tools/ctl/link.h"
+#include "tools/ctl/queues.h"
+
+#define STUCK_MS     (5 * 60 * 1000) /* longer than the longest step that is usual */
+#define ACCOUNTS_MAX 500             /* looked at, one round trip each: ZRANGE 0 499 */
+
+static void check_install(struct doctor *d)
+{
+    struct redis_reply *r;
+    struct key meta;
+
+    key_meta(&meta);
+    r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "shards");
+    if (redis_reply_str(redis_reply_at(r, 0)).len > 0)
+        checks_add(&d->checks, redis_reply_int(redis_reply_at(r, 1), 1) == 1 ? CHECK_OK : CHECK_BAD,
+                   "install", "This version of awq-ctl works with 1 shard",
+                   "id %.*s, shards %" PRId64, SLICE_FMT(redis_reply_str(redis_reply_at(r, 0))),
+                   redis_reply_int(redis_reply_at(r, 1), 1));
+    else
+        checks_add(&d->checks, CHECK_OK, "install", NULL, "nothing of awq here yet (prefix %s)",
+                   d->c->common.prefix);
+    redis_reply_free(r);
+}
+
+static void check_keys(struct doctor *d)
+{
+    struct redis_reply *r;
+    struct err err = {0};
+    struct keyring *k;
+    struct key meta;
+    bool fit;
+
+    if (!d->c->common.keys) {
+        checks_add(&d->checks, CHECK_WARN, "key file",
+                   "--keys FILE or AWQ_KEYS; conn apply and conn test need it", "not given");
+        return;
+    }
+    k = keyring_load(d->c->common.keys, &err);
+    key_meta(&meta);
+    r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "keys");
+    fit = k && ctl_keys_fit(k, redis_reply_at(r, 0), redis_reply_at(r, 1));
+    redis_reply_free(r);
+    checks_add(&d->checks, fit ? CHECK_OK : CHECK_BAD, "key file",
+               "Copy the workers' key file here, mode 0600", "%s",
+               !k                          ? err.msg
+               : !fit                      ? "not the workers': none of its run keys is theirs"
+               : keyring_has(k, KEY_GRANT) ? "good, with a grant key"
+                                           : "good, without a grant key");
+    keyring_free(k);
+}
+
+static void check_workers(struct doctor *d)
+{
+    struct redis_reply *r;
+    struct key workers;
+    char now[24];
+    int64_t alive;
+
+    key_workers(&workers, CTL_SHARD);
+    snprintf(now, sizeof now, "(%" PRId64, d->now_ms);
+    r = link_ask(d->c->link, NULL, "ZCOUNT", workers.s, now, "+inf");
+    alive = redis_reply_int(r, 0);
+    redis_reply_free(r);
+    checks_add(&d->checks, alive > 0 ? CHECK_OK : CHECK_BAD, "workers",
+               "Start awq-worker; if some run, compare their --redis-url and --prefix with these",
+               "%" PRId64 " alive", alive);
+}
+
+/* The group that workers read with is made by them; a queue with jobs and without it waits. */
+static void check_group(struct doctor *d, const char *queue)
+{
+    struct redis_reply *r;
+    const struct redis_reply *p;
+    int64_t waiting, idle;
+    struct err err = {0};
+
+    waiting = doctor_ask(d, "XLEN", queue);
+    r = link_ask(d->c->link, &err, "XPENDING", queue, "w", "-", "+", "1");
+    if (!r) {
+        checks_add(&d->checks, waiting > 0 ? CHECK_WARN : CHECK_OK, "queue default",
+                   "A worker makes the group when it works on this queue: --queues",
+                   waiting > 0 ? "%" PRId64 " jobs and no group w" : "not used yet", waiting);
+        return;
+    }
+    p = redis_reply_at(r, 0);
+    idle = p ? redis_reply_int(redis_reply_at(p, 2), 0) : 0;
+    checks_add(&d->checks, idle > STUCK_MS ? CHECK_WARN : CHECK_OK, "queue default",
+               "A worker holds a step for long: worker ls, and its log",
+               "%" PRId64 " jobs, the oldest in flight for %" PRId64 " s", waiting, idle / 1000);
+    redis_reply_free(r);
+}
+
+/* A queue that grows: nobody works on it, or all who do are busy. */
+static int check_queues(struct doctor *d)
+{
+    struct queues n;
+    struct key queue;
+    int64_t waiting = 0;
+    int code = queues_read(&n, d->c, d->now_ms);
+
+    if (code)
+        return code;
+    for (size_t i = 0; i < n.count; i++) {
+        int64_t jobs;
+
+        key_queue(&queue, CTL_SHARD, slice_cstr(n.queue[i].name));
+        jobs = doctor_count(d, "XLEN", queue.s);
+        if (n.queue[i].workers > 0)
+            waiting += jobs;
+        else if (jobs > 0 && n.slots > 0)
+            checks_add(&d->checks, CHECK_WARN, "queues",
+                       "Give a worker this queue (--queues), or have its producer name another",
+                       "%" PRId64 " jobs on %s, and none of the workers alive works on it", jobs,
+                       n.queue[i].name);
+    }
+    /* beats are some seconds old: nearly all is all */
+    if (n.slots > 0 && n.active * 10 >= n.slots * 9 && waiting > n.slots)
+        checks_add(&d->checks, CHECK_WARN, "slots",
+                   "Start more workers, or give them more --slots; if the queue grew of a sudden, "
+                   "look whether calls became slow (awq_step_duration_seconds)",
+                   "%" PRId64 " of %" PRId64 " are busy, and %" PRId64 " jobs wait", n.active,
+                   n.slots, waiting - n.active);
+    return CTL_OK;
+}
+
+/* An account that nobody links again stops its jobs without a line in any queue. */
+void doctor_accounts(struct doctor *d)
+{
+    struct redis_reply *names, *r;
+    struct slice id, state, first = SLICE_NONE;
+    struct key conns, conn;
+    int consent = 0, backoff = 0;
+
+    key_conns(&conns);
+    names = link_ask(d->c->link, NULL, "ZRANGE", conns.s, "0", "499");
+    for (size_t i = 0; i < redis_reply_len(names); i++) {
+        id = redis_reply_str(redis_reply_at(names, i));
+        key_conn(&conn, id);
+        r = link_ask(d->c->link, NULL, "HGET", conn.s, "state");
+        state = redis_reply_str(r);
+        consent += slice_is(state, "NEEDS_CONSENT");
+        backoff += slice_is(state, "BACKOFF");
+        if (first.len == 0 && (slice_is(state, "NEEDS_CONSENT") || slice_is(state, "BACKOFF")))
+            first = id;
+        redis_reply_free(r);
+    }
+    if (first.len > 0)
+        checks_add(&d->checks, CHECK_WARN, "accounts",
+                   "awq-ctl conn ls; conn test ID says what to do; their jobs wait",
+                   "%d need consent, %d cannot renew: %.*s%s", consent, backoff, SLICE_FMT(first),
+                   consent + backoff > 1 ? " and others" : "");
+    else
+        checks_add(&d->checks, CHECK_OK, "accounts", NULL, "%zu%s, none in trouble",
+                   redis_reply_len(names),
+                   redis_reply_len(names) == ACCOUNTS_MAX ? " looked at" : "");
+    redis_reply_free(names);
+}
+
+int doctor_fleet(struct doctor *d)
+{
+    struct key queue;
+
+    check_install(d);
+    check_keys(d);
+    check_workers(d);
+    key_queue(&queue, CTL_SHARD, SLICE_LIT("default"));
+    check_group(d, queue.s);
+    return check_queues(d);
+}
