@@ -161,6 +161,37 @@ static const char *run_state(enum result_state state, bool end)
     return end ? result_state_name(state) : "ready";
 }
 
+/* The job of the call after this one. A long input does not travel in it. */
+static bool write_next(struct step *s, struct err *err)
+{
+    struct cont k = {
+        .branch = s->k.branch,
+        .seq = s->k.seq + 1,
+        .position = s->k.position + 1,
+        .calls = s->k.calls + 1,
+        .input = buf_slice(&s->answer),
+        .input_type = slice_cstr(s->type),
+        .queued_ms = worker_now_ms(s->w),
+    };
+
+    if (s->answer.len > BIG_INPUT) {
+        seal_digest(buf_slice(&s->answer), s->big_digest);
+        k.input = SLICE_NONE;
+        k.input_digest = slice_cstr(s->big_digest);
+    }
+    return write_k(s, &k, err);
+}
+
+static void move_takes_next(struct step *s)
+{
+    s->move.next_j = buf_slice(&s->next_j);
+    s->move.next_s = buf_slice(&s->next_s);
+    if (s->big_digest[0]) {
+        s->move.big = buf_slice(&s->answer);
+        s->move.big_digest = s->big_digest;
+    }
+}
+
 enum step_state step_finish(struct step *s, enum result_state state)
 {
     bool end = state != RESULT_DONE || s->k.position + 1 >= s->env.call_count;
@@ -169,39 +200,16 @@ enum step_state step_finish(struct step *s, enum result_state state)
     if (state == RESULT_FAILED)
         err_rule(&s->err, ERR_FORMAT, "answered", "job %s: the server answered %d", s->name,
                  s->status);
-    if (!end) {
-        struct cont k = {
-            .branch = s->k.branch,
-            .seq = s->k.seq + 1,
-            .position = s->k.position + 1,
-            .calls = s->k.calls + 1,
-            .input = buf_slice(&s->answer),
-            .input_type = slice_cstr(s->type),
-            .queued_ms = worker_now_ms(s->w),
-        };
-
-        if (s->answer.len > BIG_INPUT) {
-            seal_digest(buf_slice(&s->answer), s->big_digest);
-            k.input = SLICE_NONE;
-            k.input_digest = slice_cstr(s->big_digest);
-        }
-        if (!write_k(s, &k, &err)) {
-            err_prefix(&err, "job %s: its next step: ", s->name);
-            return step_bury(s, &err);
-        }
+    if (!end && !write_next(s, &err)) {
+        err_prefix(&err, "job %s: its next step: ", s->name);
+        return step_bury(s, &err);
     }
     build_result(s, state, end, &s->err);
     move_begin(s, MOVE_COMMIT, on_finished);
     s->move.result = buf_slice(&s->result);
     s->move.state = run_state(state, end);
-    if (!end) {
-        s->move.next_j = buf_slice(&s->next_j);
-        s->move.next_s = buf_slice(&s->next_s);
-        if (s->big_digest[0]) {
-            s->move.big = buf_slice(&s->answer);
-            s->move.big_digest = s->big_digest;
-        }
-    }
+    if (!end)
+        move_takes_next(s);
     return submit(s);
 }
 

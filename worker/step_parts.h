@@ -1,6 +1,8 @@
 /*
- * step_parts.h - the inside of a step, for the files that make it up: step.c (its states),
- * step_request.c (what is sent), step_judge.c (what an answer means), step_leave.c (its move).
+ * step_parts.h - the inside of a step, for the files that make it up: step.c (the machine),
+ * step_pool.c (the slots), step_admit.c (what came, and may it start), step_load.c (a long input),
+ * step_authorize.c (lane and token), step_mark.c (ambiguous: dead), step_request.c (what is sent),
+ * step_judge.c (what an answer means), step_leave.c (its move).
  */
 #ifndef AWQ_WORKER_STEP_PARTS_H
 #define AWQ_WORKER_STEP_PARTS_H
@@ -101,10 +103,39 @@ struct step {
     char last_error[400]; /* a struct err's text, and four words before it */
 };
 
-/* step.c */
+/* step.c: the machine */
 void step_advance(struct step *s);
+
+/* step_pool.c */
+void step_gone(struct step *s); /* DONE: its slot is free again */
+bool steps_other_suspect(const struct step *s);
+
+/* Each file has the functions of some states; they answer the next one. */
+
+/* step_admit.c */
+enum step_state step_taken(struct step *s);
+enum step_state step_admit(struct step *s);
+enum step_state step_admitting(struct step *s);
+/* Ask for the connection; the answer is in s->looked when look_done is set. */
+enum step_state step_look(struct step *s, bool fresh, enum step_state waits);
+/* What was found is no connection's record. */
+enum step_state step_bury_unreadable(struct step *s);
 /* The same as step_bury for a job that can have no place in a run, under a name of its own. */
 enum step_state step_bury_bad(struct step *s, const struct err *why);
+
+/* step_load.c */
+enum step_state step_load(struct step *s);
+enum step_state step_loading(struct step *s);
+
+/* step_authorize.c */
+enum step_state step_authorize(struct step *s);
+enum step_state step_authorizing(struct step *s);
+enum step_state step_refuse(struct step *s); /* 401 for a token */
+enum step_state step_refusing(struct step *s);
+
+/* step_mark.c */
+enum step_state step_mark(struct step *s);
+enum step_state step_marking(struct step *s);
 void step_unmark(struct step *s); /* the marked call is not made (ambiguous: dead) */
 
 /* step_request.c */

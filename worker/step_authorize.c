@@ -1,0 +1,88 @@
+#include "worker/lane.h"
+#include "worker/step_parts.h"
+
+/* Whose token, and may a call to its account begin now; and what follows when the API refuses it.
+ */
+
+/* ---- AUTHORIZE: the lane must be open, and there must be a token ---- */
+
+enum step_state step_authorize(struct step *s)
+{
+    int64_t now = worker_now_ms(s->w);
+
+    if (s->conn->cool_ms > now)
+        return step_park(s, "lane", s->conn->cool_ms, false);
+    token_unref(s->token);
+    s->token = tokens_use(s->w->tokens, s->conn);
+    if (!s->token) {
+        if (s->conn->state != CONN_CONSENT &&
+            !(s->conn->state == CONN_BACKOFF && s->conn->next_ms > now))
+            tokens_want(s->w->tokens, s->conn, s->conn->ver);
+        return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), false);
+    }
+    if (s->conn->cfg->concurrency > 0 && !s->in_lane) {
+        if (!lane_ask(s)) {
+            s->stalled = true;
+            return STEP_ADMIT;
+        }
+        return STEP_AUTHORIZING;
+    }
+    return STEP_MARK;
+}
+
+enum step_state step_authorizing(struct step *s)
+{
+    if (!s->lane_asked)
+        return STEP_AUTHORIZING;
+    if (s->err.code) {
+        s->stalled = true;
+        return STEP_ADMIT;
+    }
+    if (!s->lane_open)
+        return step_park(s, "lane", worker_now_ms(s->w) + s->lane_wait_ms, false);
+    return STEP_MARK;
+}
+
+/* ---- REFUSE: 401 for a token ---- */
+
+enum step_state step_refuse(struct step *s)
+{
+    return step_look(s, true, STEP_REFUSING);
+}
+
+static bool old_enough(const struct step *s)
+{
+    int64_t life = s->token->exp_ms - s->token->born_ms;
+    int64_t limit = life / 2 < 60000 ? life / 2 : 60000;
+
+    return worker_now_ms(s->w) - s->token->born_ms >= limit;
+}
+
+enum step_state step_refusing(struct step *s)
+{
+    struct token *sent = s->token;
+
+    if (!s->look_done)
+        return STEP_REFUSING;
+    if (!s->looked && s->err.code == ERR_FORMAT)
+        return step_bury_unreadable(s);
+    if (!s->looked) { /* Redis is away, the answer is known: wait, then look again */
+        s->stalled = true;
+        return STEP_REFUSE;
+    }
+    conn_unref(s->conn);
+    s->conn = s->looked;
+    s->looked = NULL;
+    if (s->conn->gen != sent->gen || s->conn->ver != sent->ver) {
+        if (s->replay_used) /* one replay per attempt; then it is the step's own error */
+            return step_finish(s, RESULT_FAILED);
+        s->replay_used = true;
+        return STEP_AUTHORIZE;
+    }
+    if (!old_enough(s)) {
+        lane_refused_fresh(s);
+        return step_finish(s, RESULT_FAILED);
+    }
+    tokens_refused(s->w->tokens, s->conn, sent->ver);
+    return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), true);
+}
