@@ -618,3 +618,28 @@ struct seal_place connection_place(struct slice prefix, struct slice id, const c
         .cfg_digest = cfg_digest,
     };
 }
+
+bool connection_seal_again(const struct keyring *k, enum key_kind kind,
+                           const struct seal_place *from, const struct seal_place *to,
+                           struct buf *sealed, struct err *err)
+{
+    size_t len = seal_clear_len(buf_slice(sealed));
+    struct buf clear, again;
+    bool ok;
+
+    if (sealed->len == 0)
+        return true;
+    buf_init(&clear, CFG_JSON_MAX);
+    buf_init(&again, sealed->max);
+    ok = buf_reserve(&clear, len + 1) || err_set(err, ERR_NOMEM, "out of memory");
+    ok = ok && seal_open(k, kind, from, buf_slice(sealed), clear.ptr, clear.cap, &clear.len, err) &&
+         seal_seal(k, kind, to, buf_slice(&clear), &again, err);
+    if (ok) {
+        buf_deinit(sealed);
+        *sealed = again;
+    } else {
+        buf_deinit(&again);
+    }
+    buf_wipe(&clear);
+    return ok;
+}

@@ -117,5 +117,9 @@ bool connection_cfg_sign(const struct keyring *k, struct slice prefix, struct sl
 /* Where a field is sealed for; ver counts for "at" only. */
 struct seal_place connection_place(struct slice prefix, struct slice id, const char *field,
                                    uint64_t gen, uint64_t ver, struct slice cfg_digest);
+/* Open what is sealed for one place and seal it for another, in its buffer. Empty stays empty. */
+bool connection_seal_again(const struct keyring *k, enum key_kind kind,
+                           const struct seal_place *from, const struct seal_place *to,
+                           struct buf *sealed, struct err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
 #include "worker/renew_parts.h"
@@ -24,6 +25,7 @@ void renewal_free(struct renewal *r)
     oauth_answer_deinit(&r->answer);
     buf_deinit(&r->sealed_at);
     buf_deinit(&r->sealed_rt);
+    buf_deinit(&r->lease_rt);
     free(r);
     worker_on_idle(w); /* a draining worker may have waited for this */
 }
@@ -49,7 +51,8 @@ void renewals_resume(struct worker *w)
 {
     for (struct renewal *r = all, *next; r; r = next) {
         next = r->next;
-        if (r->w == w && r->waiting) {
+        if (r->w == w && r->waiting &&
+            (r->state != RENEW_ACQUIRING || clock_boot_ms() >= w->hold_renewals_boot_ms)) {
             r->waiting = false;
             go_on(r);
         }
@@ -106,6 +109,8 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
         return;
     if (w->phase != PHASE_RUNNING) /* it would have to be waited for; others will */
         return;
+    if (clock_boot_ms() < w->hold_renewals_boot_ms) /* another Redis: who knows more comes first */
+        return;
     r = calloc(1, sizeof *r);
     if (!r)
         return; /* the next step asks again */
@@ -116,6 +121,7 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
     id_hex(r->nonce, 16);
     buf_init(&r->sealed_at, RENEW_TOKEN_MAX + 256);
     buf_init(&r->sealed_rt, RENEW_TOKEN_MAX + 256);
+    buf_init(&r->lease_rt, RENEW_TOKEN_MAX + 256);
     r->next = all;
     r->prev_next = &all;
     if (all)

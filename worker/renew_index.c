@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
 #include "worker/worker.h"
@@ -108,6 +109,9 @@ void renewals_take_asked(struct worker *w)
         SLICE_LIT("(0"),     SLICE_LIT("BYSCORE"), SLICE_LIT("LIMIT"),
         SLICE_LIT("0"),      SLICE_LIT("10"),      SLICE_LIT("WITHSCORES")};
 
-    if (keyring_has(w->keys, KEY_GRANT))
+    if (!keyring_has(w->keys, KEY_GRANT))
+        return;
+    w->asks_wait = clock_boot_ms() < w->hold_renewals_boot_ms; /* a later beat takes them */
+    if (!w->asks_wait)
         (void)redis_command(w->link, ARRAY_LEN(argv), argv, 0, on_asked, w, &err);
 }

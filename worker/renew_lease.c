@@ -44,7 +44,8 @@ static bool prepare(struct renewal *r, const struct redis_reply *a)
     ok = connection_record_verify(&rec, r->w->keys, prefix, id, &r->why) &&
          (r->cfg = connection_cfg_parse(rec.cfg, &r->why)) != NULL &&
          slice_copy(rec.cd, r->cd, sizeof r->cd) &&
-         open_secret(r, "rt", redis_reply_str(redis_reply_at(a, 8)), &rt) &&
+         buf_add_slice(&r->lease_rt, redis_reply_str(redis_reply_at(a, 8))) &&
+         open_secret(r, "rt", buf_slice(&r->lease_rt), &rt) &&
          open_secret(r, "cs", redis_reply_str(redis_reply_at(a, 9)), &cs) &&
          egress_check_endpoint(r->cfg->policy.insecure_http, r->cfg->token_url, &r->why) &&
          oauth_request_build(&r->rq, r->cfg, buf_slice(&cs), buf_slice(&rt), &r->why);
@@ -130,6 +131,8 @@ static void on_acquire(void *owner, const struct redis_reply *reply, const struc
     }
     meter_acquire(said);
     c->stale = true; /* whatever it is, the record is not what we thought */
+    if (slice_is(said, "BEHIND"))
+        tokens_forgotten(r->w->tokens, c);
     if (slice_is(said, "BACKOFF")) {
         c->state = CONN_BACKOFF;
         c->next_ms = redis_reply_int(redis_reply_at(reply, 1), 0);

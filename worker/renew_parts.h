@@ -39,8 +39,9 @@ struct renewal {
     char cd[65];
     struct oauth_request rq;
     struct oauth_answer answer;
-    struct buf sealed_at, sealed_rt;
-    int64_t lifetime_ms; /* from sent_ms on */
+    struct buf sealed_at, sealed_rt; /* to store; no refresh token: the one of the lease stays */
+    struct buf lease_rt;             /* sealed, as the lease came with it */
+    int64_t lifetime_ms;             /* from sent_ms on */
     const char *fail_class;
     struct err why;
     int64_t retry_after_ms;

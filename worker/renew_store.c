@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
+#include "worker/memory.h"
 #include "worker/meters.h"
 #include "worker/worker.h"
 
@@ -23,8 +24,9 @@ static const struct {
 void renewal_seal(struct renewal *r)
 {
     struct slice prefix = slice_cstr(r->w->set->common.prefix), id = slice_cstr(r->c->id);
-    struct seal_place at = {prefix, id, "at", r->gen, r->ver + 1, slice_cstr(r->cd)};
-    struct seal_place rt = {prefix, id, "rt", r->gen, 0, slice_cstr(r->cd)};
+    struct slice cd = slice_cstr(r->cd);
+    struct seal_place at = connection_place(prefix, id, "at", r->gen, r->ver + 1, cd);
+    struct seal_place rt = connection_place(prefix, id, "rt", r->gen, 0, cd);
     struct slice refresh = r->answer.refresh_token;
 
     buf_clear(&r->sealed_at);
@@ -41,6 +43,22 @@ void renewal_seal(struct renewal *r)
     renewal_store(r);
 }
 
+/* The settings changed since it was sealed. */
+static bool seal_for(struct renewal *r, struct slice cd)
+{
+    struct slice prefix = slice_cstr(r->w->set->common.prefix), id = slice_cstr(r->c->id);
+    struct slice old = slice_cstr(r->cd);
+    struct seal_place at[2] = {connection_place(prefix, id, "at", r->gen, r->ver + 1, old),
+                               connection_place(prefix, id, "at", r->gen, r->ver + 1, cd)};
+    struct seal_place rt[2] = {connection_place(prefix, id, "rt", r->gen, 0, old),
+                               connection_place(prefix, id, "rt", r->gen, 0, cd)};
+
+    return connection_seal_again(r->w->keys, KEY_ACCESS, &at[0], &at[1], &r->sealed_at, &r->why) &&
+           connection_seal_again(r->w->keys, KEY_GRANT, &rt[0], &rt[1], &r->sealed_rt, &r->why) &&
+           connection_seal_again(r->w->keys, KEY_GRANT, &rt[0], &rt[1], &r->lease_rt, &r->why) &&
+           slice_copy(cd, r->cd, sizeof r->cd);
+}
+
 static void on_reread(void *owner, struct conn *c, const struct err *err)
 {
     struct renewal *r = owner;
@@ -49,11 +67,30 @@ static void on_reread(void *owner, struct conn *c, const struct err *err)
         renewal_wait(r, err);
         return;
     }
-    if (c->cfg && c->gen == r->gen && slice_copy(slice_cstr(c->cd), r->cd, sizeof r->cd))
-        renewal_seal(r);
+    if (c->cfg && c->gen == r->gen && seal_for(r, slice_cstr(c->cd)))
+        renewal_store(r);
     else
         renewal_free(r); /* linked anew or removed: this answer is nobody's */
     conn_unref(c);
+}
+
+/* No new refresh token: the lease's, if it is sealed for these settings still. */
+static void remember(const struct renewal *r, uint64_t ver, int64_t born_ms, int64_t exp_ms)
+{
+    const struct stored s = {
+        .id = r->c->id,
+        .cd = r->cd,
+        .fence = r->fence,
+        .gen = r->gen,
+        .ver = ver,
+        .at = buf_slice(&r->sealed_at),
+        .rt = buf_slice(r->sealed_rt.len > 0 ? &r->sealed_rt : &r->lease_rt),
+        .scope = r->answer.scope,
+        .born_ms = born_ms,
+        .exp_ms = exp_ms,
+    };
+
+    memory_put(r->w->memory, &s);
 }
 
 static void stored(struct renewal *r, const struct redis_reply *reply)
@@ -68,6 +105,7 @@ static void stored(struct renewal *r, const struct redis_reply *reply)
     log_event(LOG_INFO, EV_TOKEN_RENEWED, F_CSTR("connection", c->id), F_UINT("ver", ver),
               F_INT("lifetime_ms", exp - now),
               F_INT("took_ms", clock_boot_ms() - r->asked_boot_ms));
+    remember(r, ver, now, exp);
     tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token);
     renew_index_put(r->w, c->id,
                     oauth_renew_at_ms(slice_cstr(c->id), ver, now, exp, r->cfg->refresh_margin_ms));

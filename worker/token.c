@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/oauth.h"
+#include "worker/memory.h"
 #include "worker/renew.h"
 #include "worker/worker.h"
 
@@ -17,6 +18,7 @@
     250 /* a token this close to its end is not sent any more: it would die on the way */
 #define LOOK_AGAIN_MS 2000  /* a parked job's lot, when nothing better is known */
 #define CONSENT_MS    60000 /* the same while the account's owner is asked */
+#define BEHIND_MS     10000 /* what Redis forgot is waited for so long */
 #define BUCKETS       4096
 
 struct look { /* somebody waits to know a connection */
@@ -361,8 +363,39 @@ static bool take_cfg(struct conn *c, const struct connection_record *r)
     return c->cfg && slice_copy(r->cd, c->cd, sizeof c->cd);
 }
 
+void tokens_forgotten(struct tokens *t, struct conn *c)
+{
+    c->stale = true;
+    if (c->behind_boot_ms == 0) {
+        c->behind_boot_ms = clock_boot_ms();
+        log_event(LOG_ERROR, EV_TOKEN_FORGOTTEN, F_CSTR("connection", c->id), F_UINT("gen", c->gen),
+                  F_UINT("ver", c->ver));
+    }
+    memory_restore(t->w->memory, c->id);
+}
+
+/* An older record than the one we know: whoever stored the newer one puts it back. Until then, or
+ * for BEHIND_MS, ours is what counts: its token may be good, and the older refresh token is used
+ * up. */
+static bool is_behind(struct conn *c, const struct connection_record *r)
+{
+    bool older = r->gen < c->gen || (r->gen == c->gen && r->ver < c->ver);
+
+    if (!r->exists || !older || state_of(r) == CONN_GONE) {
+        c->behind_boot_ms = 0;
+        return false;
+    }
+    tokens_forgotten(c->home, c);
+    if (clock_boot_ms() - c->behind_boot_ms < BEHIND_MS)
+        return true;
+    c->behind_boot_ms = 0; /* nobody has it: what Redis says is what there is */
+    return false;
+}
+
 static void take_record(struct conn *c, const struct connection_record *r)
 {
+    if (is_behind(c, r))
+        return;
     c->state = state_of(r);
     c->looked_ms = clock_boot_ms();
     c->stale = c->state == CONN_UNKNOWN; /* it may be linked any moment: always look */

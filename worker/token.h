@@ -52,6 +52,7 @@ struct conn {
     struct err broken;          /* CONN_BROKEN: why */
     struct renewal *renewal;    /* under way here */
     unsigned refused_fresh;     /* 401s in a row for a token that was fresh */
+    int64_t behind_boot_ms;     /* since when Redis has an older version than we know; 0 = no */
     bool no_room;               /* there is a token, and no guarded memory to open it in */
     /* private */
     unsigned refs;
@@ -90,6 +91,8 @@ int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c);
 /* A job was just parked for conn:ID: look once more, and wake it if the connection moved meanwhile.
  */
 void tokens_on_parked(struct tokens *t, struct slice id);
+/* Redis has an older version than this worker knows of: put back what we have. */
+void tokens_forgotten(struct tokens *t, struct conn *c);
 /* A hint (P:changed), or our own knowledge, that the record is newer than what we have. */
 void tokens_forget(struct tokens *t, struct slice id);
 void tokens_forget_all(struct tokens *t); /* hints may have been missed */

@@ -15,13 +15,15 @@
 #include "worker/intake.h"
 #include "worker/journal.h"
 #include "worker/liveness.h"
+#include "worker/memory.h"
 #include "worker/meters.h"
 #include "worker/probe.h"
 #include "worker/renew.h"
 #include "worker/step.h"
 #include "worker/token.h"
 
-#define ABORT_SLACK_MS 2000 /* after the drain's end: for the last moves to be written */
+#define HOLD_RENEWALS_MS 2000 /* another Redis: for those who stored last to say so */
+#define ABORT_SLACK_MS   2000 /* after the drain's end: for the last moves to be written */
 
 int64_t worker_now_ms(const struct worker *w)
 {
@@ -60,6 +62,7 @@ static void close_parts(struct worker *w)
     http_free(w->http);
     redis_free(w->link);
     probe_free(w->probe);     /* after the link: it may wait for the shard's numbers */
+    memory_free(w->memory);   /* after the link as well */
     commits_free(w->commits); /* what the link took with it, and what it had not been given yet */
     journal_free(w->journal);
     uv_close((uv_handle_t *)&w->drain_timer, NULL);
@@ -332,6 +335,20 @@ static void on_install(void *owner, const struct redis_reply *reply, const struc
     buf_deinit(&ours);
 }
 
+/* Another Redis process, after a restart or a failover, may have forgotten the newest tokens: they
+ * are put back first, and nobody renews from what is there before all had the time to do so. */
+static void meet_server(struct worker *w)
+{
+    const char *run_id = redis_server_info(w->link)->run_id;
+
+    if (w->run_id[0] && strcmp(w->run_id, run_id) != 0) {
+        w->hold_renewals_boot_ms = clock_boot_ms() + HOLD_RENEWALS_MS;
+        tokens_forget_all(w->tokens);
+        memory_restore(w->memory, NULL);
+    }
+    slice_copy(slice_cstr(run_id), w->run_id, sizeof w->run_id);
+}
+
 static void on_link(void *owner, enum redis_state state, const struct err *why)
 {
     struct worker *w = owner;
@@ -347,6 +364,7 @@ static void on_link(void *owner, enum redis_state state, const struct err *why)
         }
         log_event(LOG_INFO, EV_REDIS_UP, F_CSTR("link", "main"),
                   F_CSTR("version", redis_server_info(w->link)->version));
+        meet_server(w);
         read_install(w, "", SLICE_NONE);
         break;
     case REDIS_DOWN:
@@ -374,6 +392,8 @@ void worker_on_alive(struct worker *w)
         read_install(w, "", SLICE_NONE);
     commits_resume(w->commits);
     renewals_resume(w);
+    if (w->asks_wait)
+        renewals_take_asked(w);
     steps_resume(w->steps);
     worker_on_idle(w);
     house_tick(w->house);
@@ -411,10 +431,11 @@ static bool make_parts(struct worker *w, struct err *err)
     w->commits = commits_new(w);
     w->liveness = liveness_new(w);
     w->house = house_new(w);
+    w->memory = memory_new(w);
     w->tokens = tokens_new(w, err);
     w->steps = steps_new(w, (size_t)w->set->slots, err);
     w->http = http_new(w->loop, &ho, err);
-    if (!w->commits || !w->liveness || !w->house)
+    if (!w->commits || !w->liveness || !w->house || !w->memory)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (!w->tokens || !w->steps || !w->http)
         return false;

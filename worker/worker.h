@@ -59,12 +59,16 @@ struct worker {
     struct liveness *liveness;
     struct house *house;
     struct hints *hints;
+    struct memory *memory;
     struct journal *journal; /* NULL unless asked for */
     struct probe *probe;
     enum phase phase;
-    bool paused;     /* TSTP */
-    bool refuse_new; /* Redis said OOM or MISCONF: finish, fetch nothing */
-    int64_t skew_ms; /* Redis' clock minus ours */
+    bool paused;                   /* TSTP */
+    bool refuse_new;               /* Redis said OOM or MISCONF: finish, fetch nothing */
+    int64_t skew_ms;               /* Redis' clock minus ours */
+    char run_id[48];               /* of the Redis process that the link met last */
+    int64_t hold_renewals_boot_ms; /* begin none before */
+    bool asks_wait;                /* for that: asked renewals */
     int exit_code;
     uv_timer_t drain_timer;
     uv_signal_t signals[5];

@@ -10,7 +10,7 @@
 --   GRACE until                   a holder went silent after it may have sent the refresh token
 --   BACKOFF until                 the last try failed
 --   CONSENT reason                its owner must link the account again
---   BEHIND ver                    you know a higher version than this record has
+--   BEHIND ver                    you know a higher version, or a later link, than this record has
 --   GONE state                    no such connection, disabled or removed
 -- The intent {fence, nonce, hash of the refresh token, time} is written before the network is touched.
 -- A nonce stands for one token call: who asks again with it says that nothing was sent under it, so it
@@ -27,7 +27,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local gen, ver, exp = tonumber(h[1]), tonumber(h[2]), tonumber(h[4] or 0)
 local same_gen = gen == tonumber(ARGV[1])
-if same_gen and tonumber(ARGV[2]) > ver then return {'BEHIND', ver} end
+if tonumber(ARGV[1]) > gen or (same_gen and tonumber(ARGV[2]) > ver) then return {'BEHIND', ver} end
 if state == 'NEEDS_CONSENT' then return {'CONSENT', h[8] or ''} end
 if ver > 0 and exp > now and not (same_gen and ver == tonumber(ARGV[2])) then return {'HAVE', ver} end
 local lease = redis.call('GET', KEYS[2])

@@ -73,7 +73,10 @@ def test_have(linked):
     before = m.dump()
     assert m.acquire("n2", 1, 0) == ["HAVE", 1], "what I used is older"
     assert m.acquire("n2", 0, 0) == ["HAVE", 1], "I used none"
-    assert m.acquire("n2", 7, 9) == ["HAVE", 1], "of another account"
+    m.r.hset(m.conn, "gen", 7)
+    assert m.acquire("n2", 1, 9) == ["HAVE", 1], "mine was of the link before this"
+    m.r.hset(m.conn, "gen", 1)
+    assert m.acquire("n2", 7, 0) == ["BEHIND", 1], "mine is of a later link: Redis forgot it"
     assert m.dump() == before
     assert m.acquire("n2", 1, 1)[0] == "LEASE", "I used this one: renew it"
 
