@@ -81,6 +81,18 @@ static bool prepare(struct worker *w, struct err *err)
     return true;
 }
 
+/* No error: Kubernetes puts AWQ_SERVICE_HOST and the like there when a service is called awq. */
+static void warn_unknown(const struct worker *w)
+{
+    const char *names = config_unknown_env(w->config);
+    struct err err = {0};
+
+    if (!names[0])
+        return;
+    err_set(&err, ERR_CONFIG, "the environment has %s, which no setting goes by", names);
+    log_event(LOG_WARN, EV_CONFIG_BAD, F_ERR(&err));
+}
+
 static int run(struct worker *w)
 {
     struct err err = {0};
@@ -93,6 +105,7 @@ static int run(struct worker *w)
     }
     log_event(LOG_INFO, EV_WORKER_START, F_CSTR("version", settings_spec.version),
               F_INT("slots", w->set->slots), F_CSTR("prefix", w->set->common.prefix));
+    warn_unknown(w);
     if (!worker_start(w, &err)) {
         complain(&err);
         worker_stop(w, 2);
