@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """mutants.py - break awq in one place at a time, and see that a test notices.
 
-    make mutants            every row of tests/mutants.txt
-    make mutants T=fence    those whose name contains "fence"
-    make mutants JOBS=4     four at once (2)
+    make mutants                   every row of tests/mutants.txt
+    make mutants T='fence|lease'   those whose name matches
+    make mutants JOBS=4            four at once (2)
 
 Each row is a fault somebody could write: a text that stands exactly once in its source file, what
 it becomes, and the test that must turn red. Copies of the tree under build/mutants, one for each of
@@ -211,9 +211,10 @@ def main():
     expr = sys.argv[1] if len(sys.argv) > 1 else ""
     jobs = max(1, int(os.environ.get("JOBS") or 2))
     begun = time.monotonic()
-    rows = [r for r in read_rows((ROOT / "tests/mutants.txt").read_text()) if expr in r["name"]]
+    rows = [r for r in read_rows((ROOT / "tests/mutants.txt").read_text())
+            if re.search(expr, r["name"])]
     if not rows:
-        sys.exit(f"mutants: none whose name contains '{expr}'")
+        sys.exit(f"mutants: none whose name matches '{expr}'")
     copies = [Copy(n) for n in range(min(jobs, len(rows)))]
     copies[0].take()
     bad = without_mutants(copies[0], sorted({r["test"] for r in rows}))
