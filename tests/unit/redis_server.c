@@ -218,6 +218,8 @@ void test_redis_signal(struct test_redis *t, int sig)
 {
     assert_true(t->pid > 0);
     assert_int_equal(kill(t->pid, sig), 0);
+    if (sig == SIGSTOP) /* it may go on for a moment after kill(2) has returned */
+        assert_int_equal(waitpid(t->pid, NULL, WUNTRACED), t->pid);
 }
 
 void test_redis_kill(struct test_redis *t)

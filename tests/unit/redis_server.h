@@ -28,10 +28,10 @@ void test_redis_start(struct test_redis *t, const char *const *args);
 /* With TLS, and certificates in its folder: ca.crt (its own), other.crt (another CA), client.crt,
  * client.key. The server's is for `name` only ("DNS:localhost", "IP:127.0.0.1"). */
 void test_redis_start_tls(struct test_redis *t, const char *name, bool client_required);
-void test_redis_kill(struct test_redis *t);    /* kill -9, and wait for its end */
-void test_redis_restart(struct test_redis *t); /* on the same socket and ports */
-void test_redis_stop(struct test_redis *t);    /* kill it, remove the folder */
-void test_redis_signal(struct test_redis *t, int sig);
+void test_redis_kill(struct test_redis *t);            /* kill -9, and wait for its end */
+void test_redis_restart(struct test_redis *t);         /* on the same socket and ports */
+void test_redis_stop(struct test_redis *t);            /* kill it, remove the folder */
+void test_redis_signal(struct test_redis *t, int sig); /* SIGSTOP: waits until it stands */
 
 /* One command over a link of its own; the answer as text ("" for nil), into a static buffer. */
 const char *test_redis_do(struct test_redis *t, const char *fmt, ...)
