@@ -1,6 +1,5 @@
 #include "worker/journal.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,11 +14,12 @@
 #include "common/buf.h"
 #include "common/log.h"
 #include "worker/commit.h"
+#include "worker/journal_record.h"
+#include "worker/renew.h"
 #include "worker/worker.h"
 
-#define SUFFIX      ".journal"
-#define RECORD_HEAD 12
-#define RECORD_MAX  (160u << 20) /* two bodies of the biggest kind */
+#define SUFFIX     ".journal"
+#define RECORD_MAX (160u << 20) /* two bodies of the biggest kind */
 
 struct kept { /* a move read back from a file, with the bytes it points into */
     struct move move;
@@ -58,165 +58,6 @@ struct journal {
     struct other others[JOURNAL_OTHERS];
     size_t other_count;
 };
-
-/* ---- records: the texts of a move, each with its length before it ---- */
-
-static bool put(struct buf *b, struct slice s)
-{
-    uint32_t n = htonl((uint32_t)s.len);
-
-    return buf_add(b, &n, 4) && buf_add_slice(b, s);
-}
-
-static bool get(struct slice *in, struct slice *out)
-{
-    uint32_t n;
-
-    if (in->len < 4)
-        return false;
-    memcpy(&n, in->ptr, 4);
-    n = ntohl(n);
-    *in = slice_sub(*in, 4, in->len);
-    if (n > in->len)
-        return false;
-    *out = slice_sub(*in, 0, n);
-    *in = slice_sub(*in, n, in->len);
-    return true;
-}
-
-static struct seal_place place_of(const struct worker *w, const char *worker, uint64_t number)
-{
-    return (struct seal_place){
-        slice_cstr(w->set->common.prefix), slice_cstr(worker), "journal", 0, number, SLICE_NONE};
-}
-
-#define TEXTS 19
-
-/* Which of a move's texts are C strings: they keep their NUL, so that they are ones again when
- * read. */
-static bool is_c_string(size_t i)
-{
-    return i <= 5 || (i >= 12 && i <= 17);
-}
-
-static bool write_move(struct buf *b, const struct move *m)
-{
-    char numbers[128];
-
-    snprintf(numbers, sizeof numbers, "%d %" PRIu64 " %" PRIu32 " %" PRId64 " %" PRId64 " %" PRId64,
-             (int)m->kind, m->seq, m->reclaims, m->at_ms, m->look_ms, m->queued_ms);
-    const struct slice texts[TEXTS] = {
-        slice_cstr(numbers),
-        slice_cstr(m->queue->name),
-        slice_cstr(m->entry),
-        slice_cstr(m->run),
-        slice_cstr(m->name),
-        slice_cstr(m->nonce),
-        m->j,
-        m->s,
-        m->out,
-        m->result,
-        m->next_j,
-        m->next_s,
-        slice_cstr(m->state),
-        slice_cstr(m->resource),
-        slice_cstr(m->code),
-        slice_cstr(m->text),
-        slice_cstr(m->big_digest),
-        slice_cstr(m->last_error),
-        m->big,
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
-        bool c_string = is_c_string(i);
-
-        if (!put(b, texts[i]) || (c_string && !buf_add_char(b, '\0')))
-            return false;
-    }
-    return true;
-}
-
-static bool read_texts(struct slice in, struct slice *texts, size_t count)
-{
-    for (size_t i = 0; i < count; i++) {
-        bool c_string = is_c_string(i);
-
-        if (!get(&in, &texts[i]))
-            return false;
-        if (c_string) {
-            if (in.len == 0 || in.ptr[0] != '\0')
-                return false;
-            in = slice_sub(in, 1, in.len);
-        }
-    }
-    return in.len == 0;
-}
-
-/* `bytes` stays the kept move's. */
-static bool read_move(struct kept *k, const char *worker, struct slice bytes)
-{
-    struct slice t[TEXTS];
-    struct move *m = &k->move;
-    int kind;
-
-    if (!read_texts(bytes, t, ARRAY_LEN(t)) ||
-        sscanf(t[0].ptr, "%d %" SCNu64 " %" SCNu32 " %" SCNd64 " %" SCNd64 " %" SCNd64, &kind,
-               &m->seq, &m->reclaims, &m->at_ms, &m->look_ms, &m->queued_ms) != 6 ||
-        kind < MOVE_COMMIT || kind > MOVE_BURY || !id_is_queue(t[1]) ||
-        !slice_copy(t[1], k->queue.name, sizeof k->queue.name))
-        return false;
-    key_queue(&k->queue.key, SHARD, t[1]);
-    m->kind = (enum move_kind)kind;
-    m->queue = &k->queue;
-    m->consumer = worker;
-    m->entry = t[2].ptr;
-    m->run = t[3].ptr;
-    m->name = t[4].ptr;
-    m->nonce = t[5].ptr;
-    m->j = t[6];
-    m->s = t[7];
-    m->out = t[8];
-    m->result = t[9];
-    m->next_j = t[10];
-    m->next_s = t[11];
-    m->state = t[12].ptr;
-    m->resource = t[13].ptr;
-    m->code = t[14].ptr;
-    m->text = t[15].ptr;
-    m->big_digest = t[16].ptr;
-    m->last_error = t[17].ptr;
-    m->big = t[18];
-    return true;
-}
-
-/* A record in the file: length of the sealed bytes, record number, sealed bytes. The number is
- * written down, for a record that the disk did not take leaves a gap. */
-static void add_number(struct buf *b, uint64_t number)
-{
-    unsigned char n[8];
-
-    for (size_t i = 0; i < sizeof n; i++)
-        n[i] = (unsigned char)(number >> (8 * (7 - i)));
-    buf_add(b, n, sizeof n);
-}
-
-static bool get_record(struct slice *in, uint64_t *number, struct slice *sealed)
-{
-    uint32_t n;
-
-    if (in->len < RECORD_HEAD)
-        return false;
-    memcpy(&n, in->ptr, 4);
-    n = ntohl(n);
-    *number = 0;
-    for (size_t i = 4; i < RECORD_HEAD; i++)
-        *number = *number << 8 | (unsigned char)in->ptr[i];
-    if (n > in->len - RECORD_HEAD)
-        return false;
-    *sealed = slice_sub(*in, RECORD_HEAD, n);
-    *in = slice_sub(*in, RECORD_HEAD + n, in->len);
-    return true;
-}
 
 /* ---- writing ---- */
 
@@ -326,44 +167,52 @@ static void start_write(struct journal *j)
     uv_queue_work(j->w->loop, &wr->work, on_pool, on_written);
 }
 
-void journal_keep(struct journal *j, struct move *m)
+bool journal_add(struct journal *j, struct slice clear)
 {
     struct seal_place place;
-    struct buf clear, sealed;
+    struct buf sealed;
     struct err err = {0};
-    uint32_t n;
+    bool ok;
+
+    if (!j)
+        return false;
+    place = journal_place(slice_cstr(j->w->set->common.prefix), slice_cstr(j->w->id), j->number);
+    buf_init(&sealed, RECORD_MAX);
+    ok = seal_seal(j->w->keys, KEY_RUN, &place, clear, &sealed, &err) &&
+         journal_frame(&j->fresh, j->number, buf_slice(&sealed));
+    buf_deinit(&sealed);
+    if (ok) {
+        j->waiting++;
+        if (j->number++ == 0)
+            log_event(LOG_WARN, EV_JOURNAL_KEPT, F_CSTR("file", j->path));
+    }
+    start_write(j);
+    return ok;
+}
+
+void journal_drop(struct journal *j)
+{
+    if (!j)
+        return;
+    j->waiting--;
+    empty_file(j);
+}
+
+void journal_keep(struct journal *j, struct move *m)
+{
+    struct buf clear;
 
     if (!j || m->journaled || !move_is_outcome(m) || strcmp(m->consumer, j->w->id) != 0)
         return;
-    place = place_of(j->w, j->w->id, j->number);
     buf_init(&clear, RECORD_MAX);
-    buf_init(&sealed, RECORD_MAX);
-    if (write_move(&clear, m) &&
-        seal_seal(j->w->keys, KEY_RUN, &place, buf_slice(&clear), &sealed, &err)) {
-        n = htonl((uint32_t)sealed.len);
-        if (buf_reserve(&j->fresh, RECORD_HEAD + sealed.len)) {
-            buf_add(&j->fresh, &n, 4);
-            add_number(&j->fresh, j->number);
-            buf_add_slice(&j->fresh, buf_slice(&sealed));
-            m->journaled = true;
-            j->waiting++;
-            if (j->number++ == 0)
-                log_event(LOG_WARN, EV_JOURNAL_KEPT, F_CSTR("file", j->path));
-        }
-    }
-    buf_clear(&sealed);
+    m->journaled = journal_move_write(&clear, m) && journal_add(j, buf_slice(&clear));
     buf_wipe(&clear);
-    buf_deinit(&sealed);
-    start_write(j);
 }
 
 void journal_done(struct journal *j, struct move *m)
 {
     m->journaled = false;
-    if (!j)
-        return;
-    j->waiting--;
-    empty_file(j);
+    journal_drop(j);
 }
 
 /* ---- what gone processes left ---- */
@@ -408,41 +257,56 @@ static struct kept *kept_new(size_t bytes)
     return k;
 }
 
-static bool open_record(struct kept *k, struct other *o, uint64_t number, struct slice sealed,
-                        struct err *err)
+static void on_token(void *owner)
 {
-    struct worker *w = o->j->w;
-    struct seal_place place = place_of(w, o->worker, number);
-    size_t len = seal_clear_len(sealed);
+    struct other *o = owner;
 
-    return seal_open(w->keys, KEY_RUN, &place, sealed, k->bytes, len + 1, &len, err) &&
-           (read_move(k, o->worker, slice_of(k->bytes, len)) ||
-            err_set(err, ERR_FORMAT, "record %" PRIu64 " is not a move", number));
+    if (--o->waiting == 0)
+        other_done(o);
 }
 
-static void add_kept(struct other *o, uint64_t number, struct slice sealed)
+/* What the bytes of k are: an answer of a token server, or a move. */
+static bool take(struct kept *k, struct other *o, struct slice bytes)
 {
-    struct kept *k = kept_new(seal_clear_len(sealed) + 1);
-    struct err err = {0};
+    struct worker *w = o->j->w;
 
-    if (!k) {
-        err_set(&err, ERR_NOMEM, "out of memory");
-        log_event(LOG_ERROR, EV_JOURNAL_BAD, F_CSTR("file", o->path), F_ERR(&err));
-        return;
-    }
-    if (!open_record(k, o, number, sealed, &err)) {
-        log_event(LOG_ERROR, EV_JOURNAL_BAD, F_CSTR("file", o->path), F_ERR(&err));
+    if (renewal_of_journal(w, bytes, on_token, o)) {
+        o->waiting++;
         free(k->bytes);
         free(k);
-        return;
+        return true;
     }
+    if (!journal_move_read(&k->move, &k->queue, o->worker, bytes))
+        return false;
     k->other = o;
     k->move.cb = on_kept;
     k->move.owner = k;
     k->next = o->kept;
     o->kept = k;
     o->waiting++;
-    commit_submit(o->j->w->commits, &k->move);
+    commit_submit(w->commits, &k->move);
+    return true;
+}
+
+static bool open_record(struct other *o, uint64_t number, struct slice sealed, struct err *err)
+{
+    struct worker *w = o->j->w;
+    struct seal_place place =
+        journal_place(slice_cstr(w->set->common.prefix), slice_cstr(o->worker), number);
+    struct kept *k = kept_new(seal_clear_len(sealed) + 1);
+    size_t len = 0;
+
+    if (!k)
+        return err_set(err, ERR_NOMEM, "out of memory");
+    if (!seal_open(w->keys, KEY_RUN, &place, sealed, k->bytes, seal_clear_len(sealed) + 1, &len,
+                   err) ||
+        !(take(k, o, slice_of(k->bytes, len)) ||
+          err_set(err, ERR_FORMAT, "record %" PRIu64 " is neither a move nor a token", number))) {
+        free(k->bytes);
+        free(k);
+        return false;
+    }
+    return true;
 }
 
 static bool read_all(int fd, struct buf *out)
@@ -470,8 +334,10 @@ static void read_other(struct other *o)
         log_event(LOG_ERROR, EV_JOURNAL_BAD, F_ERR(&err));
     }
     in = buf_slice(&all);
-    while (get_record(&in, &number, &sealed))
-        add_kept(o, number, sealed);
+    while (journal_unframe(&in, &number, &sealed)) {
+        if (!open_record(o, number, sealed, &err))
+            log_event(LOG_ERROR, EV_JOURNAL_BAD, F_CSTR("file", o->path), F_ERR(&err));
+    }
     buf_deinit(&all);
     if (o->waiting == 0)
         other_done(o);

@@ -6,19 +6,20 @@
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
+#include "worker/journal.h"
 #include "worker/renew_parts.h"
 #include "worker/worker.h"
 
 static struct renewal *all; /* of this process: to go on after the link was down */
 
-void renewal_free(struct renewal *r)
+/* Out of the list, its memory given back. */
+static void drop(struct renewal *r)
 {
-    struct worker *w = r->w;
-
     *r->prev_next = r->next;
     if (r->next)
         r->next->prev_next = r->prev_next;
-    r->c->renewal = NULL;
+    if (r->c->renewal == r)
+        r->c->renewal = NULL;
     conn_unref(r->c);
     connection_cfg_free(r->cfg);
     oauth_request_deinit(&r->rq);
@@ -26,8 +27,27 @@ void renewal_free(struct renewal *r)
     buf_deinit(&r->sealed_at);
     buf_deinit(&r->sealed_rt);
     buf_deinit(&r->lease_rt);
+    buf_deinit(&r->old_scope);
     free(r);
+}
+
+void renewal_free(struct renewal *r)
+{
+    struct worker *w = r->w;
+    void (*done)(void *owner) = r->of_journal;
+    void *owner = r->of_journal_owner;
+
+    if (r->journaled)
+        journal_drop(w->journal);
+    drop(r);
+    if (done)
+        done(owner);
     worker_on_idle(w); /* a draining worker may have waited for this */
+}
+
+struct slice renewal_scope(const struct renewal *r)
+{
+    return r->old_scope.len > 0 ? buf_slice(&r->old_scope) : r->answer.scope;
 }
 
 static void go_on(struct renewal *r)
@@ -79,16 +99,19 @@ void renewal_wait(struct renewal *r, const struct err *err)
     if (r->state == RENEW_STORING)
         log_event(LOG_WARN, EV_TOKEN_LATE, F_CSTR("connection", r->c->id),
                   F_UINT("ver", r->ver + 1), F_ERR(err));
+    renewal_journal(r);
 }
 
 bool renewal_answered(struct renewal *r, const struct err *err)
 {
     if (!err)
         return true;
-    if (err->code == ERR_CANCELLED)
-        renewal_free(r);
-    else
+    if (err->code == ERR_CANCELLED) { /* this process ends */
+        renewal_journal(r);
+        drop(r);
+    } else {
         renewal_wait(r, err);
+    }
     return false;
 }
 
@@ -101,6 +124,28 @@ void renewal_args_fill(const struct renewal *r, struct renewal_args *a)
     snprintf(a->ver, sizeof a->ver, "%" PRIu64, r->ver);
 }
 
+struct renewal *renewal_new(struct worker *w, struct conn *c, uint64_t gen, uint64_t ver)
+{
+    struct renewal *r = calloc(1, sizeof *r);
+
+    if (!r)
+        return NULL;
+    r->w = w;
+    r->c = conn_ref(c);
+    r->gen = gen;
+    r->ver = ver;
+    buf_init(&r->sealed_at, RENEW_TOKEN_MAX + 256);
+    buf_init(&r->sealed_rt, RENEW_TOKEN_MAX + 256);
+    buf_init(&r->lease_rt, RENEW_TOKEN_MAX + 256);
+    buf_init(&r->old_scope, RENEW_TOKEN_MAX);
+    r->next = all;
+    r->prev_next = &all;
+    if (all)
+        all->prev_next = &r->next;
+    all = r;
+    return r;
+}
+
 void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
 {
     struct renewal *r;
@@ -111,22 +156,10 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
         return;
     if (clock_boot_ms() < w->hold_renewals_boot_ms) /* another Redis: who knows more comes first */
         return;
-    r = calloc(1, sizeof *r);
+    r = renewal_new(w, c, c->gen, ver);
     if (!r)
         return; /* the next step asks again */
-    r->w = w;
-    r->c = conn_ref(c);
-    r->gen = c->gen;
-    r->ver = ver;
     id_hex(r->nonce, 16);
-    buf_init(&r->sealed_at, RENEW_TOKEN_MAX + 256);
-    buf_init(&r->sealed_rt, RENEW_TOKEN_MAX + 256);
-    buf_init(&r->lease_rt, RENEW_TOKEN_MAX + 256);
-    r->next = all;
-    r->prev_next = &all;
-    if (all)
-        all->prev_next = &r->next;
-    all = r;
     c->renewal = r;
     renewal_acquire(r);
 }

@@ -14,7 +14,9 @@
 #ifndef AWQ_WORKER_RENEW_H
 #define AWQ_WORKER_RENEW_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include "common/slice.h"
 
 struct worker;
 struct conn;
@@ -25,6 +27,11 @@ struct renewal;
 void renewal_start(struct worker *w, struct conn *c, uint64_t ver);
 /* The link is up again: repeat what Redis had not answered. */
 void renewals_resume(struct worker *w);
+/* An answer that a process which is gone could not store, from its journal: stored with the first
+ * beat. `done` is called when that is over (not when this process ends first). False: no such
+ * record. */
+bool renewal_of_journal(struct worker *w, struct slice record, void (*done)(void *owner),
+                        void *owner);
 /* Take up renewals that somebody asked for (`awq-ctl conn refresh` puts minus the time in P:conns).
  */
 void renewals_take_asked(struct worker *w);

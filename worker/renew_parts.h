@@ -1,7 +1,8 @@
 /*
  * renew_parts.h - what the files of a renewal know of each other; nobody else includes it.
  * Owns    as renew.h says: renew.c the life of a renewal, renew_lease.c ACQUIRING, renew_call.c
- *         CALLING, renew_store.c STORING and FAILING, renew_index.c the index P:conns.
+ *         CALLING, renew_store.c STORING and FAILING, renew_journal.c an answer that waits on
+ *         disk, renew_index.c the index P:conns.
  * Thread  the loop thread only.
  */
 #ifndef AWQ_WORKER_RENEW_PARTS_H
@@ -45,6 +46,10 @@ struct renewal {
     const char *fail_class;
     struct err why;
     int64_t retry_after_ms;
+    struct buf old_scope;            /* of an answer that comes from a journal */
+    bool journaled;                  /* in this process's own journal */
+    void (*of_journal)(void *owner); /* it comes from another one's: told when it is over */
+    void *of_journal_owner;
     bool maybe_asked; /* an acquire is without answer: its lease may be there */
     bool waiting;     /* for the link to come back */
     struct renewal *next, **prev_next;
@@ -52,7 +57,9 @@ struct renewal {
 
 /* ---- renew.c ---- */
 
+struct renewal *renewal_new(struct worker *w, struct conn *c, uint64_t gen, uint64_t ver);
 void renewal_free(struct renewal *r);
+struct slice renewal_scope(const struct renewal *r);
 /* Redis did not answer: it is asked again with the same names when the link is back, so that
  * nothing is done twice. An answer of the token server is kept until it is stored. */
 void renewal_wait(struct renewal *r, const struct err *err);
@@ -74,6 +81,10 @@ void renewal_seal(struct renewal *r); /* the answer, and store it */
 void renewal_store(struct renewal *r);
 /* `class` as fail.lua says; r->why, and r->answer.reason if there is one, say the rest. */
 void renewal_fail(struct renewal *r, const char *class);
+
+/* ---- renew_journal.c ---- */
+
+void renewal_journal(struct renewal *r); /* keep an answer that is not stored */
 
 /* ---- renew_index.c ---- */
 

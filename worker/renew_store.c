@@ -85,7 +85,7 @@ static void remember(const struct renewal *r, uint64_t ver, int64_t born_ms, int
         .ver = ver,
         .at = buf_slice(&r->sealed_at),
         .rt = buf_slice(r->sealed_rt.len > 0 ? &r->sealed_rt : &r->lease_rt),
-        .scope = r->answer.scope,
+        .scope = renewal_scope(r),
         .born_ms = born_ms,
         .exp_ms = exp_ms,
     };
@@ -106,9 +106,15 @@ static void stored(struct renewal *r, const struct redis_reply *reply)
               F_INT("lifetime_ms", exp - now),
               F_INT("took_ms", clock_boot_ms() - r->asked_boot_ms));
     remember(r, ver, now, exp);
-    tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token);
-    renew_index_put(r->w, c->id,
-                    oauth_renew_at_ms(slice_cstr(c->id), ver, now, exp, r->cfg->refresh_margin_ms));
+    if (r->of_journal) { /* read it when it is needed */
+        tokens_forget(r->w->tokens, slice_cstr(c->id));
+        renew_index_put(r->w, c->id, exp);
+    } else {
+        tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token);
+        renew_index_put(
+            r->w, c->id,
+            oauth_renew_at_ms(slice_cstr(c->id), ver, now, exp, r->cfg->refresh_margin_ms));
+    }
     tokens_wake(r->w->tokens, "conn", c->id);
     renewal_free(r);
 }
@@ -155,7 +161,7 @@ void renewal_store(struct renewal *r)
         key_slice(&a.conn),   key_slice(&a.lease),      slice_cstr(r->fence),
         slice_cstr(r->nonce), slice_cstr(a.gen),        slice_cstr(a.ver),
         slice_cstr(r->cd),    buf_slice(&r->sealed_at), buf_slice(&r->sealed_rt),
-        slice_cstr(left),     r->answer.scope,          key_slice(&a.changed),
+        slice_cstr(left),     renewal_scope(r),         key_slice(&a.changed),
         slice_cstr(r->c->id),
     };
 

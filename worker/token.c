@@ -518,6 +518,15 @@ enum look_answer tokens_look(struct tokens *t, struct slice id, bool fresh, stru
     return LOOK_LATER;
 }
 
+struct conn *tokens_conn(struct tokens *t, struct slice id)
+{
+    struct conn *c = find(t, id);
+
+    if (!c)
+        c = add(t, id);
+    return c ? conn_ref(c) : NULL;
+}
+
 void tokens_forget(struct tokens *t, struct slice id)
 {
     struct conn *c = find(t, id);

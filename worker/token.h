@@ -74,6 +74,8 @@ void tokens_free(struct tokens *t);
 enum look_answer { LOOK_NOW, LOOK_LATER, LOOK_FAILED };
 enum look_answer tokens_look(struct tokens *t, struct slice id, bool fresh, struct conn **out,
                              token_look_cb *cb, void *owner, struct err *err);
+/* As it is known now, if at all; with a reference. NULL: out of memory. */
+struct conn *tokens_conn(struct tokens *t, struct slice id);
 struct conn *conn_ref(struct conn *c);
 void conn_unref(struct conn *c); /* NULL is fine */
 
