@@ -73,7 +73,7 @@ def test_key_files(rig):
         "words": (key_file(rig, "words", "run\n"), "line 1"),
         "no-run": (key_file(rig, "no-run", line("access") + line("grant")), "run key"),
         "no-access": (key_file(rig, "no-access", line("run") + line("grant")), "access key"),
-        "binary": (key_file(rig, "binary", os.urandom(4096)), "line 1"),
+        "binary": (key_file(rig, "binary", b"\xff" + os.urandom(4096)), "line 1"),
         "long-line": (key_file(rig, "long-line", "r" * 200000), ""),
         "folder": (rig.folder / "folder", "folder"),
         "fifo": (rig.folder / "fifo", "fifo"),
@@ -115,7 +115,7 @@ def test_settings(rig):
     twice = rig.folder / "twice.conf"
     twice.write_text("slots = 8\nslots = 9\n")
     binary = rig.folder / "binary.conf"
-    binary.write_bytes(os.urandom(1000))
+    binary.write_bytes(b"\xff" + os.urandom(1000))
     a_file = rig.folder / "file"
     a_file.write_text("not PEM\n")
     cases = {

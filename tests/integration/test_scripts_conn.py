@@ -322,7 +322,7 @@ def test_backoff_grows_to_its_cap(linked):
     for i in range(8):
         m.r.hdel(m.conn, "next")
         got = m.fail(lease(m, f"n{i}"), f"n{i}", 1, "transient", rnd=1000, base=1000, cap=60000)
-        waits.append(round((got[2] - m.now()) / 1000))
+        waits.append((got[2] - int(m.record()["ft"])) / 1000)  # by one look at the clock
         assert got[3] == i + 1
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
     m.r.hdel(m.conn, "next")
