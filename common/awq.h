@@ -86,9 +86,11 @@ struct awq_call { /* zero and NULL = not said */
     enum awq_body body_kind;
     const void *body;
     size_t body_len;
-    const char *as;        /* content, raw, response */
-    const char *idem;      /* auto, none, or a key */
-    const char *ambiguous; /* retry, dead */
+    const char *as;           /* content, raw, response */
+    const char *idem;         /* auto, none, or a key */
+    const char *ambiguous;    /* retry, dead */
+    const char *const *needs; /* scopes that the connection must have been granted */
+    size_t need_count;
     int64_t timeout_ms;
     int64_t retry_max; /* as retry.max; -1 = none at all, 0 = not said */
     int64_t retry_base_ms, retry_cap_ms;

@@ -48,6 +48,16 @@ static void pack_retry(msgpack_packer *pk, const struct awq_call *c)
     pack_ms(pk, "cap_ms", c->retry_cap_ms);
 }
 
+static void pack_texts(msgpack_packer *pk, const char *key, const char *const *texts, size_t n)
+{
+    if (n == 0)
+        return;
+    pack_key(pk, key);
+    msgpack_pack_array(pk, n);
+    for (size_t i = 0; i < n; i++)
+        pack_str(pk, slice_cstr(texts[i]));
+}
+
 static bool pack_body(msgpack_packer *pk, const struct awq_call *c, struct err *err)
 {
     struct slice body = slice_of(c->body, c->body_len);
@@ -69,6 +79,7 @@ static size_t call_members(const struct awq_call *c)
     return (size_t)(c->conn != NULL) + (c->method != NULL) + (c->url != NULL) +
            (c->query_count > 0) + (c->header_count > 0) + (c->body_kind != AWQ_NO_BODY) +
            (c->as != NULL) + (c->idem != NULL) + (c->ambiguous != NULL) + (c->timeout_ms != 0) +
+           (c->need_count > 0) +
            (c->retry_max != 0 || c->retry_base_ms != 0 || c->retry_cap_ms != 0);
 }
 
@@ -85,6 +96,7 @@ static bool pack_call(msgpack_packer *pk, const struct awq_call *c, struct err *
     pack_text(pk, "as", c->as);
     pack_text(pk, "idem", c->idem);
     pack_text(pk, "ambiguous", c->ambiguous);
+    pack_texts(pk, "needs", c->needs, c->need_count);
     pack_ms(pk, "timeout_ms", c->timeout_ms);
     pack_retry(pk, c);
     return true;

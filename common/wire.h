@@ -32,6 +32,7 @@
 #define WIRE_MAX_CALLS   64 /* call + then */
 #define WIRE_MAX_PAIRS   64 /* headers, query members of one call */
 #define WIRE_MAX_DEPTH   32
+#define WIRE_MAX_NEEDS   16 /* scopes that one call may need */
 
 enum call_as { AS_CONTENT, AS_RAW, AS_RESPONSE };
 enum call_idem { IDEM_AUTO, IDEM_NONE, IDEM_VALUE };
@@ -63,6 +64,8 @@ struct call {
     enum call_idem idem;
     struct slice idem_value;
     enum call_ambiguous ambiguous;
+    struct slice needs[WIRE_MAX_NEEDS]; /* scopes that the connection must have been granted */
+    size_t need_count;
 };
 
 /* The continuation (`k`): where a run stands. Written and signed by workers only. */

@@ -10,6 +10,7 @@
 #define URL_MAX      8192 /* what servers commonly take (RFC 9110 section 4.1) */
 #define VALUE_MAX    8192 /* one header or query value */
 #define NAME_MAX_LEN 256  /* one header or query name */
+#define SCOPE_MAX    128  /* one scope that is needed */
 #define IDEM_MAX     255  /* draft-ietf-httpapi-idempotency-key-header leaves it open */
 
 /* Text of numbers in headers and queries: the one thing that does not stand in the bytes. */
@@ -301,6 +302,42 @@ static bool call_ambiguous(struct place *p, const struct field *f, const struct 
     return true;
 }
 
+/* RFC 6749 section 3.3: scope-token, visible ASCII but for " and \ */
+static bool is_scope(const struct item *it)
+{
+    bool ok = it->type == ITEM_STR && it->bytes.len > 0 && it->bytes.len <= SCOPE_MAX;
+
+    for (size_t i = 0; ok && i < it->bytes.len; i++) {
+        char c = it->bytes.ptr[i];
+
+        ok = wire_is_visible(c) && c != '"' && c != '\\';
+    }
+    return ok;
+}
+
+static bool call_needs(struct place *p, const struct field *f, const struct item *it,
+                       struct slice raw)
+{
+    struct reader r = reader_of(raw);
+    struct call *c = p->call;
+    struct item scope;
+
+    if (it->type != ITEM_ARR)
+        return wire_refuse(p, f->rule, "must be an array of scopes");
+    if (it->count > WIRE_MAX_NEEDS)
+        return wire_refuse(p, f->rule, "has more than 16 scopes");
+    read_item(&r, &scope);
+    for (c->need_count = 0; c->need_count < it->count; c->need_count++) {
+        wire_read_member(&r, &scope);
+        if (!is_scope(&scope))
+            return wire_refuse(p, f->rule,
+                               "must hold scopes: strings of 1 to 128 visible ASCII characters "
+                               "without \" and \\ (RFC 6749 section 3.3)");
+        c->needs[c->need_count] = scope.bytes;
+    }
+    return true;
+}
+
 /* By hand, because zeroing the 8 KiB of pairs would cost more than reading the call. */
 void wire_call_default(struct call *c)
 {
@@ -315,6 +352,7 @@ void wire_call_default(struct call *c)
     c->retry_cap_ms = 60000;
     c->idem = IDEM_AUTO;
     c->ambiguous = AMBIGUOUS_RETRY;
+    c->need_count = 0;
 }
 
 bool wire_read_call(struct place *p, struct slice raw, int index, struct call *to, bool keep)
@@ -331,6 +369,7 @@ bool wire_read_call(struct place *p, struct slice raw, int index, struct call *t
         {SLICE_LIT("retry"), "call_value_invalid", call_retry},
         {SLICE_LIT("idem"), "call_value_invalid", call_idem},
         {SLICE_LIT("ambiguous"), "call_value_invalid", call_ambiguous},
+        {SLICE_LIT("needs"), "call_value_invalid", call_needs},
     };
     bool walked;
 

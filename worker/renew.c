@@ -45,9 +45,17 @@ void renewal_free(struct renewal *r)
     worker_on_idle(w); /* a draining worker may have waited for this */
 }
 
+/* RFC 6749 section 6: a refresh that names no scope leaves it as it was, for we ask for none. Any
+ * other answer without one grants what was asked for (section 5.1): nothing is written then. */
 struct slice renewal_scope(const struct renewal *r)
 {
-    return r->old_scope.len > 0 ? buf_slice(&r->old_scope) : r->answer.scope;
+    bool keeps = r->cfg && r->cfg->grant == GRANT_REFRESH_TOKEN && r->c->gen == r->gen;
+
+    if (r->of_journal)
+        return buf_slice(&r->old_scope);
+    if (r->answer.scope.len == 0 && keeps && r->c->scope)
+        return slice_cstr(r->c->scope);
+    return r->answer.scope;
 }
 
 static void go_on(struct renewal *r)

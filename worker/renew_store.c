@@ -110,7 +110,8 @@ static void stored(struct renewal *r, const struct redis_reply *reply)
         tokens_forget(r->w->tokens, slice_cstr(c->id));
         renew_index_put(r->w, c->id, exp);
     } else {
-        tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token);
+        tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token,
+                     renewal_scope(r));
         renew_index_put(
             r->w, c->id,
             oauth_renew_at_ms(slice_cstr(c->id), ver, now, exp, r->cfg->refresh_margin_ms));

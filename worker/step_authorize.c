@@ -6,9 +6,27 @@
 
 /* ---- AUTHORIZE: the lane must be open, and there must be a token ---- */
 
+/* A call that the account's owner did not allow would be refused there: say so before it is made.
+ */
+static bool has_scopes(const struct step *s, struct err *err)
+{
+    const struct call *c = &s->env.call;
+
+    for (size_t i = 0; i < c->need_count; i++) {
+        if (!conn_has_scope(s->conn, c->needs[i]))
+            return err_rule(
+                err, ERR_DENIED, "scope_not_granted",
+                "job %s: connection %s was not granted the scope %.*s; link its account "
+                "again with it, then replay",
+                s->name, s->conn->id, SLICE_FMT(c->needs[i]));
+    }
+    return true;
+}
+
 enum step_state step_authorize(struct step *s)
 {
     int64_t now = worker_now_ms(s->w);
+    struct err err = {0};
 
     if (s->conn->cool_ms > now)
         return step_park(s, "lane", s->conn->cool_ms, false);
@@ -20,6 +38,8 @@ enum step_state step_authorize(struct step *s)
             tokens_want(s->w->tokens, s->conn, s->conn->ver);
         return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), false);
     }
+    if (!has_scopes(s, &err))
+        return step_bury(s, &err);
     if (s->conn->cfg->concurrency > 0 && !s->in_lane) {
         if (!lane_ask(s)) {
             s->stalled = true;

@@ -69,6 +69,7 @@ static void conn_free(struct conn *c)
 {
     connection_cfg_free(c->cfg);
     token_unref(c->token);
+    free(c->scope);
     free(c);
 }
 
@@ -214,10 +215,35 @@ static void set_token(struct conn *c, struct token *k)
     k->born_ms = c->born_ms;
 }
 
-void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
-                  int64_t exp_ms, struct slice access_token)
+/* False: out of memory, and the old one stays. */
+static bool set_scope(struct conn *c, struct slice scope)
 {
-    struct token *k = token_new(t, access_token.len);
+    char *copy = NULL;
+
+    if (c->scope ? slice_is(scope, c->scope) : scope.len == 0)
+        return true;
+    if (scope.len > 0 && !(copy = slice_dup(scope)))
+        return false;
+    free(c->scope);
+    c->scope = copy;
+    return true;
+}
+
+bool conn_has_scope(const struct conn *c, struct slice scope)
+{
+    struct slice granted = c->scope ? slice_cstr(c->scope) : c->cfg->scopes, word;
+
+    while (slice_cut(&granted, ' ', &word)) {
+        if (slice_eq(word, scope))
+            return true;
+    }
+    return false;
+}
+
+void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
+                  int64_t exp_ms, struct slice access_token, struct slice scope)
+{
+    struct token *k = set_scope(c, scope) ? token_new(t, access_token.len) : NULL;
 
     if (k)
         memcpy(k->header + 7, access_token.ptr, access_token.len);
@@ -409,13 +435,15 @@ static void take_record(struct conn *c, const struct connection_record *r)
         set_token(c, NULL);
         return;
     }
-    if (!take_cfg(c, r)) {
-        c->state = CONN_BROKEN;
-        c->stale = true;
-        set_token(c, NULL);
+    if (!set_scope(c, r->scope))
+        err_set(&c->broken, ERR_NOMEM, "connection %s: out of memory", c->id);
+    else if (take_cfg(c, r)) {
+        open_token(c, r);
         return;
     }
-    open_token(c, r);
+    c->state = CONN_BROKEN;
+    c->stale = true;
+    set_token(c, NULL);
 }
 
 static void tell_waiting(struct reading *rd, struct conn *c, const struct err *err)

@@ -47,6 +47,7 @@ struct conn {
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms;
     char cd[65];                /* digest of cfg */
+    char *scope;                /* as the token answer named it; NULL: it named none */
     struct connection_cfg *cfg; /* NULL unless the record was good */
     struct token *token;        /* NULL: none, or none that opens */
     struct err broken;          /* CONN_BROKEN: why */
@@ -88,6 +89,9 @@ void tokens_want(struct tokens *t, struct conn *c, uint64_t ver);
 /* The API refused this version, old enough to be believed: nobody on the fleet is to send it again,
  * and it is renewed. */
 void tokens_refused(struct tokens *t, struct conn *c, uint64_t ver);
+/* Was this scope granted? What the token answer named counts, and where it named none, what was
+ * asked for (RFC 6749 section 5.1). */
+bool conn_has_scope(const struct conn *c, struct slice scope);
 /* When a job that is parked for this connection should be looked at again at the latest. */
 int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c);
 /* A job was just parked for conn:ID: look once more, and wake it if the connection moved meanwhile.
@@ -103,6 +107,6 @@ void tokens_wake(struct tokens *t, const char *kind, const char *id);
 
 /* For renew.c: take over what store answered, without another read. */
 void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
-                  int64_t exp_ms, struct slice access_token);
+                  int64_t exp_ms, struct slice access_token, struct slice scope);
 
 #endif

@@ -91,12 +91,14 @@ static void test_encode_is_the_same_as_json(void **state)
         "{\"v\":1,\"id\":\"a\",\"call\":{\"conn\":\"c\",\"method\":\"POST\",\"url\":\"https://h/\","
         "\"query\":{\"q\":\"1\"},\"headers\":{\"X\":\"y\"},\"body\":{\"n\":[1,null]},\"as\":"
         "\"raw\","
-        "\"idem\":\"none\",\"ambiguous\":\"dead\",\"timeout_ms\":5,\"retry\":{\"max\":0,\"base_"
+        "\"idem\":\"none\",\"ambiguous\":\"dead\",\"needs\":[\"read\",\"write\"],\"timeout_ms\":5,"
+        "\"retry\":{\"max\":0,\"base_"
         "ms\":1,"
         "\"cap_ms\":2}},\"then\":[{\"conn\":\"c\",\"url\":\"https://h/{id}\",\"body\":\"text\"},"
         "{\"conn\":\"c\",\"url\":\"https://h/\",\"body_base64\":\"AP8=\",\"retry\":{\"max\":9}}],"
         "\"out\":\"\",\"tenant\":\"t\",\"not_before\":7,\"deadline\":8}";
     static const struct awq_pair q[] = {{"q", "1"}}, h[] = {{"X", "y"}};
+    static const char *const needs[] = {"read", "write"};
     const struct awq_call calls[] = {
         {.conn = "c",
          .method = "POST",
@@ -111,6 +113,8 @@ static void test_encode_is_the_same_as_json(void **state)
          .as = "raw",
          .idem = "none",
          .ambiguous = "dead",
+         .needs = needs,
+         .need_count = 2,
          .timeout_ms = 5,
          .retry_max = -1,
          .retry_base_ms = 1,

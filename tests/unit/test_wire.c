@@ -208,6 +208,7 @@ static void test_defaults(void **state)
     assert_int_equal(e.call.as, AS_CONTENT);
     assert_int_equal(e.call.idem, IDEM_AUTO);
     assert_int_equal(e.call.ambiguous, AMBIGUOUS_RETRY);
+    assert_int_equal(e.call.need_count, 0);
     assert_int_equal(e.deadline, 0);
     assert_false(e.has_k);
     assert_null(e.k.input.ptr); /* the first call: no input, not an empty one */
@@ -221,7 +222,8 @@ static const char full[] =
     "\"call\":{\"conn\":\"c\",\"method\":\"PATCH\",\"url\":\"http://x\","
     "\"query\":{\"n\":-5,\"u\":18446744073709551615,\"t\":true,\"f\":false,\"s\":\"v w\"},"
     "\"headers\":{\"X-N\":12},\"body\":{\"a\":1},\"as\":\"raw\",\"timeout_ms\":9,"
-    "\"retry\":{\"max\":0,\"base_ms\":1,\"cap_ms\":2},\"idem\":\"key-1\",\"ambiguous\":\"dead\"},"
+    "\"retry\":{\"max\":0,\"base_ms\":1,\"cap_ms\":2},\"idem\":\"key-1\",\"ambiguous\":\"dead\","
+    "\"needs\":[\"read\",\"a:b/c\"]},"
     "\"then\":[{\"conn\":\"c\",\"url\":\"http://y/"
     "{id}\",\"idem\":\"none\"},{\"conn\":\"c\",\"url\":\"http://"
     "z\",\"query\":{\"n\":3}}]}";
@@ -260,6 +262,9 @@ static void test_all_keys(void **state)
     assert_int_equal(e.call.idem, IDEM_VALUE);
     check_slice(e.call.idem_value, "key-1");
     assert_int_equal(e.call.ambiguous, AMBIGUOUS_DEAD);
+    assert_int_equal(e.call.need_count, 2);
+    check_slice(e.call.needs[0], "read");
+    check_slice(e.call.needs[1], "a:b/c");
     envelope_deinit(&e);
     buf_deinit(&b);
 }

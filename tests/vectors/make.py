@@ -60,7 +60,7 @@ ENVELOPES = [
     ("all-of-a-call", "every key of a call", call(
         method="PATCH", query={"x": "1"}, headers={"If-Match": "\"abc\""}, body={"a": "b"},
         **{"as": "response"}, timeout_ms=15000, retry={"max": 3, "base_ms": 250, "cap_ms": 10000},
-        idem="order-77", ambiguous="dead")),
+        idem="order-77", ambiguous="dead", needs=["leads.read", "https://api.example.com/auth/leads"])),
     ("then", "three steps; each has the output before it as input", job(then=[
         {"conn": "crm-1", "method": "POST", "url": URL + "/{id}/notes", "query": {"as": "{kind}"},
          "headers": {"X-Lead": "{id}"}, "body": {"text": "about {name}", "lead": "{id}", "literal": "{{id}}"}},
@@ -242,6 +242,14 @@ BAD = [
     ("idem-empty", "1 character at least", pack(call(idem="")), "call_value_invalid"),
     ("idem-newline", "visible ASCII", pack(call(idem="a\nb")), "call_value_invalid"),
     ("ambiguous-unknown", "retry or dead", pack(call(ambiguous="maybe")), "call_value_invalid"),
+    ("needs-text", "an array", pack(call(needs="read")), "call_value_invalid"),
+    ("needs-integer", "of strings", pack(call(needs=["read", 1])), "call_value_invalid"),
+    ("needs-nested", "of strings", pack(call(needs=[["read"]])), "call_value_invalid"),
+    ("needs-empty", "1 character at least", pack(call(needs=[""])), "call_value_invalid"),
+    ("needs-blank", "one scope each", pack(call(needs=["read write"])), "call_value_invalid"),
+    ("needs-quote", "no scope has one", pack(call(needs=['re"ad'])), "call_value_invalid"),
+    ("needs-long", "128 characters at most", pack(call(needs=["x" * 129])), "call_value_invalid"),
+    ("needs-17", "16 at most", pack(call(needs=["read"] * 17)), "call_value_invalid"),
     ("then-map", "an array", pack(job(then={"url": URL})), "then_type"),
     ("then-null", "an array", pack(job(then=None)), "then_type"),
     ("then-of-text", "of maps", pack(job(then=[URL])), "then_type"),
