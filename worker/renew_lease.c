@@ -44,7 +44,9 @@ static bool prepare(struct renewal *r, const struct redis_reply *a)
     ok = connection_record_verify(&rec, r->w->keys, prefix, id, &r->why) &&
          (r->cfg = connection_cfg_parse(rec.cfg, &r->why)) != NULL &&
          slice_copy(rec.cd, r->cd, sizeof r->cd) &&
-         buf_add_slice(&r->lease_rt, redis_reply_str(redis_reply_at(a, 8))) &&
+         (buf_add_slice(&r->lease_rt, redis_reply_str(redis_reply_at(a, 8))) ||
+          err_rule(&r->why, ERR_FORMAT, "seal_broken",
+                   "connection %s: its sealed rt is longer than any token", r->c->id)) &&
          open_secret(r, "rt", buf_slice(&r->lease_rt), &rt) &&
          open_secret(r, "cs", redis_reply_str(redis_reply_at(a, 9)), &cs) &&
          egress_check_endpoint(r->cfg->policy.insecure_http, r->cfg->token_url, &r->why) &&
