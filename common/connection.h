@@ -15,6 +15,7 @@
  *   at rt cs         sealed: access token, refresh token, client secret
  *   exp born scope   of the access token, Redis' clock
  *   lh               keyed hash of the refresh token that it was linked with
+ *   ds dr dt         disabled: the state to come back to, why, when
  *   why fm ft        last failure: code, text for people, time; tries next: how often, when again
  *   cool             no calls before this time (429, Retry-After)
  *   fence if in ih it sf ff   of the lease: its number, the intent, the last store and failure
@@ -98,9 +99,9 @@ void connection_file_deinit(struct connection_file *f); /* wipes */
 
 /* The record as Redis has it (HGETALL of P:{c:ID}); slices borrow from the reply. */
 struct connection_record {
-    struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh;
+    struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh, disabled_why;
     uint64_t gen, ver;
-    int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms;
+    int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms, disabled_ms;
     uint32_t tries;
     bool exists;
 };

@@ -28,9 +28,10 @@ bool connection_record_read(struct connection_record *r, const struct redis_repl
         const char *field;
         struct slice *to;
     } texts[] = {
-        {"cfg", &got.cfg},     {"cm", &got.cm}, {"cd", &got.cd},       {"state", &got.state},
-        {"grant", &got.grant}, {"at", &got.at}, {"rt", &got.rt},       {"cs", &got.cs},
-        {"why", &got.why},     {"lh", &got.lh}, {"scope", &got.scope}, {"fm", &got.fail_text},
+        {"cfg", &got.cfg},         {"cm", &got.cm}, {"cd", &got.cd},       {"state", &got.state},
+        {"grant", &got.grant},     {"at", &got.at}, {"rt", &got.rt},       {"cs", &got.cs},
+        {"why", &got.why},         {"lh", &got.lh}, {"scope", &got.scope}, {"fm", &got.fail_text},
+        {"dr", &got.disabled_why},
     };
     int64_t gen, ver, tries;
 
@@ -38,7 +39,8 @@ bool connection_record_read(struct connection_record *r, const struct redis_repl
         !number(hgetall, "tries", &tries, err) || !number(hgetall, "exp", &got.exp_ms, err) ||
         !number(hgetall, "born", &got.born_ms, err) ||
         !number(hgetall, "cool", &got.cool_ms, err) ||
-        !number(hgetall, "next", &got.next_ms, err) || !number(hgetall, "ft", &got.fail_ms, err))
+        !number(hgetall, "next", &got.next_ms, err) || !number(hgetall, "ft", &got.fail_ms, err) ||
+        !number(hgetall, "dt", &got.disabled_ms, err))
         return false;
     got.gen = (uint64_t)gen;
     got.ver = (uint64_t)ver;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "common/log.h"
+#include "worker/changes.h"
 #include "worker/housekeeping.h"
 #include "worker/liveness.h"
 #include "worker/renew.h"
@@ -19,6 +20,10 @@ static void on_changed(void *owner, struct slice channel, struct slice id)
     struct hints *h = owner;
 
     (void)channel;
+    if (slice_is(id, "*")) { /* no connection: an operator's change, see changes.h */
+        changes_look(h->w->changes);
+        return;
+    }
     tokens_forget(h->w->tokens, id);
     if (liveness_is_boss(h->w->liveness)) /* somebody may have asked for a renewal */
         renewals_take_asked(h->w);

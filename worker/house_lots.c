@@ -10,7 +10,7 @@
 #define LANE_BATCH   10 /* a lane that opens again is filled by and by */
 #define LANE_PACE_MS 100
 #define SPOILT_MS    60000
-#define CONSENT_MS   30000 /* a lot whose account needs its owner is looked at so often */
+#define CONSENT_MS   30000 /* a lot whose account needs a person is looked at so often */
 
 /* An index only: what fails here is found again at the next look. */
 static void on_lots_changed(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -173,7 +173,7 @@ static void judge_conn(struct house *h, struct conn *c)
     h->drain_lot =
         k || c->state == CONN_UNKNOWN || c->state == CONN_GONE || c->state == CONN_BROKEN;
     h->lot_next_ms = tokens_look_again_ms(h->w->tokens, c);
-    if (!h->drain_lot && c->state == CONN_CONSENT)
+    if (!h->drain_lot && tokens_waits_for_a_person(c))
         h->lot_next_ms = now + CONSENT_MS;
     else if (!h->drain_lot && !(c->state == CONN_BACKOFF && c->next_ms > now))
         tokens_want(h->w->tokens, c, c->ver); /* whoever was to renew it may be gone */

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "worker/changes.h"
 #include "worker/housekeeping.h"
 #include "worker/intake.h"
 #include "worker/journal.h"
@@ -114,6 +115,8 @@ static void numbers(struct liveness *l, struct buf *out)
     jw_cstr(&jw, w->phase == PHASE_DRAINING ? "draining" : w->paused ? "paused" : "running");
     jw_key(&jw, "version");
     jw_cstr(&jw, settings_spec.version);
+    jw_key(&jw, "rev");
+    jw_int(&jw, changes_rev(w->changes));
     jw_key(&jw, "queues");
     jw_arr(&jw);
     for (size_t i = 0; i < w->queue_count; i++)

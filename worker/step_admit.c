@@ -188,8 +188,8 @@ enum step_state step_admitting(struct step *s)
                  "job %s: there is no connection %s; create it with: awq-ctl conn apply", s->name,
                  s->conn->id);
     else if (s->conn->state == CONN_GONE)
-        err_rule(&err, ERR_DENIED, "connection_disabled",
-                 "job %s: connection %s is disabled or removed", s->name, s->conn->id);
+        err_rule(&err, ERR_DENIED, "connection_removed", "job %s: connection %s was removed",
+                 s->name, s->conn->id);
     else if (s->conn->state == CONN_BROKEN)
         err_rule(&err, ERR_FORMAT, "connection_broken", "job %s: %s", s->name, s->conn->broken.msg);
     if (err.code)

@@ -33,7 +33,7 @@ enum step_state step_authorize(struct step *s)
     token_unref(s->token);
     s->token = tokens_use(s->w->tokens, s->conn);
     if (!s->token) {
-        if (s->conn->state != CONN_CONSENT &&
+        if (!tokens_waits_for_a_person(s->conn) &&
             !(s->conn->state == CONN_BACKOFF && s->conn->next_ms > now))
             tokens_want(s->w->tokens, s->conn, s->conn->ver);
         return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), false);

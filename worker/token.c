@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/oauth.h"
+#include "worker/changes.h"
 #include "worker/memory.h"
 #include "worker/renew.h"
 #include "worker/worker.h"
@@ -17,7 +18,7 @@
 #define SPARE_MS                                                                                   \
     250 /* a token this close to its end is not sent any more: it would die on the way */
 #define LOOK_AGAIN_MS 2000  /* a parked job's lot, when nothing better is known */
-#define CONSENT_MS    60000 /* the same while the account's owner is asked */
+#define CONSENT_MS    60000 /* the same while the account's owner, or an operator, is asked */
 #define BEHIND_MS     10000 /* what Redis forgot is waited for so long */
 #define BUCKETS       4096
 
@@ -257,12 +258,17 @@ void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, 
     set_token(c, k);
 }
 
+bool tokens_waits_for_a_person(const struct conn *c)
+{
+    return c->state == CONN_CONSENT || c->state == CONN_DISABLED;
+}
+
 struct token *tokens_use(struct tokens *t, struct conn *c)
 {
     int64_t now = worker_now_ms(t->w);
     struct token *k = c->token;
 
-    if (!k || c->state == CONN_CONSENT || c->state == CONN_GONE || now + SPARE_MS >= k->exp_ms)
+    if (!k || tokens_waits_for_a_person(c) || c->state == CONN_GONE || now + SPARE_MS >= k->exp_ms)
         return NULL;
     if (!c->renewal && (c->state == CONN_OK || now >= c->next_ms) &&
         now >= oauth_renew_at_ms(slice_cstr(c->id), k->ver, k->born_ms, k->exp_ms,
@@ -312,7 +318,7 @@ int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c)
 {
     int64_t now = worker_now_ms(t->w);
 
-    if (c->state == CONN_CONSENT)
+    if (tokens_waits_for_a_person(c))
         return now + CONSENT_MS;
     if (c->state == CONN_BACKOFF && c->next_ms > now)
         return c->next_ms;
@@ -327,7 +333,9 @@ static enum conn_state state_of(const struct connection_record *r)
         return CONN_UNKNOWN;
     if (slice_is(r->state, "NEEDS_CONSENT"))
         return CONN_CONSENT;
-    if (slice_is(r->state, "DISABLED") || slice_is(r->state, "REMOVED"))
+    if (slice_is(r->state, "DISABLED"))
+        return CONN_DISABLED;
+    if (slice_is(r->state, "REMOVED"))
         return CONN_GONE;
     return slice_is(r->state, "BACKOFF") ? CONN_BACKOFF : CONN_OK;
 }
@@ -407,7 +415,7 @@ static bool is_behind(struct conn *c, const struct connection_record *r)
 {
     bool older = r->gen < c->gen || (r->gen == c->gen && r->ver < c->ver);
 
-    if (!r->exists || !older || state_of(r) == CONN_GONE) {
+    if (!r->exists || !older || state_of(r) == CONN_DISABLED || state_of(r) == CONN_GONE) {
         c->behind_boot_ms = 0;
         return false;
     }
@@ -508,7 +516,8 @@ static struct reading *start_reading(struct tokens *t, struct conn *c, struct er
 
 static bool known(const struct conn *c)
 {
-    return !c->stale && c->looked_ms > 0 && clock_boot_ms() - c->looked_ms < TRUST_MS;
+    return !c->stale && c->looked_ms > 0 && clock_boot_ms() - c->looked_ms < TRUST_MS &&
+           changes_sure(c->home->w->changes, c->looked_ms);
 }
 
 enum look_answer tokens_look(struct tokens *t, struct slice id, bool fresh, struct conn **out,

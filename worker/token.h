@@ -33,12 +33,13 @@ struct token { /* one version of one connection's access token */
 };
 
 enum conn_state {
-    CONN_UNKNOWN, /* no such connection */
-    CONN_OK,      /* FRESH, DUE, RENEWING: the token decides */
-    CONN_BACKOFF, /* the last renewal failed; next_ms says when it is tried again */
-    CONN_CONSENT, /* needs its owner */
-    CONN_GONE,    /* disabled or removed */
-    CONN_BROKEN,  /* the record is not authentic, or a key is missing */
+    CONN_UNKNOWN,  /* no such connection */
+    CONN_OK,       /* FRESH, DUE, RENEWING: the token decides */
+    CONN_BACKOFF,  /* the last renewal failed; next_ms says when it is tried again */
+    CONN_CONSENT,  /* needs its owner */
+    CONN_DISABLED, /* by an operator, who may enable it again */
+    CONN_GONE,     /* removed */
+    CONN_BROKEN,   /* the record is not authentic, or a key is missing */
 };
 
 struct conn {
@@ -84,6 +85,8 @@ void conn_unref(struct conn *c); /* NULL is fine */
  * renewed meanwhile, in the background. */
 struct token *tokens_use(struct tokens *t, struct conn *c);
 void token_unref(struct token *k); /* NULL is fine */
+/* No token until its owner links it, or an operator enables it: nothing is tried meanwhile. */
+bool tokens_waits_for_a_person(const struct conn *c);
 /* Somebody needs a newer token than this version (0 = has none): renew it, or find out who does. */
 void tokens_want(struct tokens *t, struct conn *c, uint64_t ver);
 /* The API refused this version, old enough to be believed: nobody on the fleet is to send it again,

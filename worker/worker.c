@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/version.h"
+#include "worker/changes.h"
 #include "worker/commit.h"
 #include "worker/hints.h"
 #include "worker/housekeeping.h"
@@ -61,8 +62,9 @@ static void close_parts(struct worker *w)
     liveness_free(w->liveness);
     http_free(w->http);
     redis_free(w->link);
-    probe_free(w->probe);     /* after the link: it may wait for the shard's numbers */
-    memory_free(w->memory);   /* after the link as well */
+    probe_free(w->probe);   /* after the link: it may wait for the shard's numbers */
+    memory_free(w->memory); /* after the link as well */
+    changes_free(w->changes);
     commits_free(w->commits); /* what the link took with it, and what it had not been given yet */
     journal_free(w->journal);
     uv_close((uv_handle_t *)&w->drain_timer, NULL);
@@ -432,10 +434,11 @@ static bool make_parts(struct worker *w, struct err *err)
     w->liveness = liveness_new(w);
     w->house = house_new(w);
     w->memory = memory_new(w);
+    w->changes = changes_new(w);
     w->tokens = tokens_new(w, err);
     w->steps = steps_new(w, (size_t)w->set->slots, err);
     w->http = http_new(w->loop, &ho, err);
-    if (!w->commits || !w->liveness || !w->house || !w->memory)
+    if (!w->commits || !w->liveness || !w->house || !w->memory || !w->changes)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (!w->tokens || !w->steps || !w->http)
         return false;

@@ -59,6 +59,7 @@ struct worker {
     struct liveness *liveness;
     struct house *house;
     struct hints *hints;
+    struct changes *changes;
     struct memory *memory;
     struct journal *journal; /* NULL unless asked for */
     struct probe *probe;

@@ -7,6 +7,7 @@
 -- new cd it could not be opened any more, so an access token that is not given again is dropped (and
 -- renewed), and a stored refresh token must be given again. A new connection is always a link.
 -- Answers OK gen ver, or MOVED (read again, try again).
+-- A disabled connection stays disabled: that ends by `conn enable` only, not by a file that is applied again.
 -- A renewal under way while settings change is told CFG by store; while the account is linked anew, LOST.
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'cd', 'rt', 'at')
 local fresh = not h[1] or h[3] == 'REMOVED'
@@ -19,11 +20,12 @@ local link = ARGV[11] == '1' or fresh
 local gen = tonumber(h[1] or 0)
 local ver = tonumber(h[2] or 0)
 local set = {'HSET', KEYS[1], 'cfg', ARGV[3], 'cm', ARGV[4], 'cd', ARGV[5], 'grant', ARGV[6], 'cs', ARGV[7]}
+local state = h[3] == 'DISABLED' and 'ds' or 'state'
 local function put(k, v) set[#set + 1] = k; set[#set + 1] = v end
 if link then
   gen = gen + 1
   ver = 0
-  put('gen', gen); put('ver', 0); put('state', 'DUE'); put('exp', 0); put('rt', ARGV[8]); put('lh', ARGV[10])
+  put('gen', gen); put('ver', 0); put(state, 'DUE'); put('exp', 0); put('rt', ARGV[8]); put('lh', ARGV[10])
   redis.call('DEL', KEYS[2])
   redis.call('HDEL', KEYS[1], 'at', 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'sf', 'pf', 'rn', 'born',
     'scope', 'cool')

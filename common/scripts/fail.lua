@@ -14,7 +14,7 @@
 -- Answers FAILED state next-ms tries, or LOST (linked anew, stored, or another fence meanwhile). A repeat
 -- whose answer was lost is told FAILED again, and counted once.
 local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries', 'if', 'ff', 'next', 'pf')
-if not h[1] or h[1] ~= ARGV[3] or h[2] ~= ARGV[1] or h[4] == 'DISABLED' or h[4] == 'REMOVED' then return {'LOST'} end
+if not h[1] or h[1] ~= ARGV[3] or h[2] ~= ARGV[1] or h[4] == 'REMOVED' then return {'LOST'} end
 local mark = ARGV[1] .. ':' .. ARGV[2]
 if h[7] == mark then return {'FAILED', h[4], h[8] or '0', h[5] or '0'} end
 local held = redis.call('GET', KEYS[2])
@@ -39,7 +39,7 @@ if replay and class ~= 'unknown' and class ~= 'consent' then
 elseif class ~= 'unknown' then
   redis.call('HDEL', KEYS[1], 'if', 'ih', 'it')
 end
-redis.call('HSET', KEYS[1], 'state', state, 'why', why, 'fm', ARGV[6], 'ft', now, 'tries', tries,
+redis.call('HSET', KEYS[1], h[4] == 'DISABLED' and 'ds' or 'state', state, 'why', why, 'fm', ARGV[6], 'ft', now, 'tries', tries,
   'next', next_ms, 'ff', mark)
 if held then redis.call('DEL', KEYS[2]) end
 redis.pcall('PUBLISH', ARGV[11], ARGV[12])

@@ -7,8 +7,9 @@
 -- LOST. Accepts the last fence that was given out, and those whose intents were replaced by a replay (from
 -- pf on), also after their leases ran out and out of NEEDS_CONSENT, as long as gen and ver have not moved;
 -- a repeat whose answer was lost is told STORED again.
+-- A disabled connection stays disabled, and keeps the token: a rotated refresh token exists nowhere else.
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'fence', 'cd', 'sf', 'exp', 'state', 'pf')
-if not h[1] or h[1] ~= ARGV[3] or h[7] == 'DISABLED' or h[7] == 'REMOVED' then return {'LOST'} end
+if not h[1] or h[1] ~= ARGV[3] or h[7] == 'REMOVED' then return {'LOST'} end
 local ver, life, mark = tonumber(ARGV[4]), tonumber(ARGV[8]), ARGV[1] .. ':' .. ARGV[2]
 local fence = tonumber(ARGV[1])
 if not ver or not life or not fence then
@@ -24,7 +25,8 @@ local exp = now + life
 -- Never refused by a full Redis: a rotated refresh token exists nowhere else. A first write that frees
 -- memory lets the following ones pass under OOM.
 redis.call('HDEL', KEYS[1], 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'pf', 'rn')
-redis.call('HSET', KEYS[1], 'at', ARGV[6], 'ver', ver + 1, 'exp', exp, 'state', 'FRESH', 'scope', ARGV[9],
+redis.call('HSET', KEYS[1], 'at', ARGV[6], 'ver', ver + 1, 'exp', exp,
+  h[7] == 'DISABLED' and 'ds' or 'state', 'FRESH', 'scope', ARGV[9],
   'born', now, 'sf', mark)
 if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'rt', ARGV[7]) end
 redis.call('DEL', KEYS[2]) -- ours, or a replayer's: its answer would be LOST, nobody is to wait for it

@@ -236,6 +236,15 @@ class Moves:
     def remove(self):
         return self.call("remove", [self.conn, self.conn + ":lease", self.conn + ":lane"], CHANGED, "a")
 
+    def disable(self, on=1):
+        return self.call("disable", [self.conn], on, "they asked", CHANGED, "a")
+
+    def enable(self):
+        return self.disable(0)
+
+    def revoke(self):
+        return self.call("revoke", [self.conn, self.conn + ":lease"], "words", CHANGED, "a")
+
     def admit(self, member, limit=1, ms=60000):
         return self.call("admit", [self.conn + ":lane"], limit, member, ms)
 

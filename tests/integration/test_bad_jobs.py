@@ -290,7 +290,7 @@ def test_calls_that_policy_and_egress_refuse(rig):
     b.link("strict", policy={"methods": ["GET"], "paths": ["/v1"]})
     b.link("https", policy={"insecure_http": False}, token_url="https://127.0.0.1:1/token")
     b.link("off")
-    rig.redis.client.hset("awq:{c:off}", "state", "DISABLED")
+    rig.redis.client.hset("awq:{c:off}", "state", "REMOVED")
     b.link("edited")
     cfg = rig.redis.client.hget("awq:{c:edited}", "cfg")
     rig.redis.client.hset("awq:{c:edited}", "cfg", cfg.replace(b"127.0.0.1", b"127.0.0.2"))
@@ -323,7 +323,7 @@ def test_calls_that_policy_and_egress_refuse(rig):
                                "path_not_allowed"),
         "http-refused": ({"conn": "https"}, "scheme_not_allowed"),
         "conn-unknown": ({"conn": "nobody"}, "connection_unknown"),
-        "conn-disabled": ({"conn": "off"}, "connection_disabled"),
+        "conn-removed": ({"conn": "off"}, "connection_removed"),
         "conn-edited": ({"conn": "edited"}, "connection_broken"),
         "head-with-body": ({"method": "PATCH"}, "method_not_allowed"),
         **{f"header-{n}": ({"headers": {n: "x"}}, "header_forbidden") for n in FORBIDDEN},

@@ -581,3 +581,88 @@ def test_refuse_of_nothing(m):
 
 def test_cool_of_nothing(m):
     assert m.cool(1000) == 0 and not m.r.exists(m.conn)
+
+
+# ---- disable, enable, revoke ------------------------------------------------------------------------
+
+def test_disabled_and_enabled_again(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0)
+    before = m.record()
+    assert m.disable() == "OK" and m.disable() == "SAME"
+    assert (m.state(), m.record()["dr"]) == ("DISABLED", "they asked")
+    assert m.acquire("n2", 1, 1) == ["GONE", "DISABLED"]
+    assert m.restore(1, 5) == ["GONE"]
+    assert m.enable() == "OK" and m.enable() == "SAME"
+    assert m.record() == before, "nothing of its grant was touched"
+
+
+@pytest.mark.parametrize("was,comes_back", [("NEEDS_CONSENT", "NEEDS_CONSENT"), ("BACKOFF", "BACKOFF"),
+                                            ("DUE", "DUE"), ("RENEWING", "DUE")])
+def test_what_a_disabled_connection_comes_back_to(linked, was, comes_back):
+    m = linked
+    m.r.hset(m.conn, "state", was)
+    m.disable()
+    m.enable()
+    assert m.state() == comes_back
+
+
+def test_a_renewal_under_way_is_kept_while_disabled(linked):
+    """The refresh token has rotated: dropped here it would be gone for good."""
+    m = linked
+    fence = lease(m)
+    m.disable()
+    assert m.store(fence, "n1", 1, 0, at="AT1", rt="RT1")[:2] == ["STORED", 1]
+    assert (m.state(), m.record()["rt"], m.record()["at"]) == ("DISABLED", "RT1", "AT1")
+    m.enable()
+    assert m.state() == "FRESH"
+
+
+def test_a_refusal_is_known_when_it_is_enabled(linked):
+    m = linked
+    fence = lease(m)
+    m.disable()
+    assert m.fail(fence, "n1", 1, "consent")[0] == "FAILED"
+    assert m.state() == "DISABLED"
+    m.enable()
+    assert m.state() == "NEEDS_CONSENT"
+
+
+def test_a_link_does_not_enable(linked):
+    m = linked
+    m.disable()
+    assert m.apply("1", "0", rt="RT2") == ["OK", 2, 0]
+    assert m.state() == "DISABLED"
+    m.enable()
+    assert m.state() == "DUE"
+
+
+def test_revoked(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0, rt="RT1")
+    fence = lease(m, "n2", 1)
+    assert m.revoke() == ["OK", 2]
+    record = m.record()
+    assert not {"at", "rt", "cs", "if", "in", "it"} & set(record), "nothing of the grant stays"
+    assert (record["state"], record["why"], record["ver"], record["lh"]) == ("NEEDS_CONSENT", "revoked", "0", "lh")
+    assert m.store(fence, "n2", 1, 1) == ["LOST"] and m.restore(1, 9) == ["MOVED"]
+    assert m.acquire("n3", 2, 0) == ["CONSENT", "revoked"]
+    assert m.apply("2", "0", rt="RT2") == ["OK", 3, 0]
+    assert m.state() == "DUE"
+
+
+def test_revoked_while_disabled(linked):
+    m = linked
+    m.disable()
+    m.revoke()
+    assert m.state() == "DISABLED"
+    m.enable()
+    assert m.state() == "NEEDS_CONSENT"
+
+
+def test_nothing_to_disable_or_revoke(m):
+    assert m.disable() == "NONE" and m.enable() == "NONE" and m.revoke() == ["NONE"]
+    m.apply()
+    m.remove()
+    before = m.record()
+    assert m.disable() == "NONE" and m.revoke() == ["NONE"] and m.record() == before

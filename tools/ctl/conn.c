@@ -143,6 +143,8 @@ static void show_record(struct ctl *c, struct slice id, const struct connection_
     out_bool(o, r->rt.len > 0);
     out_key(o, "has_client_secret");
     out_bool(o, r->cs.len > 0);
+    show_text(o, "disabled_because", r->disabled_why);
+    show_time(o, "disabled", r->disabled_ms);
     show_text(o, "why", r->why);
     show_text(o, "last_failure", r->fail_text);
     show_time(o, "failed", r->fail_ms);
@@ -250,6 +252,9 @@ static int conn_refresh(struct ctl *c, const struct args *a)
                        "connection %.*s is held back for %" PRId64 " s after a failure (%s); mend "
                        "its file and apply it: that tries at once",
                        SLICE_FMT(id), (before.next_ms - now_ms + 999) / 1000, before.text);
+    if (strcmp(before.state, "DISABLED") == 0)
+        return ctl_say(CTL_FAILED, "connection %.*s is disabled; awq-ctl conn enable ends that",
+                       SLICE_FMT(id));
     if ((code = conn_ask(c, id)))
         return code;
     until = clock_boot_ms() + limit_ms;
@@ -312,6 +317,8 @@ static int conn_rm(struct ctl *c, const struct args *a)
     if (!r)
         return ctl_fail(c, &err);
     redis_reply_free(r);
+    if ((code = conn_announce_change(c)))
+        return code;
     ctl_wake(c, id); /* its jobs are told that it is gone, not left to wait for it */
     if (!gone)
         return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
@@ -372,6 +379,35 @@ const struct verb conn_verbs[] = {
      .least = 1,
      .most = 1,
      .run = conn_refresh},
+    {.noun = "conn",
+     .name = "disable",
+     .usage = "ID --reason TEXT [--timeout TIME]",
+     .help = "No further call with its token, on any worker, until it is enabled; its jobs wait",
+     .more = "Its grant stays and is not renewed. Waits until every living worker knows of it.",
+     .flags = conn_switch_flags,
+     .flag_count = 2,
+     .least = 1,
+     .most = 1,
+     .run = conn_disable},
+    {.noun = "conn",
+     .name = "enable",
+     .usage = "ID [--timeout TIME]",
+     .help = "Let a disabled connection's calls go on",
+     .flags = conn_enable_flags,
+     .flag_count = 1,
+     .least = 1,
+     .most = 1,
+     .run = conn_enable},
+    {.noun = "conn",
+     .name = "revoke",
+     .usage = "ID --reason TEXT [--timeout TIME]",
+     .help = "Forget its tokens and secrets; its jobs wait until the account is linked anew",
+     .more = "Revoke the grant at the provider too: a token that leaked is good there until then.",
+     .flags = conn_switch_flags,
+     .flag_count = 2,
+     .least = 1,
+     .most = 1,
+     .run = conn_revoke},
     {.noun = "conn",
      .name = "rm",
      .usage = "ID",

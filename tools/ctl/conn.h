@@ -14,6 +14,14 @@ struct redis_reply;
 int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --relink */
 int conn_test(struct ctl *c, const struct args *args);
 
+/* conn_switch.c */
+extern const struct flag conn_switch_flags[2], conn_enable_flags[1];
+int conn_disable(struct ctl *c, const struct args *args);
+int conn_enable(struct ctl *c, const struct args *args);
+int conn_revoke(struct ctl *c, const struct args *args);
+/* Count up the revision that workers compare what they know with. */
+int conn_announce_change(struct ctl *c);
+
 /* Ask the workers for a new access token now. */
 int conn_ask(struct ctl *c, struct slice id);
 

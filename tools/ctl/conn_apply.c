@@ -136,7 +136,7 @@ static bool decide(struct apply *a)
     /* Where there is no refresh token to lose, a grant that was refused is simply asked for again.
      */
     if (!a->why && a->file.cfg->grant == GRANT_CLIENT_CREDENTIALS &&
-        slice_is(a->rec.state, "NEEDS_CONSENT"))
+        slice_is(a->rec.state, "NEEDS_CONSENT") && !slice_is(a->rec.why, "revoked"))
         a->why = "its grant was refused";
     if (!a->why && refresh.len > 0 && !token_is_known(a, refresh)) {
         if (a->err.code != ERR_NONE)

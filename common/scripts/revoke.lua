@@ -1,0 +1,17 @@
+-- Forget a connection's grant: its tokens and secrets are gone from here, and its account must be linked anew.
+-- KEYS {c:ID}, {c:ID}:lease      ARGV text for people, changed channel, connection id
+-- Answers OK gen, or NONE.
+-- The new gen makes every answer that is still under way LOST, and what workers remember worthless. `lh` stays:
+-- the refresh token that it was linked with is known again, and is no new grant. A disabled connection stays so.
+local h = redis.call('HMGET', KEYS[1], 'gen', 'state')
+if not h[1] or h[2] == 'REMOVED' then return {'NONE'} end
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('DEL', KEYS[2])
+redis.call('HDEL', KEYS[1], 'at', 'rt', 'cs', 'if', 'in', 'ih', 'it', 'next', 'tries', 'ff', 'sf', 'pf', 'rn', 'born',
+  'scope')
+redis.call('HSET', KEYS[1], h[2] == 'DISABLED' and 'ds' or 'state', 'NEEDS_CONSENT', 'ver', 0, 'exp', 0,
+  'why', 'revoked', 'fm', ARGV[1], 'ft', now)
+local gen = redis.call('HINCRBY', KEYS[1], 'gen', 1)
+redis.pcall('PUBLISH', ARGV[2], ARGV[3])
+return {'OK', gen}

@@ -1,0 +1,139 @@
+"""conn disable, enable, revoke: no call uses the token a second later; jobs wait, and none is lost."""
+import threading
+import time
+
+from procs import wait_until
+
+
+class Stream:
+    """Jobs that keep coming, each of them a call of its own."""
+
+    def __init__(self, rig, conn):
+        self.rig, self.conn = rig, conn
+        self.ids, self.stop = [], threading.Event()
+        self.thread = threading.Thread(target=self.feed, daemon=True)
+        self.thread.start()
+
+    def feed(self):
+        while not self.stop.wait(0.02):
+            self.ids += self.rig.enqueue([self.rig.job(self.conn, "/echo") for _ in range(2)])
+
+    def end(self):
+        self.stop.set()
+        self.thread.join()
+        return self.ids
+
+
+def calls_after(api, ms):
+    return [e for e in api.log() if e["t"] > ms]
+
+
+def parked(rig, conn="acct"):
+    return rig.redis.client.zcard(rig.key(f"park:conn:{conn}"))
+
+
+def test_disabled_within_a_second_and_nothing_lost(rig):
+    _, api = rig.use_peers()
+    rig.link_refresh("acct")
+    rig.workers(2)
+    stream = Stream(rig, "acct")
+    wait_until(lambda: len(api.log()) > 20, 15, "calls to flow")
+    said = rig.ctl("conn", "disable", "acct", "--reason", "token seen in a log")
+    known = time.time() * 1000
+    assert "disabled; all 2 living workers know it" in said.out
+    wait_until(lambda: parked(rig) > 20, 10, "jobs to be set aside")
+    assert calls_after(api, known + 300) == [], "awq-ctl said that everybody knows"
+    shown = rig.ctl("conn", "show", "acct", "-o", "json").json()
+    assert (shown["state"], shown["disabled_because"]) == ("DISABLED", "token seen in a log")
+    assert "is disabled" in rig.ctl("conn", "refresh", "acct", code=1).err
+    ids = stream.end()
+    rig.ctl("conn", "enable", "acct")
+    results = rig.results(ids, 30)
+    assert {r[-1]["state"] for r in results.values()} == {"done"}
+
+
+def test_the_second_does_not_rest_on_hints(rig):
+    """As awq-ctl writes it, but nobody publishes a word."""
+    _, api = rig.use_peers()
+    r = rig.use_redis().client
+    rig.link_refresh("acct")
+    rig.workers(2)
+    stream = Stream(rig, "acct")
+    wait_until(lambda: len(api.log()) > 20, 15, "calls to flow")
+    r.hset("awq:{c:acct}", "state", "DISABLED")
+    r.hincrby("awq:meta", "rev", 1)
+    done = time.time() * 1000
+    wait_until(lambda: parked(rig) > 20, 10, "jobs to be set aside")
+    wait_until(lambda: time.time() * 1000 > done + 1500, 5, "the second to be over")
+    assert calls_after(api, done + 1000) == []
+    ids = stream.end()
+    rig.ctl("conn", "enable", "acct")
+    rig.results(ids, 30)
+
+
+def test_a_worker_that_was_idle_looks_first(rig):
+    """What it knew is old news, and it heard nothing since."""
+    _, api = rig.use_peers()
+    r = rig.use_redis().client
+    rig.link_refresh("acct")
+    rig.worker()
+    rig.result(rig.job("acct", "/echo"))
+    wait_until(lambda: not rig.pending(), 5, "it to be idle")
+    idle = time.monotonic()
+    wait_until(lambda: time.monotonic() - idle > 1, 3, "a second to pass")
+    r.hset("awq:{c:acct}", "state", "DISABLED")
+    rig.enqueue([rig.job("acct", "/echo")])
+    wait_until(lambda: parked(rig) == 1, 10, rig.places_text)
+    assert len(api.log()) == 1
+
+
+def test_revoked_waits_for_a_link(rig):
+    auth, api = rig.use_peers()
+    rig.link_refresh("acct")
+    rig.worker()
+    rig.result(rig.job("acct", "/echo"))
+    said = rig.ctl("conn", "revoke", "acct", "--reason", "laptop lost")
+    assert "its jobs wait" in said.out and "all 1 living workers know it" in said.out
+    record = rig.redis.client.hgetall("awq:{c:acct}")
+    assert not {b"at", b"rt", b"cs"} & set(record)
+    ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(5)])
+    wait_until(lambda: parked(rig) == 5, 10, rig.places_text)
+    assert len(api.log()) == 1, "no call with what was revoked"
+    rig.apply(rig.conn("acct", "refresh_token", "basic", "basic"),
+              refresh_token=auth.mint("acct", "basic")["refresh_token"])
+    assert {x[-1]["state"] for x in rig.results(ids, 30).values()} == {"done"}
+
+
+def test_applying_its_file_again_undoes_neither(rig):
+    """GitOps applies all day: an emergency stop is not to be undone by it."""
+    rig.use_peers()
+    rig.need(keys=True)
+    conn = rig.conn("acct")
+    rig.apply(conn)
+    rig.ctl("conn", "revoke", "acct", "--reason", "x")
+    said = rig.apply(conn)
+    assert "needs consent (revoked)" in said.out
+    assert rig.redis.client.hget("awq:{c:acct}", "state") == b"NEEDS_CONSENT"
+    rig.ctl("conn", "disable", "acct", "--reason", "x")
+    rig.ctl("conn", "apply", "-f", rig.folder / "acct.yaml", "--relink")
+    assert rig.redis.client.hget("awq:{c:acct}", "state") == b"DISABLED"
+    rig.ctl("conn", "enable", "acct")
+    assert rig.redis.client.hget("awq:{c:acct}", "state") == b"DUE"
+
+
+def test_a_worker_that_cannot_hear_is_named(rig):
+    rig.link("acct")
+    w = rig.worker()
+    w.stop()
+    said = rig.ctl("conn", "disable", "acct", "--reason", "x", "--timeout", "300ms", code=4)
+    assert w.id in said.err and "0 of 1" in said.err
+    w.cont()
+
+
+def test_wrong_usage(rig):
+    rig.link("acct")
+    rig.ctl("conn", "disable", "acct", code=2)
+    rig.ctl("conn", "revoke", "acct", "--reason", "y" * 201, code=2)
+    rig.ctl("conn", "disable", "nobody", "--reason", "x", code=3)
+    rig.ctl("conn", "enable", "nobody", code=3)
+    rig.ctl("conn", "revoke", "nobody", "--reason", "x", code=3)
