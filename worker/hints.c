@@ -24,6 +24,10 @@ static void on_changed(void *owner, struct slice channel, struct slice id)
         changes_look(h->w->changes);
         return;
     }
+    if (slice_is(id, "?")) { /* nor is this: a worker that never renews asked for a token */
+        renewals_take_asked(h->w);
+        return;
+    }
     tokens_forget(h->w->tokens, id);
     if (liveness_is_boss(h->w->liveness)) /* somebody may have asked for a renewal */
         renewals_take_asked(h->w);

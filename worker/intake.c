@@ -51,7 +51,8 @@ static size_t room(const struct intake *i)
     const struct worker *w = i->w;
     size_t n = steps_free_slots(w->steps), mean = steps_mean_bytes(w->steps);
 
-    if (w->phase != PHASE_RUNNING || w->paused || w->refuse_new || !worker_may_call(w))
+    if (w->phase != PHASE_RUNNING || w->paused || w->refuse_new || !worker_may_call(w) ||
+        !worker_takes_jobs(w))
         return 0;
     if (mean > 0 && n > FETCH_BYTES / (mean + 1))
         n = FETCH_BYTES / (mean + 1) + 1;

@@ -115,11 +115,15 @@ static void numbers(struct liveness *l, struct buf *out)
     jw_cstr(&jw, w->phase == PHASE_DRAINING ? "draining" : w->paused ? "paused" : "running");
     jw_key(&jw, "version");
     jw_cstr(&jw, settings_spec.version);
+    jw_key(&jw, "role");
+    jw_cstr(&jw, w->set->role);
+    jw_key(&jw, "renews");
+    jw_bool(&jw, worker_renews(w));
     jw_key(&jw, "rev");
     jw_int(&jw, changes_rev(w->changes));
     jw_key(&jw, "queues");
     jw_arr(&jw);
-    for (size_t i = 0; i < w->queue_count; i++)
+    for (size_t i = 0; worker_takes_jobs(w) && i < w->queue_count; i++)
         jw_cstr(&jw, w->queues[i].name);
     jw_end_arr(&jw);
     jw_end_obj(&jw);

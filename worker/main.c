@@ -78,6 +78,9 @@ static bool prepare(struct worker *w, struct err *err)
     if (!keyring_has(w->keys, KEY_RUN) || !keyring_has(w->keys, KEY_ACCESS))
         return err_set(err, ERR_CONFIG, "%s: a worker needs a run key and an access key",
                        w->set->common.keys);
+    if (!worker_takes_jobs(w) && !worker_renews(w))
+        return err_set(err, ERR_CONFIG, "%s has no grant key: a worker with --role renew needs one",
+                       w->set->common.keys);
     return true;
 }
 

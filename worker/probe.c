@@ -26,7 +26,7 @@ static bool is_live(const struct probe *p)
     const struct worker *w = p->w;
 
     if (w->phase != PHASE_RUNNING || w->paused || w->refuse_new || !worker_may_call(w) ||
-        steps_free_slots(w->steps) == 0)
+        steps_free_slots(w->steps) == 0 || !worker_takes_jobs(w))
         return true;
     return intake_idle_ms(w->intake) < 3 * w->set->lease_ms;
 }

@@ -158,12 +158,14 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
 {
     struct renewal *r;
 
-    if (!keyring_has(w->keys, KEY_GRANT)) /* a worker that only runs steps */
-        return;
     if (w->phase != PHASE_RUNNING) /* it would have to be waited for; others will */
         return;
     if (clock_boot_ms() < w->hold_renewals_boot_ms) /* another Redis: who knows more comes first */
         return;
+    if (!worker_renews(w)) {
+        renew_index_ask(w, c);
+        return;
+    }
     r = renewal_new(w, c, c->gen, ver);
     if (!r)
         return; /* the next step asks again */

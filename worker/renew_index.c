@@ -9,6 +9,8 @@
 #include "common/log.h"
 #include "worker/worker.h"
 
+#define ASK_AGAIN_MS 2000 /* one that was lost, or dropped with who took it up */
+
 static void on_indexed(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     (void)owner;
@@ -28,6 +30,29 @@ void renew_index_put(struct worker *w, const char *id, int64_t at_ms)
                                  slice_cstr(id)};
 
     (void)redis_command(w->link, ARRAY_LEN(argv), argv, 0, on_indexed, w, &err);
+}
+
+void renew_index_ask(struct worker *w, struct conn *c)
+{
+    int64_t now = clock_boot_ms();
+    struct key conns, changed;
+    char score[24];
+    struct err err = {0};
+
+    if (c->asked_boot_ms > 0 && now - c->asked_boot_ms < ASK_AGAIN_MS)
+        return; /* thousands of jobs may want the same token */
+    key_conns(&conns);
+    key_changed(&changed);
+    /* What was stored since this worker looked is what it asks for. */
+    snprintf(score, sizeof score, "%" PRId64,
+             -(worker_now_ms(w) - (c->looked_ms > 0 ? now - c->looked_ms : 0)));
+    const struct slice ask[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("LT"),
+                                slice_cstr(score), slice_cstr(c->id)};
+    const struct slice hint[] = {SLICE_LIT("PUBLISH"), key_slice(&changed), SLICE_LIT("?")};
+
+    if (redis_command(w->link, ARRAY_LEN(ask), ask, 0, on_indexed, w, &err))
+        c->asked_boot_ms = now;
+    (void)redis_command(w->link, ARRAY_LEN(hint), hint, 0, on_indexed, w, &err);
 }
 
 struct ask { /* somebody asked for a renewal, at that time */
@@ -109,7 +134,7 @@ void renewals_take_asked(struct worker *w)
         SLICE_LIT("(0"),     SLICE_LIT("BYSCORE"), SLICE_LIT("LIMIT"),
         SLICE_LIT("0"),      SLICE_LIT("10"),      SLICE_LIT("WITHSCORES")};
 
-    if (!keyring_has(w->keys, KEY_GRANT))
+    if (!worker_renews(w))
         return;
     w->asks_wait = clock_boot_ms() < w->hold_renewals_boot_ms; /* a later beat takes them */
     if (!w->asks_wait)

@@ -10,6 +10,7 @@
 struct settings {
     struct config_common common;
     struct config_list queues;
+    const char *role; /* "step", "renew", "both" */
     int64_t slots;
     int64_t lease_ms;
     int64_t drain_ms;

@@ -61,6 +61,7 @@ struct conn {
     bool linked; /* in the table */
     bool stale, rechecking, recheck_again;
     int64_t looked_ms;
+    int64_t asked_boot_ms; /* when others were last asked to renew it */
     struct reading *reading;
     struct conn *hash_next, *lru_prev, *lru_next;
     struct tokens *home;

@@ -36,6 +36,16 @@ bool worker_may_call(const struct worker *w)
     return liveness_confirmed(w->liveness) && w->install[0];
 }
 
+bool worker_takes_jobs(const struct worker *w)
+{
+    return strcmp(w->set->role, "renew") != 0;
+}
+
+bool worker_renews(const struct worker *w)
+{
+    return strcmp(w->set->role, "step") != 0 && keyring_has(w->keys, KEY_GRANT);
+}
+
 struct redis_options worker_redis_options(const struct worker *w, const char *name)
 {
     const struct config_common *c = &w->set->common;
@@ -394,7 +404,7 @@ void worker_on_alive(struct worker *w)
         read_install(w, "", SLICE_NONE);
     commits_resume(w->commits);
     renewals_resume(w);
-    if (w->asks_wait)
+    if (w->asks_wait || !liveness_is_boss(w->liveness)) /* the housekeeper asks by itself */
         renewals_take_asked(w);
     steps_resume(w->steps);
     worker_on_idle(w);

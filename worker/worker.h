@@ -86,6 +86,9 @@ void worker_on_idle(struct worker *w);
 /* The beat came through: Redis knows that we live, calls may start. */
 void worker_on_alive(struct worker *w);
 int64_t worker_now_ms(const struct worker *w);
+/* By --role, and by what is in the key file. */
+bool worker_takes_jobs(const struct worker *w);
+bool worker_renews(const struct worker *w);
 /* May a call be started? Not before Redis confirmed our life within the last lease. */
 bool worker_may_call(const struct worker *w);
 

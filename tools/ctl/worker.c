@@ -7,9 +7,9 @@
 #include "tools/ctl/ctl.h"
 #include "tools/ctl/link.h"
 
-static const char *const columns[] = {"worker", "host",        "pid",    "alive",
-                                      "until",  "housekeeper", "phase",  "active",
-                                      "slots",  "queues",      "version"};
+static const char *const columns[] = {"worker", "host",        "pid",     "alive",
+                                      "until",  "housekeeper", "phase",   "active",
+                                      "slots",  "queues",      "version", "role"};
 
 static void add_queues(struct buf *to, const struct json_val *list)
 {
@@ -29,7 +29,7 @@ static void add_queues(struct buf *to, const struct json_val *list)
 
 static int row(struct ctl *c, struct slice id, int64_t until, int64_t now, struct slice boss)
 {
-    struct slice phase = SLICE_NONE, version = SLICE_NONE, host = SLICE_NONE;
+    struct slice role = SLICE_NONE, phase = SLICE_NONE, version = SLICE_NONE, host = SLICE_NONE;
     int64_t active = 0, slots = 0, pid = 0;
     struct err err = {0};
     struct redis_reply *r;
@@ -46,6 +46,7 @@ static int row(struct ctl *c, struct slice id, int64_t until, int64_t now, struc
     doc = json_parse(redis_reply_str(r), NULL);
     json_str(json_get(json_root(doc), "phase"), &phase);
     json_str(json_get(json_root(doc), "version"), &version);
+    json_str(json_get(json_root(doc), "role"), &role);
     json_str(json_get(json_root(doc), "host"), &host);
     json_int(json_get(json_root(doc), "pid"), &pid);
     json_int(json_get(json_root(doc), "active"), &active);
@@ -64,6 +65,7 @@ static int row(struct ctl *c, struct slice id, int64_t until, int64_t now, struc
     out_int(&c->out, slots);
     out_text(&c->out, buf_slice(&queues));
     out_text(&c->out, version);
+    out_text(&c->out, role);
     buf_deinit(&queues);
     json_free(doc);
     redis_reply_free(r);
