@@ -15,9 +15,9 @@
 -- The intent {fence, nonce, hash of the refresh token, time} is written before the network is touched.
 -- A nonce stands for one token call: who asks again with it says that nothing was sent under it, so it
 -- gets its lease back also when the first answer was lost for longer than the lease.
--- The replay: an intent whose holder is silent past lease and grace is replaced. Its fence stays good for
--- store (pf: the first one of this version whose answer may yet come), because a token that arrives late is
--- better than none.
+-- The replay: an intent whose holder is silent past lease and grace is replaced, and pf keeps its fence: the
+-- first one of this version whose answer may yet come. store takes that answer, because a token that arrives
+-- late is better than none.
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'exp', 'next', 'it', 'grant', 'why', 'if', 'in',
   'cfg', 'cm', 'cd', 'rt', 'cs', 'rn')
 if not h[1] then return {'GONE', 'unknown'} end

@@ -13,13 +13,14 @@
 -- grant was good until an answer got lost.
 -- Answers FAILED state next-ms tries, or LOST (linked anew, stored, or another fence meanwhile). A repeat
 -- whose answer was lost is told FAILED again, and counted once.
-local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries', 'if', 'ff', 'next', 'pf')
+local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries', 'if', 'ff', 'next', 'pf', 'in')
 if not h[1] or h[1] ~= ARGV[3] or h[2] ~= ARGV[1] or h[4] == 'REMOVED' then return {'LOST'} end
 local mark = ARGV[1] .. ':' .. ARGV[2]
 if h[7] == mark then return {'FAILED', h[4], h[8] or '0', h[5] or '0'} end
 local held = redis.call('GET', KEYS[2])
--- no intent under this fence: its token was stored, and this is a late word from before
-if h[6] ~= ARGV[1] or (held and held ~= mark) then return {'LOST'} end
+-- No intent of ours: its token was stored, and this is a late word from before. The fence alone does not
+-- say whose it is: a Redis that forgot our lease gave the same number to another.
+if h[6] ~= ARGV[1] or h[10] ~= ARGV[2] then return {'LOST'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local class = ARGV[4]

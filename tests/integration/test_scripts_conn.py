@@ -104,6 +104,12 @@ def test_gone(m):
     assert m.acquire("n1") == ["GONE", "REMOVED"]
 
 
+def forget_to(m, before):
+    """Redis goes back to an older copy of the record, without a lease."""
+    m.r.delete(m.conn, m.conn + ":lease")
+    m.r.hset(m.conn, mapping=before)
+
+
 def silent(m):
     """The holder of the lease was not heard of, past lease and grace."""
     no_lease(m)
@@ -223,9 +229,33 @@ def test_late_store(linked, by):
     assert m.acquire("n3", 1, 0) == ["HAVE", 1]
 
 
-@pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "unknown"])
-def test_store_lost(linked, moved):
+def test_store_after_redis_forgot_the_lease(linked):
+    """Its record does not know the fence any more. The answer is good all the same: the old token is used up."""
     m = linked
+    before = m.r.hgetall(m.conn)
+    fence = lease(m)
+    forget_to(m, before)
+    assert m.store(fence, "n1", 1, 0, rt="RT1")[:2] == ["STORED", 1]
+    assert m.record()["rt"] == "RT1"
+    assert m.acquire("n2", 1, 1)[1] == "2", "fences go on from the highest that is known"
+
+
+def test_store_after_redis_forgot_and_others_tried(linked):
+    m = linked
+    before = m.r.hgetall(m.conn)
+    fence = lease(m)
+    forget_to(m, before)
+    for nonce in ("n2", "n3"):  # they get no further than a server that does not answer
+        m.fail(lease(m, nonce), nonce, 1, "not_sent")
+        m.r.hdel(m.conn, "next")
+    assert int(m.record()["fence"]) > int(fence)
+    assert m.store(fence, "n1", 1, 0, rt="RT1")[:2] == ["STORED", 1]
+    assert m.record()["fence"] == "2"
+
+
+@pytest.mark.parametrize("moved", ["linked", "removed", "stored", "fence", "unknown"])
+def test_store_lost(m, moved):
+    m.apply(grant="client_credentials" if moved == "fence" else "refresh_token")
     fence = lease(m)
     if moved == "linked":
         m.apply("1", "0", rt="OTHER")
@@ -365,6 +395,21 @@ def test_fail_lost(m, moved, kind):
     assert m.dump() == before
 
 
+def test_fail_of_the_same_fence_before_redis_forgot(linked):
+    """Redis forgot the lease and gave its number to another, who went silent: its call stays written down."""
+    m = linked
+    before = m.r.hgetall(m.conn)
+    fence = lease(m)
+    forget_to(m, before)
+    assert lease(m, "n2") == fence
+    no_lease(m)
+    before = m.dump()
+    assert m.fail(fence, "n1", 1, "not_sent") == ["LOST"]
+    assert m.dump() == before
+    back_in_time(m, "it", 70001)
+    assert m.acquire("n3", 1, 0)[10] == 1, "the next one is a replay"
+
+
 def test_late_fail_says_that_nothing_was_sent(linked):
     """Slow, but it knows: the grant is as good as before."""
     m = linked
@@ -382,8 +427,7 @@ def forgotten(m):
     fence = lease(m)
     before = m.r.hgetall(m.conn)
     m.store(fence, "n1", 1, 0, rt="RT1")
-    m.r.delete(m.conn, m.conn + ":lease")
-    m.r.hset(m.conn, mapping=before)
+    forget_to(m, before)
 
 
 def test_restore(linked):
