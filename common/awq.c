@@ -50,6 +50,7 @@ struct awq *awq_attach(struct uv_loop_s *loop, const struct awq_options *o, stru
         .url = o->url,
         .user = o->user,
         .password_file = o->password_file,
+        .sentinel_password_file = o->sentinel_password_file,
         .tls_ca = o->tls_ca,
         .tls_cert = o->tls_cert,
         .tls_key = o->tls_key,

@@ -60,7 +60,8 @@ struct awq_error {
 
 /* All may be left out but url. Texts are copied. */
 struct awq_options {
-    const char *url;           /* redis://[user@]host[:port][/db], rediss://..., unix:///path */
+    const char *url;           /* redis://[user@]host[:port][/db], rediss://..., unix:///path,
+                                  redis+sentinel://host[:port],.../NAME[/db] */
     const char *prefix;        /* "awq" */
     const char *user;          /* ACL user */
     const char *password_file; /* read at each connect; must not be readable by others */
@@ -69,6 +70,7 @@ struct awq_options {
     int64_t backlog_limit;                   /* 0 = 1,000,000 jobs */
     int64_t dedup_ms;                        /* 0 = 600,000 */
     int64_t timeout_ms;                      /* of open and put, reconnects included; 0 = 10,000 */
+    const char *sentinel_password_file;      /* of the Sentinels, when they want one */
 };
 
 /* ---- jobs ---- */

@@ -119,7 +119,7 @@ bool config_print(const struct config *c, struct buf *out); /* a file that confi
 /* ---- what every program needs ---- */
 
 struct config_common {
-    const char *redis_url, *redis_user, *redis_password_file;
+    const char *redis_url, *redis_user, *redis_password_file, *redis_sentinel_password_file;
     const char *redis_tls_ca, *redis_tls_cert, *redis_tls_key;
     const char *prefix;
     const char *keys;      /* the key file, or NULL */
@@ -137,7 +137,9 @@ struct config_common {
      .def = "redis://127.0.0.1:6379",                                                              \
      .min = 1,                                                                                     \
      .max = 1024,                                                                                  \
-     .help = "redis://[user@]host[:port][/db], rediss://... for TLS, unix:///path"},               \
+     .help =                                                                                       \
+         "redis://[user@]host[:port][/db], rediss://... for TLS, unix:///path; with Sentinels "    \
+         "redis+sentinel://host[:port],.../NAME[/db], rediss+sentinel://..."},                     \
         {.name = "redis-user",                                                                     \
          .type = CONFIG_STR,                                                                       \
          .offset = offsetof(S, m.redis_user),                                                      \
@@ -145,6 +147,8 @@ struct config_common {
          .help = "ACL user; without it the default user"},                                         \
         CONFIG_ROW_PATH_(S, m, redis_password_file, "redis-password-file",                         \
                          "file with the password; read again at each connect"),                    \
+        CONFIG_ROW_PATH_(S, m, redis_sentinel_password_file, "redis-sentinel-password-file",       \
+                         "the same for the Sentinels; without it they want none"),                 \
         CONFIG_ROW_PATH_(S, m, redis_tls_ca, "redis-tls-ca",                                       \
                          "PEM bundle to check the server with; default: the system's"),            \
         CONFIG_ROW_PATH_(S, m, redis_tls_cert, "redis-tls-cert", "client certificate, PEM"),       \

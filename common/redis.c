@@ -23,7 +23,7 @@ int64_t redis_link_now_ms(const struct redis *r)
     return (int64_t)uv_now(r->loop);
 }
 
-static void set_timer(struct redis *r, int64_t wait_ms)
+void redis_link_timer(struct redis *r, int64_t wait_ms)
 {
     r->timer_due_ms = redis_link_now_ms(r) + wait_ms;
     uv_timer_start(&r->timer, on_timer, (uint64_t)(wait_ms > 0 ? wait_ms : 0), 0);
@@ -44,7 +44,7 @@ void redis_link_watch(struct redis *r)
     int64_t due_ms = watch_due_ms(r);
 
     if (r->phase == LINK_UP && !r->resetting && due_ms < r->timer_due_ms)
-        set_timer(r, due_ms - redis_link_now_ms(r));
+        redis_link_timer(r, due_ms - redis_link_now_ms(r));
 }
 
 /* ---- connecting ---- */
@@ -63,6 +63,7 @@ void redis_link_up(struct redis *r)
     r->server = r->facts.server;
     r->up_since_ms = redis_link_now_ms(r);
     r->second_look = false;
+    redis_sentinels_were_right(r);
     r->timer_due_ms = INT64_MAX; /* it was the connect deadline */
     redis_link_watch(r);
     if (redis_sub_send_all(r))
@@ -85,7 +86,7 @@ static void on_gone(void *owner, const struct err *err)
 static const struct redis_wire_events wire_events = {on_open, redis_on_reply, on_gone};
 
 /* Certificates are renewed while we run: the context is made anew when its files have changed. */
-static bool start_tls(struct redis *r, int fd, struct ssl_st **ssl, struct err *err)
+bool redis_link_tls(struct redis *r, int fd, const char *host, struct ssl_st **ssl, struct err *err)
 {
     *ssl = NULL;
     if (!r->url.tls)
@@ -97,7 +98,7 @@ static bool start_tls(struct redis *r, int fd, struct ssl_st **ssl, struct err *
     if (!r->tls)
         r->tls = redis_tls_new(r->tls_ca, r->tls_cert, r->tls_key, err);
     if (r->tls)
-        *ssl = redis_tls_session(r->tls, fd, r->url.host, err);
+        *ssl = redis_tls_session(r->tls, fd, host, err);
     return *ssl != NULL;
 }
 
@@ -112,7 +113,7 @@ static void on_dialed(void *owner, int fd, const struct err *failed)
         return;
     }
     r->phase = LINK_SHAKING;
-    if (!start_tls(r, fd, &ssl, &err)) {
+    if (!redis_link_tls(r, fd, r->url.host, &ssl, &err)) {
         close(fd);
         redis_greet_failed(r, &err);
         return;
@@ -122,17 +123,40 @@ static void on_dialed(void *owner, int fd, const struct err *failed)
         redis_link_fail(r, REDIS_DOWN, &err);
 }
 
+static bool make_dial(struct redis *r, struct err *err)
+{
+    redis_dial_free(r->dial); /* where it went to before may be looked up still */
+    r->dial = redis_dial_new(r->loop, &r->url, r->read_timeout_ms, on_dialed, r, err);
+    return r->dial != NULL;
+}
+
+void redis_link_dial(struct redis *r)
+{
+    struct err err;
+
+    if (r->sentinels && !make_dial(r, &err)) {
+        redis_link_fail(r, REDIS_DOWN, &err);
+        return;
+    }
+    r->phase = LINK_DIALING;
+    redis_link_timer(r, r->connect_timeout_ms);
+    redis_dial_start(r->dial, r->connect_timeout_ms);
+}
+
 static void connect_now(struct redis *r)
 {
-    r->phase = LINK_DIALING;
-    set_timer(r, r->connect_timeout_ms);
-    redis_dial_start(r->dial, r->connect_timeout_ms);
+    if (r->sentinels)
+        redis_sentinels_ask(r);
+    else
+        redis_link_dial(r);
     set_state(r, REDIS_CONNECTING, NULL);
 }
 
 static void drop_wire(struct redis *r, uint64_t *written)
 {
-    redis_dial_stop(r->dial);
+    redis_sentinels_stop(r);
+    if (r->dial)
+        redis_dial_stop(r->dial);
     if (!r->wire)
         return;
     *written = redis_wire_written(r->wire);
@@ -164,7 +188,7 @@ void redis_link_fail(struct redis *r, enum redis_state state, const struct err *
     r->phase = r->once ? LINK_OVER : LINK_WAITING;
     uv_timer_stop(&r->timer);
     if (!r->once)
-        set_timer(r, wait_ms);
+        redis_link_timer(r, wait_ms);
     redis_calls_fail(&r->calls, r->name, written, false, r->why.msg);
     set_state(r, state, &r->why);
 }
@@ -203,7 +227,7 @@ static void look_at_link(struct redis *r)
         redis_link_watch(r);
     } else if (!r->second_look) {
         r->second_look = true;
-        set_timer(r, SECOND_LOOK_MS);
+        redis_link_timer(r, SECOND_LOOK_MS);
     } else if (!r->calls.first) {
         r->second_look = false;
         redis_ask(r, ping, on_pong);
@@ -222,6 +246,9 @@ static void on_timer(uv_timer_t *t)
     switch (r->phase) {
     case LINK_WAITING:
         connect_now(r);
+        break;
+    case LINK_ASKING:
+        redis_sentinels_next(r);
         break;
     case LINK_DIALING:
     case LINK_SHAKING:
@@ -248,7 +275,7 @@ void redis_reset(struct redis *r, const char *why)
         return; /* on its way already */
     r->resetting = true;
     snprintf(r->reset_why, sizeof r->reset_why, "%s", why);
-    set_timer(r, 0);
+    redis_link_timer(r, 0);
 }
 
 /* ---- the rest of the face ---- */
@@ -256,6 +283,11 @@ void redis_reset(struct redis *r, const char *why)
 bool redis_is_up(const struct redis *r)
 {
     return r->phase == LINK_UP && !r->resetting;
+}
+
+const char *redis_where(const struct redis *r)
+{
+    return r->url.where;
 }
 
 const struct redis_server *redis_server_info(const struct redis *r)
@@ -301,6 +333,7 @@ static bool copy_options(struct redis *r, const struct redis_options *o, struct 
     r->once = o->once;
     return redis_url_parse(&r->url, o->url, err) && copy(&r->name, name, err) &&
            copy(&r->user, o->user, err) && copy(&r->password_file, o->password_file, err) &&
+           copy(&r->sentinel_password_file, o->sentinel_password_file, err) &&
            copy(&r->tls_ca, o->tls_ca, err) && copy(&r->tls_cert, o->tls_cert, err) &&
            copy(&r->tls_key, o->tls_key, err);
 }
@@ -314,10 +347,19 @@ static void destroy(struct redis *r)
     free(r->name);
     free(r->user);
     free(r->password_file);
+    free(r->sentinel_password_file);
     free(r->tls_ca);
     free(r->tls_cert);
     free(r->tls_key);
     free(r);
+}
+
+/* Whom to dial, or whom to ask first. */
+static bool make_way(struct redis *r, struct err *err)
+{
+    if (r->url.primary)
+        return (r->sentinels = redis_sentinels_new(r, err)) != NULL;
+    return make_dial(r, err);
 }
 
 struct redis *redis_new(struct uv_loop_s *loop, const struct redis_options *o, redis_state_cb *cb,
@@ -334,15 +376,14 @@ struct redis *redis_new(struct uv_loop_s *loop, const struct redis_options *o, r
     r->owner = owner;
     redis_calls_init(&r->calls);
     r->state = REDIS_CONNECTING;
-    if (!copy_options(r, o, err) ||
-        !(r->dial = redis_dial_new(loop, &r->url, r->read_timeout_ms, on_dialed, r, err))) {
+    if (!copy_options(r, o, err) || !make_way(r, err)) {
         destroy(r);
         return NULL;
     }
     sigpipe_ignore();
     uv_timer_init(loop, &r->timer);
     r->timer.data = r;
-    set_timer(r, 0); /* the first state callback comes from the loop, too */
+    redis_link_timer(r, 0); /* the first state callback comes from the loop, too */
     return r;
 }
 
@@ -364,5 +405,6 @@ void redis_free(struct redis *r)
     redis_calls_fail(&r->calls, r->name, written, true, "");
     redis_dial_free(r->dial);
     r->dial = NULL;
+    redis_sentinels_free(r);
     uv_close((uv_handle_t *)&r->timer, on_timer_closed);
 }

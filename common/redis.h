@@ -13,7 +13,8 @@
  * Source  redis.io: RESP2 protocol, EVALSHA, ACL, client handling. hiredis' reader parses; the
  *         socket and TLS are our own (redis_wire.h says why).
  *
- *     url --redis_dial--> socket --redis_tls, redis_wire--> bytes and replies
+ *     url (--redis_sentinel--> address) --redis_dial--> socket --redis_tls, redis_wire--> bytes and
+ * replies
  *         --redis_greet--> up --redis_command, redis_sub--> callbacks
  */
 #ifndef AWQ_REDIS_H
@@ -60,15 +61,18 @@ const char *script_body(enum script s);
 
 struct redis_options {
     const char *url;  /* redis://[user@]host[:port][/db], rediss://..., unix:///path or /path;
-                         a password in it is refused */
+                         a password in it is refused. redis+sentinel://host[:port],.../NAME[/db]:
+                         the Sentinels are asked anew at each (re)connect where the primary is */
     const char *user; /* ACL user, or NULL: the one in url, else Redis' default user */
-    const char *password_file;  /* read again at each (re)connect, so that a rotation is picked up;
-                                   or NULL. Refused when others can read it (secret_file.h) */
-    const char *tls_ca;         /* PEM bundle; NULL = the system's */
+    const char *password_file; /* read again at each (re)connect, so that a rotation is picked up;
+                                  or NULL. Refused when others can read it (secret_file.h) */
+    const char *sentinel_password_file; /* the same for the Sentinels, or NULL: they want none */
+    const char *tls_ca;                 /* PEM bundle; NULL = the system's */
     const char *tls_cert;       /* client certificate and key, or NULL; all three are read again */
     const char *tls_key;        /* at each (re)connect */
     const char *name;           /* CLIENT SETNAME, and in every message; NULL = "awq" */
-    int64_t connect_timeout_ms; /* name, socket, TLS, AUTH and server check together. 0 = 3000 */
+    int64_t connect_timeout_ms; /* name, socket, TLS, AUTH and server check together. 0 = 3000. To
+                                   ask the Sentinels may take as long before that */
     int64_t read_timeout_ms;    /* Redis owes an answer for so long: drop the link. An idle link is
                                    asked by PING as often. 0 = 5000 */
     int64_t backoff_cap_ms;     /* longest wait between connects. 0 = 2000 */
@@ -97,7 +101,7 @@ struct redis_server {
     char version[24];
     int version_number; /* 7.0.15 -> 70015 */
     bool is_replica;
-    int replicas;      /* connected */
+    int replicas;      /* online: neither gone nor still copying the whole data set */
     char eviction[32]; /* maxmemory-policy; "" when INFO does not tell */
 };
 
@@ -107,6 +111,7 @@ struct redis *redis_new(struct uv_loop_s *loop, const struct redis_options *o, r
 void redis_free(struct redis *r); /* cancels what waits (callbacks come before it returns), closes;
                                      NULL is fine */
 bool redis_is_up(const struct redis *r);
+const char *redis_where(const struct redis *r); /* "host:port" or the path, for messages */
 const struct redis_server *redis_server_info(const struct redis *r);
 size_t redis_in_flight(const struct redis *r); /* commands without an answer yet */
 uint64_t redis_round_trips(

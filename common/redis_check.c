@@ -14,10 +14,29 @@ static int version_number(struct slice s)
     return (int)(part[0] * 10000 + part[1] * 100 + part[2]);
 }
 
+/* slave0, slave1, ... */
+static bool is_replica_line(struct slice name)
+{
+    uint64_t n;
+
+    return slice_starts(name, SLICE_LIT("slave")) &&
+           slice_to_u64(slice_sub(name, strlen("slave"), name.len), &n);
+}
+
+/* ip=...,port=...,state=online,offset=...,lag=... Those are the ones that WAIT counts. */
+static bool is_online(struct slice value)
+{
+    struct slice part;
+
+    while (slice_cut(&value, ',', &part))
+        if (slice_is(part, "state=online"))
+            return true;
+    return false;
+}
+
 static void take_field(struct redis_facts *f, struct slice name, struct slice value)
 {
     struct redis_server *s = &f->server;
-    int64_t n = 0;
 
     if (slice_is(name, "run_id")) {
         slice_copy(value, s->run_id, sizeof s->run_id);
@@ -26,8 +45,8 @@ static void take_field(struct redis_facts *f, struct slice name, struct slice va
         s->version_number = version_number(value);
     } else if (slice_is(name, "role")) {
         s->is_replica = slice_is(value, "slave");
-    } else if (slice_is(name, "connected_slaves")) {
-        s->replicas = slice_to_i64(value, &n) ? (int)n : 0;
+    } else if (is_replica_line(name)) {
+        s->replicas += is_online(value);
     } else if (slice_is(name, "maxmemory_policy")) {
         slice_copy(value, s->eviction, sizeof s->eviction);
     } else if (slice_is(name, "cluster_enabled")) {
@@ -55,7 +74,9 @@ bool redis_check_judge(const struct redis_facts *f, const char *where, struct er
 {
     if (f->sentinel)
         return err_rule(err, ERR_CONFIG, "redis_sentinel",
-                        "redis at %s is a Sentinel; give the address of the primary itself", where);
+                        "redis at %s is a Sentinel; to have it asked for the primary, write "
+                        "redis+sentinel://%s/NAME",
+                        where, where);
     if (f->server.version_number == 0 || f->server.run_id[0] == '\0')
         return err_rule(
             err, ERR_CONFIG, "redis_version",

@@ -50,6 +50,18 @@ static void on_info(void *owner, const struct redis_reply *reply, const struct e
         redis_check_read(&r->facts, redis_reply_str(reply));
 }
 
+/* A Sentinel may be behind, and a primary that comes back may not know yet that it is none any more
+ * (redis.io: guidelines for clients of Sentinel, step 3). */
+static bool is_primary(struct redis *r, struct err *err)
+{
+    if (!r->url.primary || !r->facts.server.is_replica)
+        return true;
+    return err_set(err, ERR_UNREACHABLE,
+                   "redis at %s: a replica, and a Sentinel says that it is the primary %s: a "
+                   "failover is under way, or the Sentinel is cut off",
+                   r->url.where, r->url.primary);
+}
+
 /* The last answer of the check. PING is refused while Redis loads its data, or when a replica has
  * lost its primary; a user who may not PING has at least been answered. */
 static void on_checked(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -62,7 +74,7 @@ static void on_checked(void *owner, const struct redis_reply *reply, const struc
         return;
     if (err && !slice_is(slice_cstr(err->rule), "NOPERM"))
         redis_greet_failed(r, err);
-    else if (!redis_check_judge(&r->facts, r->url.where, &why))
+    else if (!redis_check_judge(&r->facts, r->url.where, &why) || !is_primary(r, &why))
         redis_greet_failed(r, &why);
     else
         redis_link_up(r);

@@ -1,7 +1,8 @@
 /*
  * redis_inside.h - what the files of a Redis link know of each other; nobody else includes it.
  * Owns    as redis.h says: redis.c the life of the link, redis_greet.c what is said before it is
- *         up, redis_command.c commands and their answers, redis_sub.c subscriptions.
+ *         up, redis_command.c commands and their answers, redis_sub.c subscriptions,
+ *         redis_sentinel.c who is the primary.
  * Thread  the loop thread only.
  * Units   milliseconds on the loop's clock.
  */
@@ -28,6 +29,7 @@ struct redis_sub {
 
 enum link_phase {
     LINK_WAITING,  /* for the next try */
+    LINK_ASKING,   /* the Sentinels */
     LINK_DIALING,  /* name, socket */
     LINK_SHAKING,  /* TLS */
     LINK_CHECKING, /* AUTH, INFO */
@@ -45,15 +47,16 @@ struct redis {
     redis_state_cb *on_state;
     void *owner;
 
-    char *name, *user, *password_file, *tls_ca, *tls_cert, *tls_key;
+    char *name, *user, *password_file, *sentinel_password_file, *tls_ca, *tls_cert, *tls_key;
     struct redis_url url;
     int64_t connect_timeout_ms, read_timeout_ms, backoff_cap_ms;
     bool once, freed;
 
-    struct redis_dial *dial;
-    struct redis_tls *tls;   /* NULL until it is needed */
-    struct redis_wire *wire; /* NULL unless SHAKING, CHECKING or UP */
-    uint64_t old_trips;      /* of wires that are gone */
+    struct redis_sentinels *sentinels; /* NULL: the url says where it is */
+    struct redis_dial *dial;           /* NULL until a Sentinel has said whereto */
+    struct redis_tls *tls;             /* NULL until it is needed */
+    struct redis_wire *wire;           /* NULL unless SHAKING, CHECKING or UP */
+    uint64_t old_trips;                /* of wires that are gone */
     unsigned tries;
     int64_t up_since_ms;
     bool resetting;
@@ -71,9 +74,23 @@ struct redis {
 /* ---- redis.c ---- */
 
 int64_t redis_link_now_ms(const struct redis *r);
+void redis_link_timer(struct redis *r, int64_t wait_ms);
 void redis_link_watch(struct redis *r); /* the first command that waits may have changed */
-void redis_link_up(struct redis *r);    /* the greeting is over */
+void redis_link_dial(struct redis *r);  /* r->url says where it is */
+/* A TLS session on fd, where the url wants one; else *ssl is NULL. */
+bool redis_link_tls(struct redis *r, int fd, const char *host, struct ssl_st **ssl,
+                    struct err *err);
+void redis_link_up(struct redis *r); /* the greeting is over */
 void redis_link_fail(struct redis *r, enum redis_state state, const struct err *why);
+
+/* ---- redis_sentinel.c ---- */
+
+struct redis_sentinels *redis_sentinels_new(struct redis *r, struct err *err);
+void redis_sentinels_ask(struct redis *r);        /* ends in redis_link_dial or redis_link_fail */
+void redis_sentinels_next(struct redis *r);       /* the one that is asked now took too long */
+void redis_sentinels_stop(struct redis *r);       /* no-op where there are none */
+void redis_sentinels_were_right(struct redis *r); /* it is up: the same one is asked first again */
+void redis_sentinels_free(struct redis *r);
 
 /* ---- redis_greet.c ---- */
 

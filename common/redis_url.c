@@ -7,15 +7,17 @@
 #include "common/char.h"
 #include "common/slice.h"
 
-#define DEFAULT_PORT "6379"
-#define HOST_MAX     253 /* RFC 1035 section 2.3.4 */
-#define DB_MAX       1023
+#define DEFAULT_PORT  "6379"
+#define SENTINEL_PORT "26379"
+#define HOST_MAX      253 /* RFC 1035 section 2.3.4 */
+#define PRIMARY_MAX   64
+#define DB_MAX        1023
 
 static bool bad(struct err *err, const char *why)
 {
     return err_set(err, ERR_CONFIG,
-                   "the Redis address %s; it looks like redis://host:6379, rediss://host:6379 or "
-                   "unix:///path",
+                   "the Redis address %s; it looks like redis://host:6379, rediss://host:6379, "
+                   "unix:///path or redis+sentinel://host:26379,host:26379/NAME",
                    why);
 }
 
@@ -71,8 +73,19 @@ static bool is_host_char(char c)
     return char_is_alnum(c) || c == '.' || c == '-' || c == '_';
 }
 
+static bool set_host(struct redis_url *u, struct slice host, struct err *err)
+{
+    bool literal = slice_find(host, ':') < host.len;
+
+    u->host = slice_dup(host);
+    if (!u->host)
+        return err_set(err, ERR_NOMEM, "no memory for the Redis address");
+    snprintf(u->where, sizeof u->where, literal ? "[%.120s]:%s" : "%.120s:%s", u->host, u->port);
+    return true;
+}
+
 /* host, host:port, [v6], [v6]:port */
-static bool parse_host(struct redis_url *u, struct slice s, struct err *err)
+static bool parse_host(struct redis_url *u, struct slice s, const char *port, struct err *err)
 {
     bool literal = s.len > 0 && s.ptr[0] == '[';
     size_t end = slice_find(s, literal ? ']' : ':');
@@ -84,14 +97,10 @@ static bool parse_host(struct redis_url *u, struct slice s, struct err *err)
     for (size_t i = 0; i < host.len; i++)
         if (!is_host_char(host.ptr[i]) && !(literal && strchr(":%", host.ptr[i])))
             return bad(err, "has a host name with odd characters");
-    snprintf(u->port, sizeof u->port, "%s", DEFAULT_PORT);
+    snprintf(u->port, sizeof u->port, "%s", port);
     if (rest.len > 0 && (rest.ptr[0] != ':' || !parse_port(u, slice_sub(rest, 1, rest.len), err)))
         return rest.ptr[0] == ':' ? false : bad(err, "has odd characters after its host");
-    u->host = slice_dup(host);
-    if (!u->host)
-        return err_set(err, ERR_NOMEM, "no memory for the Redis address");
-    snprintf(u->where, sizeof u->where, literal ? "[%.120s]:%s" : "%.120s:%s", u->host, u->port);
-    return true;
+    return set_host(u, host, err);
 }
 
 static bool parse_user(struct redis_url *u, struct slice user, struct err *err)
@@ -116,18 +125,94 @@ static bool parse_db(struct redis_url *u, struct slice db, struct err *err)
     return true;
 }
 
-/* [user@]host[:port][/db]. The user ends at the last @ before the path: host names have none. */
+/* Takes "user@" off the front. The user ends at the last @: host names have none. */
+static bool take_user(struct redis_url *u, struct slice *host, struct err *err)
+{
+    struct slice whole = *host;
+    size_t at = whole.len;
+
+    while (at > 0 && whole.ptr[at - 1] != '@')
+        at--;
+    *host = slice_sub(whole, at, whole.len);
+    return at == 0 || parse_user(u, slice_sub(whole, 0, at - 1), err);
+}
+
+/* [user@]host[:port][/db] */
 static bool parse_authority(struct redis_url *u, struct slice s, struct err *err)
 {
     size_t slash = slice_find(s, '/');
     struct slice host = slice_sub(s, 0, slash), db = slice_sub(s, slash + 1, s.len);
-    size_t at = host.len;
 
-    while (at > 0 && host.ptr[at - 1] != '@')
-        at--;
-    if (at > 0 && !parse_user(u, slice_sub(host, 0, at - 1), err))
+    return take_user(u, &host, err) && parse_host(u, host, DEFAULT_PORT, err) &&
+           parse_db(u, db, err);
+}
+
+/* Sentinel takes no other characters (redis.io/docs/management/sentinel). */
+static bool parse_name(struct redis_url *u, struct slice name, struct err *err)
+{
+    if (name.len == 0 || name.len > PRIMARY_MAX)
+        return bad(err, "does not say which primary the Sentinels are to be asked for");
+    for (size_t i = 0; i < name.len; i++)
+        if (!is_host_char(name.ptr[i]))
+            return bad(err, "has a primary's name with odd characters");
+    u->primary = slice_dup(name);
+    if (!u->primary)
+        return err_set(err, ERR_NOMEM, "no memory for the Redis address");
+    snprintf(u->where, sizeof u->where, "primary %s", u->primary);
+    return true;
+}
+
+static bool parse_hosts(struct redis_url *u, struct slice hosts, struct err *err)
+{
+    bool more = true;
+
+    u->sentinels = calloc(REDIS_SENTINELS_MAX, sizeof *u->sentinels);
+    if (!u->sentinels)
+        return err_set(err, ERR_NOMEM, "no memory for the Redis address");
+    while (more) {
+        size_t end = slice_find(hosts, ',');
+        struct redis_url *one = &u->sentinels[u->sentinel_count];
+
+        if (u->sentinel_count == REDIS_SENTINELS_MAX)
+            return bad(err, "names more than 9 Sentinels");
+        u->sentinel_count++;
+        one->tls = u->tls;
+        if (!parse_host(one, slice_sub(hosts, 0, end), SENTINEL_PORT, err))
+            return false;
+        more = end < hosts.len;
+        hosts = slice_sub(hosts, end + 1, hosts.len);
+    }
+    return true;
+}
+
+/* [user@]host[:port],.../NAME[/db] */
+static bool parse_sentinels(struct redis_url *u, struct slice s, struct err *err)
+{
+    size_t slash = slice_find(s, '/');
+    struct slice hosts = slice_sub(s, 0, slash), rest = slice_sub(s, slash + 1, s.len);
+    size_t end = slice_find(rest, '/');
+
+    return take_user(u, &hosts, err) && parse_hosts(u, hosts, err) &&
+           parse_name(u, slice_sub(rest, 0, end), err) &&
+           parse_db(u, slice_sub(rest, end + 1, rest.len), err);
+}
+
+bool redis_url_point(struct redis_url *u, struct slice host, struct slice port, struct err *err)
+{
+    struct redis_url to = {0};
+
+    if (host.len == 0 || host.len > HOST_MAX)
+        return bad(err, "names no host");
+    for (size_t i = 0; i < host.len; i++)
+        if (!is_host_char(host.ptr[i]) && host.ptr[i] != ':' && host.ptr[i] != '%')
+            return bad(err, "has a host name with odd characters");
+    if (!parse_port(&to, port, err) || !set_host(&to, host, err))
         return false;
-    return parse_host(u, slice_sub(host, at, host.len), err) && parse_db(u, db, err);
+    free(u->host);
+    u->host = to.host;
+    memcpy(u->port, to.port, sizeof u->port);
+    snprintf(u->where, sizeof u->where, "%s", to.where);
+    return true;
 }
 
 static bool take(struct slice *s, const char *prefix)
@@ -148,6 +233,8 @@ bool redis_url_parse(struct redis_url *u, const char *text, struct err *err)
         ok = parse_path(u, s, err);
     else if (take(&s, "redis://") || (u->tls = take(&s, "rediss://")))
         ok = parse_authority(u, s, err);
+    else if (take(&s, "redis+sentinel://") || (u->tls = take(&s, "rediss+sentinel://")))
+        ok = parse_sentinels(u, s, err);
     else
         ok = bad(err, "has no scheme that awq knows");
     if (!ok)
@@ -157,6 +244,10 @@ bool redis_url_parse(struct redis_url *u, const char *text, struct err *err)
 
 void redis_url_deinit(struct redis_url *u)
 {
+    for (size_t i = 0; i < u->sentinel_count; i++)
+        free(u->sentinels[i].host);
+    free(u->sentinels);
+    free(u->primary);
     free(u->path);
     free(u->host);
     free(u->user);

@@ -54,6 +54,7 @@ struct redis_options worker_redis_options(const struct worker *w, const char *na
         .url = c->redis_url,
         .user = c->redis_user,
         .password_file = c->redis_password_file,
+        .sentinel_password_file = c->redis_sentinel_password_file,
         .tls_ca = c->redis_tls_ca,
         .tls_cert = c->redis_tls_cert,
         .tls_key = c->redis_tls_key,
@@ -374,7 +375,7 @@ static void on_link(void *owner, enum redis_state state, const struct err *why)
                 redis_reset(w->link, "unfit");
             return;
         }
-        log_event(LOG_INFO, EV_REDIS_UP, F_CSTR("link", "main"),
+        log_event(LOG_INFO, EV_REDIS_UP, F_CSTR("link", "main"), F_CSTR("at", redis_where(w->link)),
                   F_CSTR("version", redis_server_info(w->link)->version));
         meet_server(w);
         read_install(w, "", SLICE_NONE);

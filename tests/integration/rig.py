@@ -26,7 +26,7 @@ import places
 import records
 from between import Between
 from procs import PATIENCE, SANITIZED, Process, built, free_port, wait_until
-from servers import Redis
+from servers import Failover, Redis
 
 SAN_ENV = {
     "ASAN_OPTIONS": "exitcode=99:detect_stack_use_after_return=1:abort_on_error=0",
@@ -171,6 +171,15 @@ class Rig:
         self.things.append(self.redis)
         self.redis.start()
         self.common.setdefault("redis-url", self.redis.url)
+        return self.redis
+
+    def use_failover(self, port=None):
+        """A primary, a replica and three Sentinels in the place of the one Redis."""
+        assert self.redis is None
+        self.redis = Failover(self.folder, port)
+        self.things.append(self.redis)
+        self.redis.start()
+        self.common["redis-url"] = self.redis.url
         return self.redis
 
     def use_peers(self, auth=None, api=None):

@@ -1,6 +1,7 @@
 """servers.py - the real servers that the tests run against: Redis, the authorization server, the API."""
 import http.client
 import json
+import secrets
 import urllib.parse
 from pathlib import Path
 
@@ -82,6 +83,116 @@ class Redis(Process):
     def calls(self):
         """Commands so far by name, scripts' inner ones included."""
         return {k[8:]: v["calls"] for k, v in self.client.info("commandstats").items()}
+
+
+class Sentinel(Process):
+    """One redis-server --sentinel on a loopback port, told from the start who there is."""
+
+    def __init__(self, folder, name, port):
+        super().__init__(name, folder)
+        self.port = port
+        self.myid = secrets.token_hex(20)
+        self.conf = self.folder / f"{name}.conf"
+
+    def watch(self, primary, replica, others, down_ms):
+        """Write its settings: where the two servers are, and the other Sentinels."""
+        at = "127.0.0.1"
+        lines = [f"port {self.port}", f"bind {at}", "daemonize no", f"dir {self.folder}",
+                 f"sentinel myid {self.myid}",
+                 f"sentinel monitor {Failover.NAME} {at} {primary} 2",
+                 f"sentinel down-after-milliseconds {Failover.NAME} {down_ms}",
+                 f"sentinel failover-timeout {Failover.NAME} 2000",
+                 f"sentinel known-replica {Failover.NAME} {at} {replica}"]
+        lines += [f"sentinel known-sentinel {Failover.NAME} {at} {o.port} {o.myid}" for o in others]
+        self.conf.write_text("\n".join(lines) + "\n")
+
+    def start(self, timeout=20):
+        super().start([program("redis-server"), self.conf, "--sentinel"])
+        self.client = redispy.Redis(port=self.port, socket_timeout=10)
+        wait_until(self.answers, timeout, f"{self.name} to answer")
+        # Looks and elections more often than it would, so that a test need not wait.
+        self.client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", 300, "PING-PERIOD", 100,
+                                    "ASK-PERIOD", 200, "PUBLISH-PERIOD", 300)
+        return self
+
+    def answers(self):
+        assert self.running, f"{self.name} ended:\n" + self.tail()
+        try:
+            return self.client.ping()
+        except redispy.ConnectionError:
+            return False
+
+    def state(self):
+        got = self.client.sentinel_master(Failover.NAME)
+        return got["num-slaves"], got["num-other-sentinels"], got["flags"]
+
+
+class Failover:
+    """A primary, its replica and three Sentinels, all on loopback; the replica takes over when the
+    primary dies. To a test it looks as the one Redis that `client` talks to: the primary of the moment.
+
+    port    where the primary is for everybody else, when something stands in between
+    """
+
+    NAME = "mymaster"
+
+    def __init__(self, folder, port=None):
+        self.folder = Path(folder)
+        self.primary = Redis(folder, "primary", tcp=True)
+        at = port or self.primary.port
+        self.replica = Redis(folder, "replica", tcp=True, options={
+            "replicaof": f"127.0.0.1 {at}", "replica-serve-stale-data": "yes", "repl-ping-replica-period": 1})
+        self.sentinels = [Sentinel(folder, f"sentinel{n}", free_port()) for n in range(3)]
+        # Two may want to lead the failover; the third one, later, only votes, so one of them does.
+        for s, down_ms in zip(self.sentinels, (400, 400, 1500)):
+            s.watch(at, self.replica.port, [o for o in self.sentinels if o is not s], down_ms)
+        hosts = ",".join(f"127.0.0.1:{s.port}" for s in self.sentinels)
+        self.url = f"redis+sentinel://{hosts}/{self.NAME}"
+        self.client = None
+
+    def start(self):
+        """Up, the replica in step, and each Sentinel in touch with all the others."""
+        self.primary.start()
+        self.replica.start()
+        self.client = self.primary.client
+        wait_until(lambda: self.online() == 1, 20, "the replica to follow")
+        for s in self.sentinels:
+            s.start()
+        wait_until(lambda: all(s.state() == (1, 2, "master") for s in self.sentinels), 20,
+                   lambda: f"the Sentinels to know each other: {[s.state() for s in self.sentinels]}")
+        return self
+
+    def online(self):
+        """Replicas that the primary counts."""
+        of = self.client.info("replication")
+        return sum(of[f"slave{n}"]["state"] == "online" for n in range(of["connected_slaves"]))
+
+    def copied(self):
+        """Wait until the replica has what the primary has."""
+        wait_until(lambda: self.client.wait(1, 1000) >= 1, 20, "the replica to have copied all")
+
+    def taken_over(self, timeout=30):
+        """The replica is the primary, and the Sentinels say so."""
+        def done():
+            return all(s.client.sentinel_get_master_addr_by_name(self.NAME)[1] == self.replica.port
+                       for s in self.sentinels if s.running) \
+                and self.replica.client.role()[0] == b"master"
+        self.client = self.replica.client
+        wait_until(done, timeout, lambda: "the Sentinels to fail over\n" + self.sentinels[0].tail())
+
+    @property
+    def running(self):
+        return self.client is not None
+
+    def parts(self):
+        return [*self.sentinels, self.replica, self.primary]
+
+    def tail(self, count=10):
+        return "\n".join(p.tail(count) for p in self.parts())
+
+    def end(self):
+        for p in self.parts():
+            p.end()
 
 
 class NodePeer(Process):

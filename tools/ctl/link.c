@@ -33,6 +33,7 @@ struct link *link_open(const struct config_common *common, struct err *err)
         .url = common->redis_url,
         .user = common->redis_user,
         .password_file = common->redis_password_file,
+        .sentinel_password_file = common->redis_sentinel_password_file,
         .tls_ca = common->redis_tls_ca,
         .tls_cert = common->redis_tls_cert,
         .tls_key = common->redis_tls_key,
