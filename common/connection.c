@@ -1,5 +1,7 @@
 #include "common/connection.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/id.h"
@@ -17,6 +19,10 @@
 #define LIFETIME_MAX    ((int64_t)10 * 366 * 24 * 3600 * 1000)
 #define MARGIN_MAX      ((int64_t)24 * 3600 * 1000)
 #define CONCURRENCY_MAX 1000000
+#define RATE_CALLS_MAX  1000000
+#define RATE_MS_MIN     1000
+#define RATE_MS_MAX     ((int64_t)31 * 24 * 3600 * 1000)
+#define RATE_SPARE_MS   100 /* the pace at which waiting calls are looked at must not slow them */
 
 static const char *const grant_names[] = {
     [GRANT_CLIENT_CREDENTIALS] = "client_credentials",
@@ -362,6 +368,58 @@ static bool read_concurrency(struct reader *r, const struct json_val *v)
     return true;
 }
 
+static const struct rate_unit {
+    char letter;
+    int64_t ms;
+} rate_units[] = {{'d', 24 * 3600 * 1000}, {'h', 3600 * 1000}, {'m', 60 * 1000}, {'s', 1000}};
+
+/* 100/1m: calls, and the time in which so many may begin; 100/m is the same. */
+static bool parse_rate(struct slice s, uint64_t *calls, int64_t *ms)
+{
+    size_t slash = slice_find(s, '/');
+    struct slice time = slice_sub(s, slash + 1, s.len), number;
+    uint64_t n = 1;
+
+    if (time.len == 0 || !slice_to_u64(slice_sub(s, 0, slash), calls))
+        return false;
+    number = slice_sub(time, 0, time.len - 1);
+    if (number.len > 0 && (!slice_to_u64(number, &n) || n > RATE_MS_MAX))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(rate_units); i++) {
+        if (rate_units[i].letter == time.ptr[time.len - 1]) {
+            *ms = (int64_t)n * rate_units[i].ms;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool read_rate(struct reader *r, const struct json_val *v)
+{
+    struct connection_cfg *c = &r->to->cfg;
+    struct slice s = SLICE_NONE;
+    uint64_t calls = 0;
+
+    if (!json_str(v, &s) || !parse_rate(s, &calls, &c->rate_ms))
+        return wrong(r, "must be calls and a time, as 100/1m (units: s, m, h, d)");
+    if (calls < 1 || calls > RATE_CALLS_MAX)
+        return wrong(r, "must allow 1 to 1000000 calls");
+    if (c->rate_ms < RATE_MS_MIN || c->rate_ms > RATE_MS_MAX)
+        return wrong(r, "must have a time of 1s to 31d");
+    c->rate_calls = (uint32_t)calls;
+    return true;
+}
+
+static bool read_burst(struct reader *r, const struct json_val *v)
+{
+    int64_t n = 0;
+
+    if (!read_int(r, v, 1, RATE_CALLS_MAX, &n))
+        return false;
+    r->to->cfg.burst = (uint32_t)n;
+    return true;
+}
+
 static const struct {
     const char *name;
     bool (*read)(struct reader *r, const struct json_val *v);
@@ -382,6 +440,8 @@ static const struct {
     {"insecure_http", read_insecure_http, false},
     {"allow_private", read_allow_private, false},
     {"concurrency", read_concurrency, false},
+    {"rate", read_rate, false},
+    {"burst", read_burst, false},
 };
 
 static bool read_member(struct reader *r, struct slice key, const struct json_val *v,
@@ -439,6 +499,9 @@ static bool check_whole(struct reader *r, uint32_t seen)
     if (c->grant == GRANT_CLIENT_CREDENTIALS && c->auth == CLIENT_AUTH_NONE)
         return wrong(r, "must be basic or post: this grant is for clients that have a secret "
                         "(RFC 6749 section 4.4)");
+    r->setting = "burst";
+    if (c->burst > 0 && c->rate_calls == 0)
+        return wrong(r, "has no use without rate");
     return true;
 }
 
@@ -500,6 +563,13 @@ struct connection_cfg *connection_cfg_parse(struct slice json, struct err *err)
     return connection_cfg_parse_at(json, &setting, err);
 }
 
+uint32_t connection_burst(const struct connection_cfg *c)
+{
+    int64_t spare = c->rate_ms > 0 ? c->rate_calls * (int64_t)RATE_SPARE_MS / c->rate_ms : 0;
+
+    return c->burst > 0 ? c->burst : spare > 1 ? (uint32_t)spare : 1;
+}
+
 void connection_cfg_free(struct connection_cfg *c)
 {
     free(c); /* the first member of its block */
@@ -523,7 +593,26 @@ static void put_list(struct json_writer *w, const char *key, const struct slice 
     jw_end_arr(w);
 }
 
-/* All members, always in this order: the digest of the same settings is the same. */
+static void put_rate(struct json_writer *w, const struct connection_cfg *c)
+{
+    const struct rate_unit *u = rate_units;
+    char text[48];
+
+    if (c->rate_calls == 0)
+        return;
+    while (c->rate_ms % u->ms != 0)
+        u++;
+    snprintf(text, sizeof text, "%" PRIu32 "/%" PRId64 "%c", c->rate_calls, c->rate_ms / u->ms,
+             u->letter);
+    put_text(w, "rate", slice_cstr(text));
+    if (c->burst > 0) {
+        jw_key(w, "burst");
+        jw_int(w, c->burst);
+    }
+}
+
+/* All members, always in this order, but for those that came later than the first version, which
+ * stand there when they say something: the digest of the same settings is the same. */
 bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
 {
     const struct policy *p = &c->policy;
@@ -552,6 +641,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     jw_bool(&w, p->allow_private);
     jw_key(&w, "concurrency");
     jw_int(&w, c->concurrency);
+    put_rate(&w, c);
     jw_end_obj(&w);
     /* With its defaults spelled out it may have grown over what is read back. */
     return buf_ok(out) && out->len - before <= CFG_JSON_MAX;

@@ -60,13 +60,18 @@ struct connection_cfg {
                                     share (1/5) of the lifetime */
     enum replay replay;
     struct policy policy;
-    uint32_t concurrency; /* 0 = no limit */
+    uint32_t concurrency; /* calls at once; 0 = no limit */
+    uint32_t rate_calls;  /* so many calls in rate_ms; 0 = no limit */
+    int64_t rate_ms;
+    uint32_t burst; /* calls of the rate that may begin at once; 0 = what 100 ms allow */
 };
 struct connection_cfg *connection_cfg_parse(struct slice json, struct err *err);
 /* The same; on an error *setting is the static name of the member at fault (the last of a path:
  * "token_url", "hosts"), or "" when it is the text as a whole. */
 struct connection_cfg *connection_cfg_parse_at(struct slice json, const char **setting,
                                                struct err *err);
+/* Calls of the rate that may begin at once, 1 at least. */
+uint32_t connection_burst(const struct connection_cfg *c);
 void connection_cfg_free(struct connection_cfg *c); /* NULL is fine */
 /* Adds canonical JSON; the digest `cd` is seal_digest of it. False: longer than what is read back
  * (64 KiB), or out of memory. */
@@ -85,7 +90,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], insecure_http: false,
  *            allow_private: false}
- *   limits: {concurrency: 10}
+ *   limits: {concurrency: 10, rate: 100/1m, burst: 5}
  *   token: {default_lifetime_s: 3600, renew_before_s: 60, replay: once}  # or never, always
  *
  * Unknown keys are errors with line and column. Secrets are read from their file (one newline at

@@ -61,6 +61,8 @@ static const struct row {
     {"insecure_http", "policy", "insecure_http", FLAG},
     {"allow_private", "policy", "allow_private", FLAG},
     {"concurrency", "limits", "concurrency", NUMBER},
+    {"rate", "limits", "rate", TEXT},
+    {"burst", "limits", "burst", NUMBER},
 };
 
 static const struct yaml_node *map_of(const struct yaml_node *root, const struct row *row)
@@ -197,7 +199,7 @@ static bool check_shape(const struct yaml_node *root, struct err *err)
     static const char *const client[] = {"id", "secret", "auth"};
     static const char *const policy[] = {"hosts", "methods", "paths", "insecure_http",
                                          "allow_private"};
-    static const char *const limits[] = {"concurrency"};
+    static const char *const limits[] = {"concurrency", "rate", "burst"};
     static const char *const token[] = {"default_lifetime_s", "renew_before_s", "replay"};
 
     return check_map(root, NULL, top, ARRAY_LEN(top), err) &&

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/log.h"
+#include "worker/lane.h"
 #include "worker/token.h"
 
 #define LANE_BATCH   10 /* a lane that opens again is filled by and by */
@@ -129,9 +130,7 @@ static void on_peek(void *owner, const struct redis_reply *reply, const struct e
     /* full speed while there are more; a deadline among those that stay is a reason to look earlier
      */
     if (h->drain_lot && left != INT64_MAX) {
-        bool lane = strncmp(l->resource, "lane:", 5) == 0;
-
-        h->lot_next_ms = worker_now_ms(h->w) + (lane ? LANE_PACE_MS : 0);
+        h->lot_next_ms = worker_now_ms(h->w) + h->lot_pace_ms;
     } else if (left < h->lot_next_ms) {
         h->lot_next_ms = left;
     }
@@ -170,6 +169,7 @@ static void judge_conn(struct house *h, struct conn *c)
     struct token *k = tokens_use(h->w->tokens, c);
     int64_t now = worker_now_ms(h->w);
 
+    h->lot_pace_ms = 0;
     h->drain_lot =
         k || c->state == CONN_UNKNOWN || c->state == CONN_GONE || c->state == CONN_BROKEN;
     h->lot_next_ms = tokens_look_again_ms(h->w->tokens, c);
@@ -181,16 +181,37 @@ static void judge_conn(struct house *h, struct conn *c)
     peek_lot(h, HOUSE_BATCH);
 }
 
+static void drain_lane(struct house *h, int64_t room, int64_t pace_ms)
+{
+    h->drain_lot = room > 0;
+    h->lot_pace_ms = pace_ms;
+    h->lot_next_ms = worker_now_ms(h->w) + pace_ms;
+    peek_lot(h, room > 0 && room < HOUSE_BATCH ? (size_t)room : HOUSE_BATCH);
+}
+
+/* With a limit only as many go as may begin now, and the next ones when they may: to move a job
+ * that would come back at once is work for nothing. */
+static void on_lane(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct house *h = owner;
+    int64_t room = redis_reply_int(redis_reply_at(reply, 0), 0);
+    int64_t wait_ms = redis_reply_int(redis_reply_at(reply, 1), 0);
+
+    if (!house_failed(h, err))
+        drain_lane(h, room, wait_ms > 0 ? wait_ms : LANE_PACE_MS);
+}
+
 static void judge_lane(struct house *h, struct conn *c)
 {
     int64_t now = worker_now_ms(h->w);
-    size_t batch = LANE_BATCH;
+    struct err err = {0};
 
-    h->drain_lot = c->cool_ms <= now;
-    h->lot_next_ms = h->drain_lot ? now + LANE_PACE_MS : c->cool_ms;
-    if (c->cfg && c->cfg->concurrency > 0 && c->cfg->concurrency < batch)
-        batch = c->cfg->concurrency;
-    peek_lot(h, batch);
+    if (c->cool_ms > now)
+        drain_lane(h, 0, c->cool_ms - now);
+    else if (!lane_is_limited(c))
+        drain_lane(h, LANE_BATCH, LANE_PACE_MS);
+    else if (!lane_look(h->w, c, on_lane, h, &err))
+        house_failed(h, &err);
 }
 
 /* No connection can be read there, and no waiting mends that: its jobs go on, and are buried with
@@ -198,6 +219,7 @@ static void judge_lane(struct house *h, struct conn *c)
 static void judge_nonsense(struct house *h)
 {
     h->drain_lot = true;
+    h->lot_pace_ms = 0;
     h->lot_next_ms = worker_now_ms(h->w) + HOUSE_LOOK_MS;
     peek_lot(h, HOUSE_BATCH);
 }

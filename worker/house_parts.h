@@ -45,6 +45,7 @@ struct house {
     bool moved;        /* this round changed something, or a hint came: the next may find more */
     bool drain_lot;    /* the lot's jobs may go on */
     int64_t lot_next_ms;
+    int64_t lot_pace_ms; /* of a lot that has more: until the next batch may go */
 };
 
 void house_sleep(struct house *h, int64_t ms);

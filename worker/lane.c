@@ -15,34 +15,56 @@ static void member_of(const struct step *s, char *out, size_t size)
     snprintf(out, size, "%s/%s", s->w->id, s->entry);
 }
 
+bool lane_is_limited(const struct conn *c)
+{
+    return c->cfg && (c->cfg->concurrency > 0 || c->cfg->rate_calls > 0);
+}
+
+/* member "": only a look. */
+static bool ask(struct worker *w, const struct conn *c, const char *member, redis_cb *cb,
+                void *owner, struct err *err)
+{
+    const struct connection_cfg *cfg = c->cfg;
+    struct key lane;
+    char slots[16], hold[24], every[40], burst[16];
+
+    key_conn_lane(&lane, slice_cstr(c->id));
+    snprintf(slots, sizeof slots, "%" PRIu32, cfg->concurrency);
+    snprintf(hold, sizeof hold, "%" PRId64, w->set->step_max_ms + LEAVE_SLACK_MS);
+    snprintf(every, sizeof every, "%.9g",
+             cfg->rate_calls > 0 ? (double)cfg->rate_ms / cfg->rate_calls : 0.0);
+    snprintf(burst, sizeof burst, "%" PRIu32, connection_burst(cfg));
+    const struct slice argv[] = {key_slice(&lane), slice_cstr(slots), slice_cstr(member),
+                                 slice_cstr(hold), slice_cstr(every), slice_cstr(burst)};
+
+    return redis_script(w->link, SCRIPT_admit, 1, ARRAY_LEN(argv), argv, cb, owner, err);
+}
+
 static void on_admit(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct step *s = owner;
 
     s->lane_asked = true;
     s->err = err ? *err : (struct err){0};
-    s->lane_open = s->in_lane = !err && redis_reply_int(redis_reply_at(reply, 0), 0) == 1;
+    s->lane_open = !err && redis_reply_int(redis_reply_at(reply, 0), 0) == 1;
+    s->in_lane = s->lane_open && s->conn->cfg->concurrency > 0;
     s->lane_wait_ms = redis_reply_int(redis_reply_at(reply, 1), 1000);
-    if (s->lane_wait_ms > 1000) /* slots are given back long before they free themselves */
-        s->lane_wait_ms = 1000;
     step_advance(s);
 }
 
 bool lane_ask(struct step *s)
 {
-    struct key lane;
-    char limit[16], member[WORKER_ID_MAX + 64], hold[24];
+    char member[WORKER_ID_MAX + 64];
     struct err err = {0};
 
-    key_conn_lane(&lane, slice_cstr(s->conn->id));
-    snprintf(limit, sizeof limit, "%" PRIu32, s->conn->cfg->concurrency);
-    snprintf(hold, sizeof hold, "%" PRId64, s->w->set->step_max_ms + LEAVE_SLACK_MS);
     member_of(s, member, sizeof member);
-    const struct slice argv[] = {key_slice(&lane), slice_cstr(limit), slice_cstr(member),
-                                 slice_cstr(hold)};
-
     s->lane_asked = false;
-    return redis_script(s->w->link, SCRIPT_admit, 1, ARRAY_LEN(argv), argv, on_admit, s, &err);
+    return ask(s->w, s->conn, member, on_admit, s, &err);
+}
+
+bool lane_look(struct worker *w, const struct conn *c, redis_cb *cb, void *owner, struct err *err)
+{
+    return ask(w, c, "", cb, owner, err);
 }
 
 static void on_depart(void *owner, const struct redis_reply *reply, const struct err *err)

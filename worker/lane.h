@@ -1,10 +1,9 @@
 /*
- * lane.h - may another call to this connection begin now? Cool-down and concurrency, for all
- * workers at once.
- * Owns    nothing here: the cool-down is in the connection's record, the slots in P:{c:ID}:lane.
- * Thread  the loop thread only.
- * Errors  a step that cannot ask (no link) waits for the link; a slot that is not given back (its
- *         worker died) frees itself after the longest step.
+ * lane.h - may another call to this connection begin now? Cool-down, concurrency and rate, for
+ * all workers at once.
+ * Owns    nothing here: the cool-down is in the connection's record, slots and rate in
+ * P:{c:ID}:lane. Thread  the loop thread only. Errors  a step that cannot ask (no link) waits for
+ * the link; a slot that is not given back (its worker died) frees itself after the longest step.
  * Source  RFC 9110 section 10.2.3 (Retry-After), RFC 6585 section 4 (429).
  */
 #ifndef AWQ_WORKER_LANE_H
@@ -13,14 +12,25 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct conn;
+struct redis_reply;
+struct err;
 struct step;
+struct worker;
 
-/* Ask for one of the connection's concurrent slots. The answer comes to the step: lane_asked, then
+/* Has the connection a limit that must be asked for? Others never cost a look. */
+bool lane_is_limited(const struct conn *c);
+/* Ask for a slot, and a place in the rate. The answer comes to the step: lane_asked, then
  * lane_open, or lane_wait_ms. False: could not ask. */
 bool lane_ask(struct step *s);
 void lane_leave(struct step *s); /* give the slot back, and have the next one looked at */
 void lane_close(struct step *s, int64_t ms); /* 429, Retry-After: nobody calls for so long */
 /* A token that is fresh was refused again: after a few in a row the lane closes for a while. */
 void lane_refused_fresh(struct step *s);
+/* For the housekeeper: how many calls may begin now, and in how many ms more may (0 = when one
+ * ends)? The answer is a reply of those two. False: could not ask. */
+bool lane_look(struct worker *w, const struct conn *c,
+               void (*cb)(void *owner, const struct redis_reply *reply, const struct err *err),
+               void *owner, struct err *err);
 
 #endif

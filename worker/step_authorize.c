@@ -40,7 +40,7 @@ enum step_state step_authorize(struct step *s)
     }
     if (!has_scopes(s, &err))
         return step_bury(s, &err);
-    if (s->conn->cfg->concurrency > 0 && !s->in_lane) {
+    if (lane_is_limited(s->conn) && !s->lane_open) {
         if (!lane_ask(s)) {
             s->stalled = true;
             return STEP_ADMIT;

@@ -245,8 +245,8 @@ class Moves:
     def revoke(self):
         return self.call("revoke", [self.conn, self.conn + ":lease"], "words", CHANGED, "a")
 
-    def admit(self, member, limit=1, ms=60000):
-        return self.call("admit", [self.conn + ":lane"], limit, member, ms)
+    def admit(self, member, limit=1, ms=60000, every=0, burst=1):
+        return self.call("admit", [self.conn + ":lane"], limit, member, ms, every, burst)
 
     def depart(self, member):
         return self.call("depart", [self.conn + ":lane"], member)

@@ -583,7 +583,54 @@ def test_admit(m):
     assert m.admit("w/1", 2) == [1, 0], "the same entry again is no second slot"
     assert m.depart("w/1") == 1 and m.depart("w/1") == 0
     assert m.admit("w/3", 2) == [1, 0]
-    assert m.admit("w/4", 0)[0] == 0
+    assert m.admit("w/4", 0) == [1, 0], "no limit"
+    assert m.admit("", 3) == [1, 0] and m.admit("", 2) == [0, 1000], "a look takes nothing"
+    assert m.admit("", 3) == [1, 0] and m.r.zcard(m.conn + ":lane") == 2
+
+
+def test_rate(m):
+    """GCRA: a call each 10 minutes, three at once; the fourth is told when, to the millisecond."""
+    every = 600000
+    began = m.now()
+    assert m.admit("", 0, every=every, burst=3)[0] == 3
+    assert [m.admit(f"w/{n}", 0, every=every, burst=3) for n in range(3)] == [[1, 0]] * 3
+    no, wait = m.admit("w/4", 0, every=every, burst=3)
+    passed = m.now() - began
+    assert no == 0 and every - passed - 2 <= wait <= every
+    assert m.r.zrange(m.conn + ":lane", 0, -1) == [b"rate"], "no slot is taken where none is counted"
+    assert -2 <= 3 * every - m.r.pttl(m.conn + ":lane") <= passed + 5000
+    room, wait = m.admit("", 0, every=every, burst=3)
+    assert room == 0 and every - 5000 <= wait <= every
+    at = float(m.r.zscore(m.conn + ":lane", "rate"))
+    m.r.zadd(m.conn + ":lane", {"rate": at - every})  # ten minutes later
+    assert m.admit("w/5", 0, every=every, burst=3) == [1, 0]
+    assert m.admit("w/6", 0, every=every, burst=3)[0] == 0, "one in ten minutes, no more"
+    room, wait = m.admit("", 0, every=1000, burst=1)
+    assert room == 0 and wait <= 1000, "a limit that was raised counts from now on"
+
+
+def test_rate_after_idle(m):
+    """What was not used for long does not add up over the burst."""
+    assert m.admit("w/1", 0, every=1, burst=2) == [1, 0]
+    wait_until(lambda: not m.r.exists(m.conn + ":lane"), 5)
+    got = [m.admit(f"w/{n}", 0, every=600000, burst=2)[0] for n in range(4)]
+    assert got == [1, 1, 0, 0]
+
+
+def test_rate_and_slots(m):
+    """Both must agree; a refusal takes from neither."""
+    assert m.admit("w/1", 1, every=600000, burst=2) == [1, 0]
+    spent = m.r.zscore(m.conn + ":lane", "rate")
+    assert m.admit("w/2", 1, every=600000, burst=2) == [0, 1000], "no slot"
+    assert m.r.zscore(m.conn + ":lane", "rate") == spent
+    assert m.admit("w/1", 1, every=600000, burst=2) == [1, 0], "asked again: paid once"
+    assert m.r.zscore(m.conn + ":lane", "rate") == spent
+    m.depart("w/1")
+    assert m.admit("w/2", 1, every=600000, burst=2) == [1, 0]
+    m.depart("w/2")
+    no, wait = m.admit("w/3", 1, every=600000, burst=2)
+    assert no == 0 and wait > 500000, "a slot, and no rate"
+    assert m.r.zrange(m.conn + ":lane", 0, -1) == [b"rate"]
 
 
 def test_admit_frees_itself(m):

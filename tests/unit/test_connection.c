@@ -110,6 +110,10 @@ static void test_digests_differ(void **state)
         BASE("\"insecure_http\":true,"),
         BASE("\"allow_private\":true,"),
         BASE("\"concurrency\":3,"),
+        BASE("\"rate\":\"3/1m\","),
+        BASE("\"rate\":\"3/1h\","),
+        BASE("\"rate\":\"4/1m\","),
+        BASE("\"rate\":\"4/1m\",\"burst\":1,"),
     };
     char digest[ARRAY_LEN(all)][65];
 
@@ -122,6 +126,35 @@ static void test_digests_differ(void **state)
         buf_deinit(&json);
         for (size_t n = 0; n < i; n++)
             assert_string_not_equal(digest[i], digest[n]);
+    }
+}
+
+/* What may begin at once when nothing is said: the calls of a tenth of a second. */
+static void test_burst(void **state)
+{
+    static const struct {
+        const char *json;
+        uint32_t want;
+    } cases[] = {
+        {BASE(""), 1},
+        {BASE("\"rate\":\"100/1m\","), 1},
+        {BASE("\"rate\":\"19/1s\","), 1},
+        {BASE("\"rate\":\"50/s\","), 5},
+        {BASE("\"rate\":\"1000000/1s\","), 100000},
+        {BASE("\"rate\":\"1/31d\","), 1},
+        {BASE("\"rate\":\"1/1d\",\"burst\":7,"), 7},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {0};
+        struct connection_cfg *c = connection_cfg_parse(slice_cstr(cases[i].json), &err);
+
+        if (!c)
+            fail_msg("%s: %s", cases[i].json, err.msg);
+        if (connection_burst(c) != cases[i].want)
+            fail_msg("%s: %u", cases[i].json, connection_burst(c));
+        connection_cfg_free(c);
     }
 }
 
@@ -156,6 +189,25 @@ static void test_bad_settings(void **state)
         {BASE("\"concurrency\":-1,"), "concurrency", "negative"},
         {BASE("\"concurrency\":4294967296,"), "concurrency", "over 32 bits"},
         {BASE("\"concurrency\":\"3\","), "concurrency", "text"},
+        {BASE("\"rate\":100,"), "rate", "no time"},
+        {BASE("\"rate\":\"\","), "rate", "empty"},
+        {BASE("\"rate\":\"100\","), "rate", "no time"},
+        {BASE("\"rate\":\"100/\","), "rate", "no time"},
+        {BASE("\"rate\":\"/1m\","), "rate", "no number"},
+        {BASE("\"rate\":\"100/60\","), "rate", "no unit"},
+        {BASE("\"rate\":\"100/1w\","), "rate", "no such unit"},
+        {BASE("\"rate\":\"100/1ms\","), "rate", "no such unit"},
+        {BASE("\"rate\":\"-1/1m\","), "rate", "negative"},
+        {BASE("\"rate\":\"1.5/1m\","), "rate", "not whole"},
+        {BASE("\"rate\":\"100/1m/1m\","), "rate", "two times"},
+        {BASE("\"rate\":\"100 / 1m\","), "rate", "blanks"},
+        {BASE("\"rate\":\"0/1m\","), "rate", "never"},
+        {BASE("\"rate\":\"1000001/1s\","), "rate", "too many"},
+        {BASE("\"rate\":\"1/0s\","), "rate", "no time"},
+        {BASE("\"rate\":\"1/32d\","), "rate", "too long"},
+        {BASE("\"rate\":\"1/99999999999999999d\","), "rate", "does not fit"},
+        {BASE("\"rate\":\"1/1m\",\"burst\":0,"), "burst", "none may begin"},
+        {BASE("\"burst\":5,"), "burst", "of no rate"},
         {BASE("\"methods\":\"GET\","), "methods", "no list"},
         {BASE("\"methods\":[\"G T\"],"), "methods", "no method"},
         {BASE("\"methods\":[\"\"],"), "methods", "empty"},
@@ -293,9 +345,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),       cmocka_unit_test(test_canonical),
-        cmocka_unit_test(test_digests_differ), cmocka_unit_test(test_bad_settings),
-        cmocka_unit_test(test_bounds),         cmocka_unit_test(test_verify),
-        cmocka_unit_test(test_places),
+        cmocka_unit_test(test_digests_differ), cmocka_unit_test(test_burst),
+        cmocka_unit_test(test_bad_settings),   cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_verify),         cmocka_unit_test(test_places),
     };
 
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

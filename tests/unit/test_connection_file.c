@@ -55,7 +55,7 @@ static void test_whole_file(void **state)
                "  paths: [/v1/]\n"
                "  insecure_http: false\n"
                "  allow_private: true\n"
-               "limits: {concurrency: 10}\n"
+               "limits: {concurrency: 10, rate: 90/90s, burst: 5}\n"
                "token: {default_lifetime_s: 1800, renew_before_s: 30, replay: never}\n",
                0644);
     if (!connection_file_read(&f, path, &err))
@@ -70,7 +70,8 @@ static void test_whole_file(void **state)
         "\"client_id\":\"awq\",\"auth\":\"post\",\"scopes\":\"read write\","
         "\"default_lifetime_ms\":1800000,\"refresh_margin_ms\":30000,\"replay\":\"never\","
         "\"hosts\":[\"*.crm.example:8443\",\"api.example\"],\"methods\":[\"GET\",\"POST\"],"
-        "\"paths\":[\"/v1\"],\"insecure_http\":false,\"allow_private\":true,\"concurrency\":10}");
+        "\"paths\":[\"/v1\"],\"insecure_http\":false,\"allow_private\":true,\"concurrency\":10,"
+        "\"rate\":\"90/90s\",\"burst\":5}");
     buf_deinit(&json);
     connection_file_deinit(&f);
     assert_null(f.client_secret.ptr);
@@ -122,6 +123,10 @@ static void test_bad_files(void **state)
         {LEAST(S, "limits: 3\n"), "line 6, column 9"},
         {LEAST(S, "limits: {concurrency: -3}\n"), "line 6, column 23: concurrency is out"},
         {LEAST(S, "limits: {concurrency: many}\n"), "line 6, column 23"},
+        {LEAST(S, "limits: {rate: 100}\n"), "line 6, column 16: rate must be calls and a time"},
+        {LEAST(S, "limits: {rate: 100/2y}\n"), "line 6, column 16: rate must be calls and a time"},
+        {LEAST(S, "limits: {burst: 5}\n"), "line 6, column 17: burst has no use without rate"},
+        {LEAST(S, "limits: {rate: 1/1m, burst: many}\n"), "line 6, column 29"},
         {LEAST(S, "token: {renew_before_s: 9223372036854775807}\n"), "line 6, column 25"},
         {LEAST(S, "scopes: [a b]\n"), "line 6, column 10: a scope has no blanks"},
         {LEAST(S, "scopes: {a: b}\n"), "line 6, column 9"},
