@@ -20,6 +20,8 @@ static void drop(struct renewal *r)
         r->next->prev_next = r->prev_next;
     if (r->c->renewal == r)
         r->c->renewal = NULL;
+    if (r->w->endpoints)
+        endpoint_leave(r->w->endpoints, r, &r->place);
     conn_unref(r->c);
     connection_cfg_free(r->cfg);
     oauth_request_deinit(&r->rq);
@@ -47,6 +49,11 @@ void renewal_free(struct renewal *r)
 
 /* RFC 6749 section 6: a refresh that names no scope leaves it as it was, for we ask for none. Any
  * other answer without one grants what was asked for (section 5.1): nothing is written then. */
+struct place_in_line *renewal_place(struct renewal *r)
+{
+    return &r->place;
+}
+
 struct slice renewal_scope(const struct renewal *r)
 {
     bool keeps = r->cfg && r->cfg->grant == GRANT_REFRESH_TOKEN && r->c->gen == r->gen;
@@ -70,6 +77,7 @@ static void go_on(struct renewal *r)
     case RENEW_FAILING:
         renewal_fail(r, r->fail_class);
         break;
+    case RENEW_WAITING:
     case RENEW_CALLING:
         break; /* waits for the server, not for Redis */
     }
@@ -92,7 +100,7 @@ unsigned renewals_active(const struct worker *w)
     unsigned n = 0;
 
     for (const struct renewal *r = all; r; r = r->next)
-        n += r->w == w;
+        n += r->w == w && r->state != RENEW_WAITING;
     return n;
 }
 
@@ -171,5 +179,6 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
         return; /* the next step asks again */
     id_hex(r->nonce, 16);
     c->renewal = r;
-    renewal_acquire(r);
+    if (!c->cfg || endpoint_enter(w->endpoints, c->cfg->token_url, r, &r->place))
+        renewal_acquire(r);
 }

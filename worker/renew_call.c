@@ -56,6 +56,8 @@ static void judge(struct renewal *r, const struct http_result *res)
         return;
     }
     r->retry_after_ms = r->answer.retry_after_ms;
+    if (r->retry_after_ms > 0) /* asked of us for all accounts there are at this server */
+        endpoint_cool(&r->place, r->retry_after_ms);
     err_set(&r->why, r->answer.outcome == OAUTH_REFUSED ? ERR_CONSENT : ERR_RETRY,
             "connection %s: %s", r->c->id, r->answer.text);
     renewal_fail(r, classes[r->answer.outcome]);

@@ -15,6 +15,7 @@
 #include "common/err.h"
 #include "common/key.h"
 #include "common/oauth.h"
+#include "worker/endpoint.h"
 #include "worker/renew.h"
 #include "worker/token.h"
 
@@ -22,7 +23,7 @@ struct redis_reply;
 
 #define RENEW_TOKEN_MAX (16 * 1024) /* longest token or client secret */
 
-enum renewal_state { RENEW_ACQUIRING, RENEW_CALLING, RENEW_STORING, RENEW_FAILING };
+enum renewal_state { RENEW_WAITING, RENEW_ACQUIRING, RENEW_CALLING, RENEW_STORING, RENEW_FAILING };
 
 struct renewal {
     enum renewal_state state;
@@ -50,8 +51,9 @@ struct renewal {
     bool journaled;                  /* in this process's own journal */
     void (*of_journal)(void *owner); /* it comes from another one's: told when it is over */
     void *of_journal_owner;
-    bool maybe_asked; /* an acquire is without answer: its lease may be there */
-    bool waiting;     /* for the link to come back */
+    bool maybe_asked;           /* an acquire is without answer: its lease may be there */
+    bool waiting;               /* for the link to come back */
+    struct place_in_line place; /* before its token endpoint */
     struct renewal *next, **prev_next;
 };
 
@@ -60,6 +62,7 @@ struct renewal {
 struct renewal *renewal_new(struct worker *w, struct conn *c, uint64_t gen, uint64_t ver);
 void renewal_free(struct renewal *r);
 struct slice renewal_scope(const struct renewal *r);
+struct place_in_line *renewal_place(struct renewal *r);
 /* Redis did not answer: it is asked again with the same names when the link is back, so that
  * nothing is done twice. An answer of the token server is kept until it is stored. */
 void renewal_wait(struct renewal *r, const struct err *err);

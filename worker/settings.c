@@ -55,6 +55,8 @@ static const struct config_row rows[] = {
         "lease on a connection's renewal; at least twice renew-timeout"),
     ROW(renew_grace_ms, "renew-grace", CONFIG_MS, "10s", 0, 900000, 0,
         "after a lost lease, so long is waited for a late answer"),
+    ROW(renew_at_once, "renew-at-once", CONFIG_INT, "16", 1, 4096, 0,
+        "token requests at once to one token endpoint, from this worker"),
     ROW(journal, "journal", CONFIG_PATH, NULL, 0, 0, 0,
         "folder for outcomes that Redis could not take yet; default: memory only"),
     ROW(probe_listen, "probe-listen", CONFIG_STR, NULL, 0, 255, 0,

@@ -19,6 +19,7 @@ struct settings {
     int64_t results_max, dedup_ms, park_max, dead_keep_ms;
     int64_t token_cache_bytes, connections_max;
     int64_t renew_timeout_ms, renew_lease_ms, renew_grace_ms;
+    int64_t renew_at_once;
     const char *journal;
     const char *probe_listen;
     const char *http_ca, *http_proxy;

@@ -263,6 +263,16 @@ bool tokens_waits_for_a_person(const struct conn *c)
     return c->state == CONN_CONSENT || c->state == CONN_DISABLED;
 }
 
+static bool is_due(const struct conn *c, int64_t now)
+{
+    const struct token *k = c->token;
+
+    return !c->renewal &&
+           (c->state == CONN_OK || (c->state == CONN_BACKOFF && now >= c->next_ms)) &&
+           now >= oauth_renew_at_ms(slice_cstr(c->id), k->ver, k->born_ms, k->exp_ms,
+                                    c->cfg->refresh_margin_ms);
+}
+
 struct token *tokens_use(struct tokens *t, struct conn *c)
 {
     int64_t now = worker_now_ms(t->w);
@@ -270,12 +280,24 @@ struct token *tokens_use(struct tokens *t, struct conn *c)
 
     if (!k || tokens_waits_for_a_person(c) || c->state == CONN_GONE || now + SPARE_MS >= k->exp_ms)
         return NULL;
-    if (!c->renewal && (c->state == CONN_OK || now >= c->next_ms) &&
-        now >= oauth_renew_at_ms(slice_cstr(c->id), k->ver, k->born_ms, k->exp_ms,
-                                 c->cfg->refresh_margin_ms))
+    c->used_ms = now;
+    if (is_due(c, now))
         tokens_want(t, c, k->ver);
     k->refs++;
     return k;
+}
+
+/* Used in the second half of its life: likely to be used again. */
+void tokens_renew_ahead(struct tokens *t)
+{
+    int64_t now = worker_now_ms(t->w);
+
+    for (struct conn *c = t->newest; c; c = c->lru_next) {
+        const struct token *k = c->token;
+
+        if (k && c->used_ms > k->born_ms + (k->exp_ms - k->born_ms) / 2 && is_due(c, now))
+            tokens_want(t, c, k->ver);
+    }
 }
 
 void tokens_want(struct tokens *t, struct conn *c, uint64_t ver)

@@ -54,6 +54,7 @@ struct conn {
     struct err broken;          /* CONN_BROKEN: why */
     struct renewal *renewal;    /* under way here */
     unsigned refused_fresh;     /* 401s in a row for a token that was fresh */
+    int64_t used_ms;            /* its token was last handed out; 0 = never; Redis' clock */
     int64_t behind_boot_ms;     /* since when Redis has an older version than we know; 0 = no */
     bool no_room;               /* there is a token, and no guarded memory to open it in */
     /* private */
@@ -88,6 +89,9 @@ struct token *tokens_use(struct tokens *t, struct conn *c);
 void token_unref(struct token *k); /* NULL is fine */
 /* No token until its owner links it, or an operator enables it: nothing is tried meanwhile. */
 bool tokens_waits_for_a_person(const struct conn *c);
+/* Renew what is due and was used lately, so that the next step does not wait; what nobody uses is
+ * left alone. */
+void tokens_renew_ahead(struct tokens *t);
 /* Somebody needs a newer token than this version (0 = has none): renew it, or find out who does. */
 void tokens_want(struct tokens *t, struct conn *c, uint64_t ver);
 /* The API refused this version, old enough to be believed: nobody on the fleet is to send it again,

@@ -11,6 +11,7 @@
 #include "common/version.h"
 #include "worker/changes.h"
 #include "worker/commit.h"
+#include "worker/endpoint.h"
 #include "worker/hints.h"
 #include "worker/housekeeping.h"
 #include "worker/intake.h"
@@ -75,6 +76,8 @@ static void close_parts(struct worker *w)
     redis_free(w->link);
     probe_free(w->probe);   /* after the link: it may wait for the shard's numbers */
     memory_free(w->memory); /* after the link as well */
+    endpoints_free(w->endpoints);
+    w->endpoints = NULL;
     changes_free(w->changes);
     commits_free(w->commits); /* what the link took with it, and what it had not been given yet */
     journal_free(w->journal);
@@ -405,6 +408,8 @@ void worker_on_alive(struct worker *w)
         read_install(w, "", SLICE_NONE);
     commits_resume(w->commits);
     renewals_resume(w);
+    endpoints_tick(w->endpoints);
+    tokens_renew_ahead(w->tokens);
     if (w->asks_wait || !liveness_is_boss(w->liveness)) /* the housekeeper asks by itself */
         renewals_take_asked(w);
     steps_resume(w->steps);
@@ -445,11 +450,12 @@ static bool make_parts(struct worker *w, struct err *err)
     w->liveness = liveness_new(w);
     w->house = house_new(w);
     w->memory = memory_new(w);
+    w->endpoints = endpoints_new(w);
     w->changes = changes_new(w);
     w->tokens = tokens_new(w, err);
     w->steps = steps_new(w, (size_t)w->set->slots, err);
     w->http = http_new(w->loop, &ho, err);
-    if (!w->commits || !w->liveness || !w->house || !w->memory || !w->changes)
+    if (!w->commits || !w->liveness || !w->house || !w->memory || !w->endpoints || !w->changes)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (!w->tokens || !w->steps || !w->http)
         return false;

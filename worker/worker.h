@@ -61,6 +61,7 @@ struct worker {
     struct hints *hints;
     struct changes *changes;
     struct memory *memory;
+    struct endpoints *endpoints;
     struct journal *journal; /* NULL unless asked for */
     struct probe *probe;
     enum phase phase;
