@@ -72,12 +72,26 @@ static bool is_passing(int status)
            status == 503 || status == 504;
 }
 
+/* What the API says of its limits holds for all workers. Another site's, where a redirect led
+ * without the token, are no limits of this connection. */
+static void heed_limits(struct step *s)
+{
+    bool asked = is_passing(s->status) && (s->status == 429 || s->retry_after_ms > 0);
+    int64_t wait = asked ? backoff(s) : 0;
+
+    if (s->spent_ms > wait && !s->drop_token)
+        wait = s->spent_ms;
+    if (wait > 0)
+        lane_close(s, wait);
+}
+
 static enum step_state judge_answer(struct step *s)
 {
     struct err err = {0};
 
     if (s->status != 401)
         s->conn->refused_fresh = 0;
+    heed_limits(s);
     if (step_is_redirect(s)) {
         if (step_follow_redirect(s, &err))
             return STEP_SEND;
@@ -89,11 +103,8 @@ static enum step_state judge_answer(struct step *s)
      * no reason to renew, whatever the status */
     if (s->status == 401 && !s->drop_token && s->challenge != CHALLENGE_INSUFFICIENT_SCOPE)
         return STEP_REFUSE;
-    if (is_passing(s->status)) {
-        if (s->status == 429 || s->retry_after_ms > 0)
-            lane_close(s, backoff(s));
+    if (is_passing(s->status))
         return again(s);
-    }
     return step_finish(s, RESULT_FAILED);
 }
 

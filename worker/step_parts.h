@@ -94,6 +94,7 @@ struct step {
     bool redacted;
     enum oauth_challenge challenge;
     int64_t retry_after_ms;
+    int64_t spent_ms; /* the API says that nothing is left of a limit, for so long */
     int64_t started_ms, sent_ms, answered_ms;
     /* the way out */
     struct move move;

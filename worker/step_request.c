@@ -8,6 +8,7 @@
 #include "common/egress.h"
 #include "common/json.h"
 #include "common/log.h"
+#include "common/ratelimit.h"
 #include "worker/meters.h"
 #include "worker/redact.h"
 #include "worker/step_parts.h"
@@ -297,6 +298,15 @@ static void wrap_response(struct step *s, const struct http_result *res)
     snprintf(s->type, sizeof s->type, "application/json");
 }
 
+static int64_t limit_spent_ms(const struct http_result *res)
+{
+    struct ratelimit l = {.limits = SLICE_NONE};
+
+    for (size_t i = 0; i < res->header_count; i++)
+        ratelimit_note(&l, res->headers[i].name, res->headers[i].value);
+    return ratelimit_wait_ms(&l, clock_wall_ms());
+}
+
 static void take_answer(struct step *s, const struct http_result *res)
 {
     struct slice type = http_header_get(res, "content-type");
@@ -314,6 +324,7 @@ static void take_answer(struct step *s, const struct http_result *res)
     s->retry_after_ms = 0;
     if (!http_retry_after(http_header_get(res, "retry-after"), clock_wall_ms(), &s->retry_after_ms))
         s->retry_after_ms = 0;
+    s->spent_ms = limit_spent_ms(res);
     buf_clear(&s->location);
     buf_add_slice(&s->location, http_header_get(res, "location"));
     redact_answer(s);

@@ -34,6 +34,10 @@ for i, challenge in enumerate((b'Bearer realm="a\\"b", error="invalid_token"', b
                                b'Basic realm="x", DPoP algs="ES256", error="invalid_token"', b"120", b"Wed, 21 Oct 2015 07:28:00 GMT")):
     put("oauth", "challenge%d" % i, challenge)
 
+for i, limits in enumerate((b'RateLimit: "a";r=0;t=30, "b";r=0', b'RateLimit-Policy: "b";q=9;w=60', b"RateLimit: limit=9, remaining=0, reset=5",
+                            b"X-RateLimit-Remaining: 0\nX-RateLimit-Reset: 1790000045.5")):
+    put("ratelimit", "limits%d" % i, limits)
+
 SETTINGS = {"id": "crm", "grant": "client_credentials", "token_url": "https://h/t", "client_id": "c", "auth": "post",
             "scopes": "a b", "default_lifetime_ms": 3600000, "refresh_margin_ms": 0, "hosts": ["*.B.c:1", "a"],
             "methods": ["get"], "paths": ["/v1/"], "insecure_http": False, "allow_private": True, "concurrency": 3}

@@ -1,8 +1,12 @@
 """What a connection may be asked for, over all workers: its rate, what its API says is left, its breaker."""
 import time
 
+import pytest
+
+from bad import Bad
 from between import script_sha
 from procs import wait_until
+from rawserver import RawServer, answer
 
 
 def asked(rig, script):
@@ -49,3 +53,52 @@ def test_a_rate_that_was_raised_counts_at_once(rig):
     wait_until(lambda: list(rig.places().values()).count(["park:lane:acct"]) == 4, 10, "four to wait for tomorrow")
     rig.apply({**conn, "limits": {"rate": "1000/1s"}})
     assert {r[-1]["state"] for r in rig.results(ids).values()} == {"done"}
+
+
+# ---- what the API says is left ----
+
+SPENT = {
+    "ratelimit": ['RateLimit-Policy: "hour";q=100;w=3600', 'RateLimit: "hour";r=0;t=600'],
+    "two-fields": ["RateLimit-Remaining: 0", "RateLimit-Reset: 600"],
+    "x": ["X-RateLimit-Limit: 60", "X-RateLimit-Remaining: 0", "X-RateLimit-Reset: 600"],
+}
+
+
+@pytest.mark.parametrize("form,status", [*((form, 200) for form in SPENT), ("x", 403), ("x", 429)])
+def test_nothing_left_closes_the_lane(rig, form, status):
+    """The answer counts as it is; nobody calls until there is something left."""
+    b = Bad(rig)
+    b.server.routes["/last"] = answer(status, b"last", *SPENT[form])
+    rig.workers(2)
+    ids = rig.enqueue(b.job("last", "/last", retry={"max": 0}))
+    assert rig.results(ids)["last"][-1]["status"] == status
+    client = rig.redis.client
+    wait_until(lambda: client.hexists("awq:{c:acct}", "cool"), 10, "the lane to be closed")
+    left = int(client.hget("awq:{c:acct}", "cool")) - int(client.time()[0]) * 1000
+    assert 580000 < left <= 601000 or (status == 429 and left <= 602000), left
+    more = rig.enqueue([b.job(f"m{n}") for n in range(20)])
+    wait_until(lambda: list(rig.places().values()).count(["park:lane:acct"]) == len(more), 10, "all to wait")
+    assert b.server.count("/good") == 0
+
+
+def test_something_left_closes_nothing(rig):
+    b = Bad(rig)
+    b.server.routes["/good"] = answer(200, b"", 'RateLimit: "hour";r=1;t=600', "X-RateLimit-Remaining: 1",
+                                      "X-RateLimit-Reset: 600")
+    rig.worker()
+    assert {r[-1]["state"] for r in rig.results(rig.enqueue([b.job(f"m{n}") for n in range(20)])).values()} == {"done"}
+    assert not rig.redis.client.hexists("awq:{c:acct}", "cool")
+
+
+def test_the_limits_of_another_site_are_its_own(rig):
+    """A redirect led there, without the token."""
+    b = Bad(rig)
+    other = RawServer()
+    rig.things.append(other)
+    other.routes["/there"] = answer(200, b"", *SPENT["x"])
+    b.server.routes["/away"] = answer(302, location=other.base + "/there")
+    b.link("acct", policy={"hosts": [s.base.split("//")[1] for s in (b.server, other)]})
+    rig.worker()
+    assert rig.result(b.job("away", "/away", "GET"))["state"] == "done"
+    assert rig.result(b.job("next"))["state"] == "done"
+    assert not rig.redis.client.hexists("awq:{c:acct}", "cool")
