@@ -315,6 +315,11 @@ static bool read_margin(struct reader *r, const struct json_val *v)
     return read_int(r, v, 0, MARGIN_MAX, &r->to->cfg.refresh_margin_ms);
 }
 
+static bool read_max_idle(struct reader *r, const struct json_val *v)
+{
+    return read_int(r, v, 0, LIFETIME_MAX, &r->to->cfg.max_idle_ms);
+}
+
 static bool read_replay(struct reader *r, const struct json_val *v)
 {
     int pick = 0;
@@ -433,6 +438,7 @@ static const struct {
     {"scopes", read_scopes, false},
     {"default_lifetime_ms", read_lifetime, false},
     {"refresh_margin_ms", read_margin, false},
+    {"max_idle_ms", read_max_idle, false},
     {"replay", read_replay, false},
     {"hosts", read_hosts, true},
     {"methods", read_methods, false},
@@ -631,6 +637,8 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     jw_int(&w, c->default_lifetime_ms);
     jw_key(&w, "refresh_margin_ms");
     jw_int(&w, c->refresh_margin_ms);
+    jw_key(&w, "max_idle_ms");
+    jw_int(&w, c->max_idle_ms);
     put_text(&w, "replay", slice_cstr(replay_names[c->replay]));
     put_list(&w, "hosts", p->hosts, p->host_count);
     put_list(&w, "methods", p->methods, p->method_count);

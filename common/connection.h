@@ -58,6 +58,7 @@ struct connection_cfg {
     int64_t default_lifetime_ms; /* when the answer has no expires_in: default 3600000 */
     int64_t refresh_margin_ms;   /* renew so long before expiry: default 60000, never more than a
                                     share (1/5) of the lifetime */
+    int64_t max_idle_ms; /* the refresh token dies unless it is used in so long; 0 = it does not */
     enum replay replay;
     struct policy policy;
     uint32_t concurrency; /* calls at once; 0 = no limit */
@@ -91,7 +92,8 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], insecure_http: false,
  *            allow_private: false}
  *   limits: {concurrency: 10, rate: 100/1m, burst: 5}
- *   token: {default_lifetime_s: 3600, renew_before_s: 60, replay: once}  # or never, always
+ *   token: {default_lifetime_s: 3600, renew_before_s: 60, max_idle_s: 0,
+ *           replay: once}             # or never, always
  *
  * Unknown keys are errors with line and column. Secrets are read from their file (one newline at
  * the end off) or environment variable, into buffers that connection_file_deinit wipes. */

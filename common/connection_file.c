@@ -54,6 +54,7 @@ static const struct row {
     {"scopes", NULL, "scopes", WORDS},
     {"default_lifetime_ms", "token", "default_lifetime_s", SECONDS},
     {"refresh_margin_ms", "token", "renew_before_s", SECONDS},
+    {"max_idle_ms", "token", "max_idle_s", SECONDS},
     {"replay", "token", "replay", TEXT},
     {"hosts", "policy", "hosts", LIST},
     {"methods", "policy", "methods", LIST},
@@ -200,7 +201,8 @@ static bool check_shape(const struct yaml_node *root, struct err *err)
     static const char *const policy[] = {"hosts", "methods", "paths", "insecure_http",
                                          "allow_private"};
     static const char *const limits[] = {"concurrency", "rate", "burst"};
-    static const char *const token[] = {"default_lifetime_s", "renew_before_s", "replay"};
+    static const char *const token[] = {"default_lifetime_s", "renew_before_s", "max_idle_s",
+                                        "replay"};
 
     return check_map(root, NULL, top, ARRAY_LEN(top), err) &&
            check_map(root, "client", client, ARRAY_LEN(client), err) &&

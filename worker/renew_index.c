@@ -1,4 +1,6 @@
-/* P:conns: when a renewer should look at a connection. A score below 0 is an ask. */
+/* P:conns: when a renewer should look at a connection. A score below 0 is an ask: minus the time
+ * (ms, Redis' clock) at which somebody wanted a new token. From 0 on it is the time at which to
+ * look although nobody asks: for a refresh token that dies unless it is used. */
 #include "worker/renew_parts.h"
 
 #include <inttypes.h>
@@ -9,6 +11,7 @@
 #include "common/log.h"
 #include "worker/worker.h"
 
+#define NEVER_MS     INT64_C(9007199254740991) /* the largest whole number of a score */
 #define ASK_AGAIN_MS 2000 /* one that was lost, or dropped with who took it up */
 
 static void on_indexed(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -55,15 +58,44 @@ void renew_index_ask(struct worker *w, struct conn *c)
     (void)redis_command(w->link, ARRAY_LEN(hint), hint, 0, on_indexed, w, &err);
 }
 
-struct ask { /* somebody asked for a renewal, at that time */
+/* Well before the refresh token is too old: there may be an outage to wait for. */
+static int64_t look_at_ms(const struct connection_cfg *cfg, int64_t born_ms)
+{
+    return cfg->max_idle_ms > 0 ? born_ms + cfg->max_idle_ms / 5 * 4 : NEVER_MS;
+}
+
+void renew_index_stored(struct worker *w, const char *id, const struct connection_cfg *cfg,
+                        int64_t born_ms)
+{
+    renew_index_put(w, id, look_at_ms(cfg, born_ms));
+}
+
+struct ask {
     struct worker *w;
-    int64_t at_ms;
+    int64_t at_ms; /* when somebody asked for a renewal; 0 = nobody, it is time to look */
 };
+
+/* Nobody asked: renew what would die of age, and leave all others alone. */
+static void on_due_conn(struct worker *w, struct conn *c)
+{
+    int64_t at = c->cfg ? look_at_ms(c->cfg, c->born_ms) : NEVER_MS;
+
+    if (at > worker_now_ms(w))
+        renew_index_put(w, c->id, at);
+    else if (c->state == CONN_OK || c->state == CONN_BACKOFF)
+        tokens_want(w->tokens, c, c->ver); /* and else it is looked at again after a lease */
+}
 
 static void on_asked_conn(void *owner, struct conn *c, const struct err *err)
 {
     struct ask *a = owner;
 
+    if (!err && a->at_ms == 0) {
+        on_due_conn(a->w, c);
+        conn_unref(c);
+        free(a);
+        return;
+    }
     /* a token that was born since is what was asked for */
     if (!err && (c->state == CONN_OK || c->state == CONN_BACKOFF) && c->born_ms <= a->at_ms) {
         /* A renewal under way here may be of the grant before this one, and dropped: ask again. */
@@ -108,7 +140,7 @@ static void take_up(struct worker *w, struct slice member, int64_t score)
         free(a);
         return;
     }
-    *a = (struct ask){w, -score};
+    *a = (struct ask){w, score < 0 ? -score : 0};
     renew_index_put(w, id, worker_now_ms(w) + w->set->renew_lease_ms);
     if (tokens_look(w->tokens, slice_cstr(id), true, &c, on_asked_conn, a, &err) != LOOK_LATER)
         free(a);
@@ -121,17 +153,17 @@ static void on_asked(void *owner, const struct redis_reply *reply, const struct 
                 redis_reply_int(redis_reply_at(reply, i + 1), 0));
 }
 
-/* A score below 0 is an ask: minus the time (ms, Redis' clock) at which somebody wanted a new
- * token. */
 void renewals_take_asked(struct worker *w)
 {
     struct key conns;
+    char now[24];
     struct err err = {0};
 
     key_conns(&conns);
+    snprintf(now, sizeof now, "%" PRId64, worker_now_ms(w));
     const struct slice argv[] = {
         SLICE_LIT("ZRANGE"), key_slice(&conns),    SLICE_LIT("-inf"),
-        SLICE_LIT("(0"),     SLICE_LIT("BYSCORE"), SLICE_LIT("LIMIT"),
+        slice_cstr(now),     SLICE_LIT("BYSCORE"), SLICE_LIT("LIMIT"),
         SLICE_LIT("0"),      SLICE_LIT("10"),      SLICE_LIT("WITHSCORES")};
 
     if (!worker_renews(w))

@@ -92,6 +92,9 @@ void renewal_journal(struct renewal *r); /* keep an answer that is not stored */
 /* ---- renew_index.c ---- */
 
 void renew_index_put(struct worker *w, const char *id, int64_t at_ms);
+/* A token was stored: when somebody has to look at it although nobody uses it. */
+void renew_index_stored(struct worker *w, const char *id, const struct connection_cfg *cfg,
+                        int64_t born_ms);
 /* This worker never renews: those who do are asked, for a token newer than what it knows. */
 void renew_index_ask(struct worker *w, struct conn *c);
 

@@ -108,13 +108,11 @@ static void stored(struct renewal *r, const struct redis_reply *reply)
     remember(r, ver, now, exp);
     if (r->of_journal) { /* read it when it is needed */
         tokens_forget(r->w->tokens, slice_cstr(c->id));
-        renew_index_put(r->w, c->id, exp);
+        renew_index_put(r->w, c->id, now);
     } else {
         tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token,
                      renewal_scope(r));
-        renew_index_put(
-            r->w, c->id,
-            oauth_renew_at_ms(slice_cstr(c->id), ver, now, exp, r->cfg->refresh_margin_ms));
+        renew_index_stored(r->w, c->id, r->cfg, now);
     }
     tokens_wake(r->w->tokens, "conn", c->id);
     renewal_free(r);

@@ -77,6 +77,7 @@ def settings_json(conn):
         "scopes": " ".join(sorted(set(conn.get("scopes", [])))),
         "default_lifetime_ms": conn.get("default_lifetime_ms", 3600000),
         "refresh_margin_ms": conn.get("refresh_margin_ms", 60000),
+        "max_idle_ms": conn.get("max_idle_ms", 0),
         "replay": conn.get("replay", "once"),
         "hosts": sorted(h.lower() for h in policy["hosts"]),
         "methods": sorted(m.upper() for m in policy.get("methods", [])),

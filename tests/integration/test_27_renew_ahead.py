@@ -67,3 +67,19 @@ def test_a_few_at_a_time_at_one_endpoint(rig):
     assert {r["state"] for r in b.last_results(names, 30).values()} == {"done"}
     assert count.most == 3
     b.check()
+
+
+def test_a_refresh_token_that_dies_of_age_is_kept_alive(rig):
+    """Nobody uses the account for longer than its refresh token lives unused."""
+    rig.use_redis()
+    auth, _ = rig.use_peers()
+    rig.link_refresh("aging", max_idle_ms=3000)
+    rig.link_refresh("idle")
+    w = rig.worker(lease="1s", renew_lease="2s", renew_timeout="1s")
+    for name in ("aging", "idle"):
+        assert rig.result(rig.job(name, f"/effect/{name}"))["state"] == "done"
+    wait_until(lambda: versions(rig, "aging") == 3, 30, "two renewals that nobody asked for")
+    assert versions(rig, "idle") == 1
+    ages = sorted(e["t"] for e in auth.log(grant="refresh_token"))[-3:]
+    assert ages[2] - ages[1] >= 2000, "not more often than it takes"
+    w.sane()

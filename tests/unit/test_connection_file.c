@@ -37,27 +37,28 @@ static void test_whole_file(void **state)
     (void)state;
     write_file("secret", "s3cret\n", 0600);
     write_file("refresh", "r3fresh", 0400);
-    write_file("conn.yaml",
-               "# the CRM\n"
-               "id: crm\n"
-               "grant: refresh_token\n"
-               "token_url: https://login.example/token\n"
-               "client:\n"
-               "  id: awq\n"
-               "  secret: {file: secret}   # beside this file\n"
-               "  auth: post\n"
-               "scopes: [write, read]\n"
-               "refresh_token:\n"
-               "  file: refresh\n"
-               "policy:\n"
-               "  hosts: [API.example, '*.crm.example:8443']\n"
-               "  methods: [get, POST]\n"
-               "  paths: [/v1/]\n"
-               "  insecure_http: false\n"
-               "  allow_private: true\n"
-               "limits: {concurrency: 10, rate: 90/90s, burst: 5}\n"
-               "token: {default_lifetime_s: 1800, renew_before_s: 30, replay: never}\n",
-               0644);
+    write_file(
+        "conn.yaml",
+        "# the CRM\n"
+        "id: crm\n"
+        "grant: refresh_token\n"
+        "token_url: https://login.example/token\n"
+        "client:\n"
+        "  id: awq\n"
+        "  secret: {file: secret}   # beside this file\n"
+        "  auth: post\n"
+        "scopes: [write, read]\n"
+        "refresh_token:\n"
+        "  file: refresh\n"
+        "policy:\n"
+        "  hosts: [API.example, '*.crm.example:8443']\n"
+        "  methods: [get, POST]\n"
+        "  paths: [/v1/]\n"
+        "  insecure_http: false\n"
+        "  allow_private: true\n"
+        "limits: {concurrency: 10, rate: 90/90s, burst: 5}\n"
+        "token: {default_lifetime_s: 1800, renew_before_s: 30, max_idle_s: 86400, replay: never}\n",
+        0644);
     if (!connection_file_read(&f, path, &err))
         fail_msg("%s", err.msg);
     assert_true(slice_is(buf_slice(&f.client_secret), "s3cret")); /* the newline is off */
@@ -68,7 +69,8 @@ static void test_whole_file(void **state)
         json.ptr,
         "{\"id\":\"crm\",\"grant\":\"refresh_token\",\"token_url\":\"https://login.example/token\","
         "\"client_id\":\"awq\",\"auth\":\"post\",\"scopes\":\"read write\","
-        "\"default_lifetime_ms\":1800000,\"refresh_margin_ms\":30000,\"replay\":\"never\","
+        "\"default_lifetime_ms\":1800000,\"refresh_margin_ms\":30000,\"max_idle_ms\":86400000,"
+        "\"replay\":\"never\","
         "\"hosts\":[\"*.crm.example:8443\",\"api.example\"],\"methods\":[\"GET\",\"POST\"],"
         "\"paths\":[\"/v1\"],\"insecure_http\":false,\"allow_private\":true,\"concurrency\":10,"
         "\"rate\":\"90/90s\",\"burst\":5}");

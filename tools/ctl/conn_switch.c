@@ -105,7 +105,7 @@ static int report(struct ctl *c, struct slice id, const char *what, const struct
 /* The change is in Redis: see that the workers hear of it. */
 static int spread(struct ctl *c, const struct args *args, struct slice id, const char *what)
 {
-    int64_t rev, limit_ms;
+    int64_t rev = 0, limit_ms = 0;
     struct asked a;
     int code;
 
