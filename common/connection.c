@@ -717,6 +717,11 @@ struct seal_place connection_place(struct slice prefix, struct slice id, const c
     };
 }
 
+struct seal_place connection_link_place(struct slice prefix, struct slice id)
+{
+    return (struct seal_place){.prefix = prefix, .connection = id, .field = "lh"};
+}
+
 bool connection_seal_again(const struct keyring *k, enum key_kind kind,
                            const struct seal_place *from, const struct seal_place *to,
                            struct buf *sealed, struct err *err)

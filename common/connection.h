@@ -14,7 +14,7 @@
  *   state grant      FRESH DUE RENEWING BACKOFF NEEDS_CONSENT DISABLED REMOVED; kind of grant
  *   at rt cs         sealed: access token, refresh token, client secret
  *   exp born scope   of the access token, Redis' clock
- *   lh               keyed hash of the refresh token that it was linked with
+ *   lh               sealed: digest of the refresh token that it was linked with
  *   ds dr dt         disabled: the state to come back to, why, when
  *   why fm ft        last failure: code, text for people, time; tries next: how often, when again
  *   cool             no calls before this time (429, Retry-After)
@@ -125,6 +125,8 @@ bool connection_cfg_sign(const struct keyring *k, struct slice prefix, struct sl
 /* Where a field is sealed for; ver counts for "at" only. */
 struct seal_place connection_place(struct slice prefix, struct slice id, const char *field,
                                    uint64_t gen, uint64_t ver, struct slice cfg_digest);
+/* Of `lh`: it outlives settings and generations. */
+struct seal_place connection_link_place(struct slice prefix, struct slice id);
 /* Open what is sealed for one place and seal it for another, in its buffer. Empty stays empty. */
 bool connection_seal_again(const struct keyring *k, enum key_kind kind,
                            const struct seal_place *from, const struct seal_place *to,

@@ -17,6 +17,7 @@ X(PROBE_LISTENING, "probe.listening", "probes and metrics are served on this por
 X(PROBE_FAILED, "probe.failed", "a health check began to fail; says which and why")
 X(CONFIG_RELOADED, "config.reloaded", "settings re-read; what was applied and what needs a restart")
 X(CONFIG_BAD, "config.bad", "settings refused; at a reload the old ones stay")
+X(KEYS_RELOADED, "keys.reloaded", "the key file was read again; beats say which keys seal now")
 X(LOG_DROPPED, "log.dropped", "lines lost because the reader of the log was too slow; n = how many")
 
 /* Links to Redis. */

@@ -12,7 +12,6 @@
 
 #define KEY_BYTES     32
 #define KEY_ID_BYTES  4
-#define KEYS_MAX      32          /* in one file: a kind seldom has more than two */
 #define KEY_FILE_MAX  (16 * 1024) /* bytes */
 #define SEAL_VERSION  0x01
 #define MAC_USE       "awq mac"
@@ -24,6 +23,7 @@
 
 struct key {
     enum key_kind kind;
+    bool staged;
     unsigned char id[KEY_ID_BYTES];
     unsigned char bytes[KEY_BYTES];
     unsigned char mac_k[KEY_BYTES]; /* derived for the keyed hash over k: every step needs it */
@@ -31,7 +31,7 @@ struct key {
 
 struct keyring { /* in sodium_malloc memory */
     size_t count;
-    struct key keys[KEYS_MAX];
+    struct key keys[KEYRING_MAX];
 };
 
 static const char *const kind_names[] = {
@@ -40,7 +40,7 @@ static const char *const kind_names[] = {
     [KEY_GRANT] = "grant",
 };
 
-static const char *key_kind_name(enum key_kind kind)
+const char *key_kind_name(enum key_kind kind)
 {
     return (size_t)kind < ARRAY_LEN(kind_names) ? kind_names[kind] : "unknown";
 }
@@ -99,12 +99,12 @@ static bool kind_parse(struct slice word, enum key_kind *kind)
 static bool take_line(struct keyring *k, struct slice line, const char *path, unsigned no,
                       struct err *err)
 {
-    struct slice kind = next_word(&line), id = next_word(&line), hex = next_word(&line);
+    struct slice kind = next_word(&line), id = next_word(&line), hex = next_word(&line), mark;
     struct key *key = &k->keys[k->count];
 
     if (kind.len == 0)
         return true;
-    if (k->count == KEYS_MAX)
+    if (k->count == KEYRING_MAX)
         return bad_line(err, path, no, "too many keys");
     if (!kind_parse(kind, &key->kind))
         return bad_line(err, path, no, "it must begin with run, access or grant");
@@ -114,8 +114,10 @@ static bool take_line(struct keyring *k, struct slice line, const char *path, un
         return bad_line(err, path, no, "the key must be 64 hex digits long");
     if (!from_hex(hex, key->bytes, KEY_BYTES))
         return bad_line(err, path, no, "the key must be hex digits only");
-    if (next_word(&line).len > 0)
-        return bad_line(err, path, no, "there is something after the key");
+    mark = next_word(&line);
+    key->staged = slice_is(mark, "staged");
+    if ((mark.len > 0 && !key->staged) || next_word(&line).len > 0)
+        return bad_line(err, path, no, "only the word staged may stand after the key");
     if (find_id(k, key->id))
         return bad_line(err, path, no, "this key id was used on an earlier line");
     k->count++;
@@ -237,7 +239,7 @@ void keyring_free(struct keyring *k)
 static const struct key *first_of(const struct keyring *k, enum key_kind kind)
 {
     for (size_t i = 0; k && i < k->count; i++) {
-        if (k->keys[i].kind == kind)
+        if (k->keys[i].kind == kind && !k->keys[i].staged)
             return &k->keys[i];
     }
     return NULL;
@@ -246,6 +248,32 @@ static const struct key *first_of(const struct keyring *k, enum key_kind kind)
 bool keyring_has(const struct keyring *k, enum key_kind kind)
 {
     return first_of(k, kind) != NULL;
+}
+
+size_t keyring_list(const struct keyring *k, struct key_info *out, size_t max)
+{
+    for (size_t i = 0; i < k->count && i < max; i++) {
+        const struct key *key = &k->keys[i];
+
+        out[i] = (struct key_info){
+            .kind = key->kind, .seals = key == first_of(k, key->kind), .staged = key->staged};
+        sodium_bin2hex(out[i].id, sizeof out[i].id, key->id, KEY_ID_BYTES);
+    }
+    return k->count;
+}
+
+bool keyring_follows(const struct keyring *next, const struct keyring *now)
+{
+    for (size_t i = 0; i < ARRAY_LEN(kind_names); i++) {
+        const struct key *key = first_of(now, (enum key_kind)i), *same;
+
+        same = key ? find_id(next, key->id) : NULL;
+        if (key && (!same || same->kind != key->kind ||
+                    sodium_memcmp(same->bytes, key->bytes, KEY_BYTES) != 0 ||
+                    !keyring_has(next, key->kind)))
+            return false;
+    }
+    return true;
 }
 
 static bool write_all(int fd, struct slice s)
@@ -274,25 +302,31 @@ static bool sync_folder(const char *path)
     return ok;
 }
 
-static bool add_new_keys(struct buf *text)
+bool keyring_new_line(struct buf *text, enum key_kind kind)
 {
     unsigned char raw[KEY_BYTES], id[KEY_ID_BYTES];
-    char hex[KEY_BYTES * 2 + 1], id_hex[KEY_ID_BYTES * 2 + 1];
+    char hex[KEY_BYTES * 2 + 1], id_hex[KEY_ID_HEX];
 
+    randombytes_buf(raw, sizeof raw);
+    randombytes_buf(id, sizeof id);
+    sodium_bin2hex(hex, sizeof hex, raw, sizeof raw);
+    sodium_bin2hex(id_hex, sizeof id_hex, id, sizeof id);
+    buf_addf(text, "%s %s ", key_kind_name(kind), id_hex);
+    buf_add_cstr(text, hex);
+    sodium_memzero(raw, sizeof raw);
+    sodium_memzero(hex, sizeof hex);
+    return buf_ok(text);
+}
+
+static bool add_new_keys(struct buf *text)
+{
     buf_add_cstr(text, "# awq keys: KIND KEYID KEY. Whoever has them can open every token.\n"
                        "# run: continuations; access: access tokens, settings; grant: refresh\n"
                        "# tokens, client secrets (leave it out where no token is renewed).\n");
     for (size_t i = 0; i < ARRAY_LEN(kind_names); i++) {
-        randombytes_buf(raw, sizeof raw);
-        randombytes_buf(id, sizeof id);
-        sodium_bin2hex(hex, sizeof hex, raw, sizeof raw);
-        sodium_bin2hex(id_hex, sizeof id_hex, id, sizeof id);
-        buf_addf(text, "%s %s ", kind_names[i], id_hex);
-        buf_add_cstr(text, hex);
+        keyring_new_line(text, (enum key_kind)i);
         buf_add_char(text, '\n');
     }
-    sodium_memzero(raw, sizeof raw);
-    sodium_memzero(hex, sizeof hex);
     return buf_ok(text);
 }
 
@@ -398,6 +432,22 @@ bool seal_seal(const struct keyring *k, enum key_kind kind, const struct seal_pl
 size_t seal_clear_len(struct slice sealed)
 {
     return sealed.len > SEAL_OVERHEAD ? sealed.len - SEAL_OVERHEAD : 0;
+}
+
+bool seal_key_id(struct slice sealed, char id[KEY_ID_HEX])
+{
+    if (sealed.len <= SEAL_OVERHEAD || sealed.ptr[0] != SEAL_VERSION)
+        return false;
+    sodium_bin2hex(id, KEY_ID_HEX, (const unsigned char *)sealed.ptr + 1, KEY_ID_BYTES);
+    return true;
+}
+
+bool seal_mac_key_id(struct slice mac, char id[KEY_ID_HEX])
+{
+    if (mac.len != SEAL_MAC_BYTES)
+        return false;
+    sodium_bin2hex(id, KEY_ID_HEX, (const unsigned char *)mac.ptr, KEY_ID_BYTES);
+    return true;
 }
 
 static bool broken(struct err *err, const struct seal_place *at, const char *why)

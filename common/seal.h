@@ -13,8 +13,9 @@
  * Key file: text, mode 0600 or 0400 (or 0440, 0640: readable by one group), lines
  * `KIND KEYID HEX64`, KEYID 8 hex digits; '#' starts a comment. KIND is run (authenticates
  * continuations), access (access tokens, settings), grant (refresh tokens, client secrets). The
- * first key of a kind seals; the others only open. A worker without a grant key runs steps and
- * never renews.
+ * first key of a kind seals; the others only open. A key with the word `staged` behind it only
+ * opens, wherever it stands: it is made known everywhere before the first of them seals with it. A
+ * worker without a grant key runs steps and never renews.
  */
 #ifndef AWQ_SEAL_H
 #define AWQ_SEAL_H
@@ -30,8 +31,24 @@ enum key_kind { KEY_RUN, KEY_ACCESS, KEY_GRANT };
 
 struct keyring;
 struct keyring *keyring_load(const char *path, struct err *err);
-void keyring_free(struct keyring *k); /* wipes; NULL is fine */
-bool keyring_has(const struct keyring *k, enum key_kind kind);
+void keyring_free(struct keyring *k);                          /* wipes; NULL is fine */
+bool keyring_has(const struct keyring *k, enum key_kind kind); /* one that seals */
+
+/* What may be said of a key. */
+#define KEY_ID_HEX 9
+struct key_info {
+    enum key_kind kind;
+    char id[KEY_ID_HEX]; /* hex */
+    bool seals, staged;
+};
+const char *key_kind_name(enum key_kind kind);
+/* The keys in the file's order; how many there are, which may be more than fit. */
+#define KEYRING_MAX 32
+size_t keyring_list(const struct keyring *k, struct key_info *out, size_t max);
+/* Does `next` know every key that `now` seals with? Else it could not open what is made here. */
+bool keyring_follows(const struct keyring *next, const struct keyring *now);
+/* Adds a line with a new key of that kind, without its end. */
+bool keyring_new_line(struct buf *text, enum key_kind kind);
 /* One new key of each kind into a new file (refuses to overwrite), mode 0600, fsynced. */
 bool keyring_create(const char *path, struct err *err);
 
@@ -51,6 +68,9 @@ bool seal_seal(const struct keyring *k, enum key_kind kind, const struct seal_pl
 bool seal_open(const struct keyring *k, enum key_kind kind, const struct seal_place *at,
                struct slice sealed, char *clear, size_t size, size_t *len, struct err *err);
 size_t seal_clear_len(struct slice sealed); /* 0 when it is no sealed text */
+/* Which key made it, in hex; false when it is no sealed text, or no keyed hash. */
+bool seal_key_id(struct slice sealed, char id[KEY_ID_HEX]);
+bool seal_mac_key_id(struct slice mac, char id[KEY_ID_HEX]);
 
 /* Keyed hash over the bytes, with a purpose ("k", "cfg", "link", "journal") so that one use never
  * stands for another. Adds key id (4 bytes) and 32 bytes of BLAKE2b to `out`: raw, not hex. */

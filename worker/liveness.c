@@ -93,6 +93,21 @@ static void on_beat(void *owner, const struct redis_reply *reply, const struct e
     worker_on_alive(l->w);
 }
 
+/* `awq-ctl keys` goes by them: which keys this worker knows, and which it seals with. */
+static void key_ids(const struct worker *w, struct json_writer *jw, const char *name, bool seals)
+{
+    struct key_info keys[KEYRING_MAX];
+    size_t n = keyring_list(w->keys, keys, ARRAY_LEN(keys));
+
+    jw_key(jw, name);
+    jw_arr(jw);
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i].seals || !seals)
+            jw_cstr(jw, keys[i].id);
+    }
+    jw_end_arr(jw);
+}
+
 /* What `awq-ctl worker ls` shows; no ids of jobs or connections. */
 static void numbers(struct liveness *l, struct buf *out)
 {
@@ -119,6 +134,8 @@ static void numbers(struct liveness *l, struct buf *out)
     jw_cstr(&jw, w->set->role);
     jw_key(&jw, "renews");
     jw_bool(&jw, worker_renews(w));
+    key_ids(w, &jw, "keys", false);
+    key_ids(w, &jw, "seals", true);
     jw_key(&jw, "rev");
     jw_int(&jw, changes_rev(w->changes));
     jw_key(&jw, "queues");

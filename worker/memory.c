@@ -217,6 +217,23 @@ static void restore(struct item *it)
                              on_restored, it, &err);
 }
 
+void memory_seal_anew(struct memory *m)
+{
+    const struct keyring *k = m->w->keys;
+    struct slice prefix = slice_cstr(m->w->set->common.prefix);
+    struct err err = {0};
+
+    for (struct item *it = m->oldest; it; it = it->next) {
+        struct slice id = slice_cstr(it->id), cd = slice_cstr(it->cd);
+        struct seal_place at = connection_place(prefix, id, "at", it->gen, it->ver, cd);
+        struct seal_place rt = connection_place(prefix, id, "rt", it->gen, 0, cd);
+
+        /* what does not open is of no use to anybody; restore's reader says so */
+        (void)(connection_seal_again(k, KEY_ACCESS, &at, &at, &it->at, &err) &&
+               connection_seal_again(k, KEY_GRANT, &rt, &rt, &it->rt, &err));
+    }
+}
+
 bool memory_restore(struct memory *m, const char *id)
 {
     bool any = false;

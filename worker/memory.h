@@ -30,6 +30,9 @@ struct stored { /* what store wrote; texts are copied */
 struct memory *memory_new(struct worker *w);
 void memory_free(struct memory *m); /* NULL is fine */
 void memory_put(struct memory *m, const struct stored *s);
+/* The key file has changed: what is kept is sealed with its first keys from now on, so that the old
+ * ones can be taken out of it. */
+void memory_seal_anew(struct memory *m);
 /* Put back what there is of this connection (NULL: of all). False: nothing is known of it. */
 bool memory_restore(struct memory *m, const char *id);
 

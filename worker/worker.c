@@ -170,6 +170,8 @@ static void drain(struct worker *w)
 
 /* ---- signals ---- */
 
+static void read_install(struct worker *w, const char *write, struct slice mac);
+
 static void reload(struct worker *w)
 {
     struct buf applied, refused;
@@ -188,6 +190,32 @@ static void reload(struct worker *w)
     }
     buf_deinit(&applied);
     buf_deinit(&refused);
+}
+
+/* The key file once more: `keys rotate` changes it while workers run. What it lacks could not be
+ * opened any more, so a file that is not this one's successor changes nothing. */
+static void reload_keys(struct worker *w)
+{
+    struct err err = {0};
+    struct keyring *old = w->keys, *next = keyring_load(w->set->common.keys, &err);
+
+    if (next && !keyring_follows(next, old)) {
+        err_set(&err, ERR_CONFIG,
+                "key file %s lacks a key that this worker seals with; the old keys stay",
+                w->set->common.keys);
+        keyring_free(next);
+        next = NULL;
+    }
+    if (!next) {
+        log_event(LOG_ERROR, EV_CONFIG_BAD, F_ERR(&err));
+        return;
+    }
+    w->keys = next;
+    memory_seal_anew(w->memory);
+    keyring_free(old);
+    log_event(LOG_INFO, EV_KEYS_RELOADED);
+    if (redis_is_up(w->link))
+        read_install(w, "", SLICE_NONE); /* the run key that it goes by; then a beat */
 }
 
 static void on_signal(uv_signal_t *s, int number)
@@ -217,6 +245,7 @@ static void on_signal(uv_signal_t *s, int number)
         break;
     case SIGHUP:
         reload(w);
+        reload_keys(w);
         break;
     default:
         break;

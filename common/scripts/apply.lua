@@ -1,6 +1,6 @@
 -- Write a connection's settings and, when the account is linked anew, its grant.
 -- KEYS {c:ID}, {c:ID}:lease
--- ARGV gen and ver it was read at ("" "" = must not exist or be REMOVED), cfg, cm, cd, grant, cs, rt, at, lh (keyed
+-- ARGV gen and ver it was read at ("" "" = must not exist or be REMOVED), cfg, cm, cd, grant, cs, rt, at, lh (sealed
 --      hash of the refresh token as linked), link (1: gen + 1, tokens begin anew; 0: settings only),
 --      changed channel, connection id
 -- rt and at are sealed for the new cd; "" = none: the stored one is kept while cd stays the same. Under a

@@ -245,6 +245,9 @@ class Moves:
     def revoke(self):
         return self.call("revoke", [self.conn, self.conn + ":lease"], "words", CHANGED, "a")
 
+    def reseal(self, gen, *fields):
+        return self.call("reseal", [self.conn], gen, *(x for f in fields for x in f))
+
     def admit(self, member, limit=1, ms=60000, every=0, burst=1):
         return self.call("admit", [self.conn + ":lane"], limit, member, ms, every, burst)
 

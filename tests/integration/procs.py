@@ -104,6 +104,9 @@ class Process:
     def term(self):
         self.send(signal.SIGTERM)
 
+    def hup(self):
+        self.send(signal.SIGHUP)
+
     def stop(self):
         """SIGSTOP, and wait until it has: a process in a system call stops a moment later."""
         self.send(signal.SIGSTOP)

@@ -23,7 +23,9 @@ class Keys:
         self.of = {}
         for line in path.read_text().splitlines():
             if line and not line.startswith("#"):
-                kind, key_id, key = line.split()
+                kind, key_id, key, *staged = line.split()
+                if staged:
+                    continue
                 self.of.setdefault(kind, []).append((bytes.fromhex(key_id), bytes.fromhex(key)))
 
     def mac(self, kind, purpose, data):
@@ -102,7 +104,8 @@ def link(client, keys, prefix, conn, secret, refresh_token=""):
             return b""
         return keys.seal("grant", (prefix, name, field, gen, 0, digest), clear.encode())
     signed = b"".join(b"%d:%s" % (len(s), s) for s in (prefix.encode(), name.encode(), cfg))
-    lh = keys.mac("grant", "link", refresh_token.encode()) if refresh_token else b""
+    lh = keys.seal("grant", (prefix, name, "lh", 0, 0, ""), blake(refresh_token.encode()).hex().encode()) \
+        if refresh_token else b""
     client.delete(f"{key}:lease")
     pipe = client.pipeline(transaction=True)
     pipe.delete(key)

@@ -757,3 +757,34 @@ def test_nothing_to_disable_or_revoke(m):
     m.remove()
     before = m.record()
     assert m.disable() == "NONE" and m.revoke() == ["NONE"] and m.record() == before
+
+
+# ---- reseal -----------------------------------------------------------------------------------------
+
+def test_reseal(linked):
+    m = linked
+    m.store(lease(m), "n1", 1, 0, at="AT1", rt="RT1")
+    before = m.record()
+    assert m.reseal(1, ("at", "AT1", "AT1'"), ("rt", "RT1", "RT1'"), ("lh", "lh", "lh'")) == "OK"
+    assert m.record() == {**before, "at": "AT1'", "rt": "RT1'", "lh": "lh'"}
+
+
+@pytest.mark.parametrize("field", ["at", "rt", "cs", "cm"])
+def test_reseal_never_undoes_a_renewal(linked, field):
+    """The refresh token that it opened is used up by now: put back, it would kill the grant."""
+    m = linked
+    m.store(lease(m), "n1", 1, 0, at="AT1", rt="RT1")
+    m.r.hset(m.conn, field, "newer")
+    before = m.record()
+    old = {"at": "AT1", "rt": "RT1", "cs": "CS", "cm": "cm"}
+    assert m.reseal(1, *((f, old[f], old[f] + "'") for f in old)) == "MOVED"
+    assert m.record() == before, "all of it or nothing"
+
+
+def test_reseal_of_another_link(linked):
+    m = linked
+    m.apply("1", "0")
+    assert m.reseal(1, ("cs", "CS", "x")) == "MOVED" and m.record()["cs"] == "CS"
+    m.remove()
+    before = m.record()
+    assert m.reseal(2, ("cs", "CS", "x")) == "MOVED" and m.record() == before

@@ -432,6 +432,61 @@ static int remove_folder(void **state)
     return rmdir(folder);
 }
 
+/* A staged key opens and never seals, wherever it stands. */
+static void test_staged(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *seals; /* "" = nothing of the kind */
+    } cases[] = {
+        {"run 0000000a " K1 "\nrun 0000000b " K2 " staged\n", "0000000a"},
+        {"run 0000000b " K2 " staged\nrun 0000000a " K1 "\n", "0000000a"},
+        {"run 0000000b " K2 " staged # soon\n", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct keyring *k = ring_of(cases[i].text);
+        struct key_info keys[4];
+        size_t n = keyring_list(k, keys, ARRAY_LEN(keys));
+        const char *seals = "";
+
+        for (size_t j = 0; j < n; j++)
+            seals = keys[j].seals ? keys[j].id : seals;
+        assert_string_equal(seals, cases[i].seals);
+        assert_int_equal(keyring_has(k, KEY_RUN), cases[i].seals[0] != '\0');
+        keyring_free(k);
+    }
+}
+
+/* A file that takes the place of another at HUP must know all that is sealed with now. */
+static void test_follows(void **state)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+    } cases[] = {
+        {"run 0000000a " K1 "\naccess 0000000b " K2 "\n", true},
+        {"run 0000000c " K2 "\nrun 0000000a " K1 "\naccess 0000000b " K2 "\n", true},
+        {"run 0000000a " K1 "\n", false},                                /* access is gone */
+        {"run 0000000a " K2 "\naccess 0000000b " K2 "\n", false},        /* another key */
+        {"access 0000000a " K1 "\nrun 0000000b " K2 "\n", false},        /* another kind */
+        {"run 0000000a " K1 "\naccess 0000000b " K2 " staged\n", false}, /* seals no more */
+        {"run 0000000c " K1 "\naccess 0000000b " K2 "\n", false},        /* another id */
+    };
+    struct keyring *now = ring_of(cases[0].text);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct keyring *next = ring_of(cases[i].text);
+
+        if (keyring_follows(next, now) != cases[i].ok)
+            fail_msg("case %zu", i);
+        keyring_free(next);
+    }
+    keyring_free(now);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -446,6 +501,8 @@ int main(void)
         cmocka_unit_test(test_rotation),
         cmocka_unit_test(test_kind_without_key),
         cmocka_unit_test(test_mac),
+        cmocka_unit_test(test_staged),
+        cmocka_unit_test(test_follows),
         cmocka_unit_test(test_vectors),
     };
 

@@ -19,7 +19,7 @@
  * A refresh token that rotates lives in Redis only: the one in the file is used up at the first
  * renewal. Applying the same file again (GitOps does, all day) must not put it back, for its reuse
  * makes the server revoke the whole grant (RFC 9700 section 4.14.2). So the record remembers a
- * keyed hash of the token it was linked with (`lh`): the same token again is no new link.
+ * digest of the token it was linked with (`lh`, sealed): the same token again is no new link.
  */
 enum change { CHANGE_LINK, CHANGE_SETTINGS, CHANGE_NONE };
 
@@ -28,7 +28,7 @@ struct apply {
     struct slice prefix, id;
     struct connection_file file;
     bool relink;
-    struct buf json, cm, lh; /* the new settings, signed; the refresh token's keyed hash */
+    struct buf json, cm, lh; /* the new settings, signed; the refresh token's digest, sealed */
     char cd[65];
     struct connection_record rec;
     struct redis_reply *reply; /* rec borrows from it */
@@ -51,6 +51,15 @@ static void apply_deinit(struct apply *a)
     redis_reply_free(a->reply);
 }
 
+static bool seal_link_digest(struct apply *a, struct slice refresh)
+{
+    struct seal_place at = connection_link_place(a->prefix, a->id);
+    char digest[65];
+
+    seal_digest(refresh, digest);
+    return seal_seal(a->c->keyring, KEY_GRANT, &at, slice_cstr(digest), &a->lh, &a->err);
+}
+
 static bool prepare(struct apply *a)
 {
     const struct keyring *k = a->c->keyring;
@@ -58,7 +67,7 @@ static bool prepare(struct apply *a)
 
     buf_init(&a->json, SEALED_MAX * 2);
     buf_init(&a->cm, 64);
-    buf_init(&a->lh, 64);
+    buf_init(&a->lh, 256);
     buf_init(&a->at, SEALED_MAX);
     buf_init(&a->rt, SEALED_MAX);
     buf_init(&a->cs, SEALED_MAX);
@@ -69,7 +78,7 @@ static bool prepare(struct apply *a)
                        SLICE_FMT(a->id));
     seal_digest(buf_slice(&a->json), a->cd);
     return connection_cfg_sign(k, a->prefix, a->id, buf_slice(&a->json), &a->cm, &a->err) &&
-           (refresh.len == 0 || seal_mac(k, KEY_GRANT, "link", refresh, &a->lh, &a->err));
+           (refresh.len == 0 || seal_link_digest(a, refresh));
 }
 
 static bool read_record(struct apply *a)
@@ -101,15 +110,22 @@ static const char *grant_differs(const struct connection_cfg *old, const struct 
  * for a new one would put back a token that may be used up. */
 static bool token_is_known(struct apply *a, struct slice refresh)
 {
-    const struct keyring *k = a->c->keyring;
+    struct seal_place at = connection_link_place(a->prefix, a->id);
+    char now[65], then[65];
+    size_t len = 0;
 
-    if (a->rec.lh.len > 0 && !seal_mac_known(k, KEY_GRANT, a->rec.lh))
+    if (a->rec.lh.len == 0)
+        return false;
+    seal_digest(refresh, now);
+    if (seal_open(a->c->keyring, KEY_GRANT, &at, a->rec.lh, then, sizeof then, &len, &a->err))
+        return len == 64 && sodium_memcmp(now, then, 64) == 0;
+    if (slice_is(slice_cstr(a->err.rule), "seal_key_unknown"))
         return err_set(&a->err, ERR_CONFIG,
                        "connection %.*s was linked with a grant key that the key file does not "
                        "have: whether its refresh token is new cannot be told. Leave refresh_token "
                        "out of its file, or --relink if it is new",
                        SLICE_FMT(a->id));
-    return seal_mac_ok(k, KEY_GRANT, "link", refresh, a->rec.lh);
+    return err_prefix(&a->err, "(--relink writes it anew) ");
 }
 
 static bool decide(struct apply *a)
