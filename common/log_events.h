@@ -53,6 +53,9 @@ X(TOKEN_LATE, "token.late", "a token came after the lease was lost, or could not
 X(TOKEN_FORGOTTEN, "token.forgotten",
   "Redis has an older version than it had: a failover, a crash, or somebody put an old record back")
 X(TOKEN_RESTORED, "token.restored", "what Redis had forgotten of a token was put back")
+X(TOKEN_NOT_COPIED, "token.not_copied",
+  "a new access token is stored and in use, and too few replicas have it: a failover now would "
+  "lose it")
 X(TOKEN_REFUSED, "token.refused", "a fresh access token was refused by the API")
 X(CONN_CHANGED, "conn.changed", "a connection was linked, changed, disabled or removed")
 X(LANE_CLOSED, "lane.closed", "a connection's calls are held back: cool-down or limit")

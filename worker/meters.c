@@ -17,6 +17,7 @@ enum {
     M_RENEWALS,
     M_ACQUIRES,
     M_TOKEN_WAIT,
+    M_NOT_COPIED,
     M_REDIS_ERRORS,
     M_GROUPS,
     M_TRIPS,
@@ -97,6 +98,11 @@ static struct metric table[M_COUNT] = {
                       METRIC_BUCKETS(metric_seconds),
                       .help =
                           "Of renewals made here: from asking for the lease to the token stored."},
+    [M_NOT_COPIED] = {.name = "awq_token_not_copied_total",
+                      .type = METRIC_COUNTER,
+                      .help =
+                          "Tokens renewed here and in use that too few replicas had copied in "
+                          "time: a failover now would lose them, but for this worker's memory."},
     [M_REDIS_ERRORS] = {.name = "awq_redis_errors_total",
                         .type = METRIC_COUNTER,
                         .label = "code",
@@ -274,6 +280,12 @@ void meter_group_recreated(void)
 {
     if (meters)
         metrics_add(meters, M_GROUPS, 0, 1);
+}
+
+void meter_not_copied(void)
+{
+    if (meters)
+        metrics_add(meters, M_NOT_COPIED, 0, 1);
 }
 
 void meter_token_wait(int64_t ms)

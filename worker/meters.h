@@ -32,6 +32,7 @@ void meter_step(const char *state, int64_t took_ms, int64_t wait_ms);
 void meter_http(int status); /* 0 = no answer */
 void meter_acquire(struct slice said);
 void meter_renewal(const char *outcome); /* renewed, failed, needs_consent, late */
+void meter_not_copied(void);             /* a stored token that too few replicas have */
 void meter_token_wait(int64_t ms);       /* from asking for the lease to the token stored */
 void meter_redis_error(const struct err *err);
 void meter_reclaimed(uint64_t jobs);

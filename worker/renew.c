@@ -79,7 +79,8 @@ static void go_on(struct renewal *r)
         break;
     case RENEW_WAITING:
     case RENEW_CALLING:
-        break; /* waits for the server, not for Redis */
+    case RENEW_STORED:
+        break; /* waits for the server, or for replicas, not for Redis to come back */
     }
 }
 
@@ -129,6 +130,13 @@ bool renewal_answered(struct renewal *r, const struct err *err)
         renewal_wait(r, err);
     }
     return false;
+}
+
+bool renewal_script(struct renewal *r, enum script s, size_t argc, const struct slice *argv,
+                    redis_cb *cb, struct err *err)
+{
+    r->link = replicas_link(r->w->replicas);
+    return redis_script(r->link, s, 2, argc, argv, cb, r, err);
 }
 
 void renewal_args_fill(const struct renewal *r, struct renewal_args *a)

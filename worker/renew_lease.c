@@ -29,6 +29,15 @@ static bool open_secret(struct renewal *r, const char *field, struct slice seale
     return true;
 }
 
+/* The lease may have been given before, and the link lost while replicas were waited for. */
+static void unprepare(struct renewal *r)
+{
+    connection_cfg_free(r->cfg);
+    r->cfg = NULL;
+    oauth_request_deinit(&r->rq);
+    buf_clear(&r->lease_rt);
+}
+
 static bool prepare(struct renewal *r, const struct redis_reply *a)
 {
     struct slice prefix = slice_cstr(r->w->set->common.prefix), id = slice_cstr(r->c->id);
@@ -41,6 +50,7 @@ static bool prepare(struct renewal *r, const struct redis_reply *a)
 
     buf_init(&rt, RENEW_TOKEN_MAX);
     buf_init(&cs, RENEW_TOKEN_MAX);
+    unprepare(r);
     ok = connection_record_verify(&rec, r->w->keys, prefix, id, &r->why) &&
          (r->cfg = connection_cfg_parse(rec.cfg, &r->why)) != NULL &&
          slice_copy(rec.cd, r->cd, sizeof r->cd) &&
@@ -69,6 +79,51 @@ static void fail_unprepared(struct renewal *r)
     renewal_fail(r, consent ? "consent" : "config");
 }
 
+/* This worker is on its way out, and what begins now it might not see the end of: a refresh token
+ * that was sent and whose answer nobody stores costs its owner a new consent. */
+static void give_back(struct renewal *r)
+{
+    err_set(&r->why, ERR_CANCELLED, "connection %s: this worker is draining", r->c->id);
+    renewal_fail(r, "not_sent");
+}
+
+/* The lease must survive the death of this Redis: the one that takes over would give it to the next
+ * who asks, and the refresh token would be sent twice. */
+static void on_copied(void *owner, bool enough, const struct err *err)
+{
+    struct renewal *r = owner;
+
+    if (err && err->code != ERR_CONFIG) {
+        renewal_answered(r, err); /* nothing was sent: the lease is asked for again */
+        return;
+    }
+    if (err) { /* a user who may not WAIT */
+        r->why = *err;
+        renewal_fail(r, "config");
+    } else if (!enough) {
+        err_set(&r->why, ERR_RETRY,
+                "connection %s: too few replicas have its lease (wanted: %d, renew-replicas): no "
+                "token request is sent",
+                r->c->id, replicas_wanted(r->w->replicas));
+        snprintf(r->answer.reason, sizeof r->answer.reason, "not_copied");
+        renewal_fail(r, "not_sent");
+    } else if (r->w->phase != PHASE_RUNNING) {
+        give_back(r);
+    } else {
+        renewal_call(r);
+    }
+}
+
+static void hold_lease(struct renewal *r)
+{
+    struct err err = {0};
+
+    if (replicas_wanted(r->w->replicas) == 0)
+        renewal_call(r);
+    else if (!replicas_ask(r->w->replicas, r->link, &r->copied, on_copied, r, &err))
+        renewal_answered(r, &err);
+}
+
 static bool may_replay(const struct renewal *r)
 {
     switch (r->cfg->replay) {
@@ -95,11 +150,8 @@ static void on_lease(struct renewal *r, const struct redis_reply *a)
     }
     log_event(LOG_INFO, EV_TOKEN_RENEWING, F_CSTR("connection", r->c->id), F_UINT("ver", r->ver),
               F_CSTR("fence", r->fence), F_INT("replays", r->replays));
-    /* This worker is on its way out, and what begins now it might not see the end of: a refresh
-     * token that was sent and whose answer nobody stores costs its owner a new consent. */
     if (r->w->phase != PHASE_RUNNING) {
-        err_set(&r->why, ERR_CANCELLED, "connection %s: this worker is draining", r->c->id);
-        renewal_fail(r, "not_sent");
+        give_back(r);
         return;
     }
     if (!prepare(r, a)) {
@@ -116,7 +168,7 @@ static void on_lease(struct renewal *r, const struct redis_reply *a)
         renewal_fail(r, "consent");
         return;
     }
-    renewal_call(r);
+    hold_lease(r);
 }
 
 static void on_acquire(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -166,6 +218,7 @@ void renewal_acquire(struct renewal *r)
     r->state = RENEW_ACQUIRING;
     if (r->asked_boot_ms == 0)
         r->asked_boot_ms = clock_boot_ms();
-    if (!redis_script(r->w->link, SCRIPT_acquire, 2, ARRAY_LEN(argv), argv, on_acquire, r, &err))
+    replicas_look(r->w->replicas);
+    if (!renewal_script(r, SCRIPT_acquire, ARRAY_LEN(argv), argv, on_acquire, &err))
         renewal_wait(r, &err);
 }

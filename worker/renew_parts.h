@@ -15,15 +15,22 @@
 #include "common/err.h"
 #include "common/key.h"
 #include "common/oauth.h"
+#include "common/redis.h"
 #include "worker/endpoint.h"
 #include "worker/renew.h"
+#include "worker/replicas.h"
 #include "worker/token.h"
-
-struct redis_reply;
 
 #define RENEW_TOKEN_MAX (16 * 1024) /* longest token or client secret */
 
-enum renewal_state { RENEW_WAITING, RENEW_ACQUIRING, RENEW_CALLING, RENEW_STORING, RENEW_FAILING };
+enum renewal_state {
+    RENEW_WAITING,
+    RENEW_ACQUIRING,
+    RENEW_CALLING,
+    RENEW_STORING,
+    RENEW_STORED,
+    RENEW_FAILING
+};
 
 struct renewal {
     enum renewal_state state;
@@ -51,6 +58,10 @@ struct renewal {
     bool journaled;                  /* in this process's own journal */
     void (*of_journal)(void *owner); /* it comes from another one's: told when it is over */
     void *of_journal_owner;
+    struct redis *link;          /* its last script went out there */
+    struct replicas_wait copied; /* acquire, or store */
+    uint64_t stored_ver;
+    int64_t stored_ms, stored_exp_ms;
     bool maybe_asked;           /* an acquire is without answer: its lease may be there */
     bool waiting;               /* for the link to come back */
     struct place_in_line place; /* before its token endpoint */
@@ -68,6 +79,10 @@ struct place_in_line *renewal_place(struct renewal *r);
 void renewal_wait(struct renewal *r, const struct err *err);
 /* Did Redis answer? If not, it will be asked again, or the renewal is over. */
 bool renewal_answered(struct renewal *r, const struct err *err);
+
+/* One of its scripts, on the link for renewals. */
+bool renewal_script(struct renewal *r, enum script s, size_t argc, const struct slice *argv,
+                    redis_cb *cb, struct err *err);
 
 /* What the scripts of a renewal are told by all of its states. */
 struct renewal_args {

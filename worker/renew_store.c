@@ -93,29 +93,65 @@ static void remember(const struct renewal *r, uint64_t ver, int64_t born_ms, int
     memory_put(r->w->memory, &s);
 }
 
-static void stored(struct renewal *r, const struct redis_reply *reply)
+/* Now it is used. */
+static void renewed(struct renewal *r)
 {
     struct conn *c = r->c;
-    uint64_t ver = (uint64_t)redis_reply_int(redis_reply_at(reply, 1), 0);
-    int64_t exp = redis_reply_int(redis_reply_at(reply, 2), 0);
-    int64_t now = worker_now_ms(r->w);
+    uint64_t ver = r->stored_ver;
+    int64_t exp = r->stored_exp_ms, born = r->stored_ms;
 
     meter_renewal("renewed");
     meter_token_wait(clock_boot_ms() - r->asked_boot_ms);
     log_event(LOG_INFO, EV_TOKEN_RENEWED, F_CSTR("connection", c->id), F_UINT("ver", ver),
-              F_INT("lifetime_ms", exp - now),
+              F_INT("lifetime_ms", exp - born),
               F_INT("took_ms", clock_boot_ms() - r->asked_boot_ms));
-    remember(r, ver, now, exp);
     if (r->of_journal) { /* read it when it is needed */
         tokens_forget(r->w->tokens, slice_cstr(c->id));
-        renew_index_put(r->w, c->id, now);
+        renew_index_put(r->w, c->id, born);
     } else {
-        tokens_adopt(r->w->tokens, c, r->gen, ver, now, exp, r->answer.access_token,
+        tokens_adopt(r->w->tokens, c, r->gen, ver, born, exp, r->answer.access_token,
                      renewal_scope(r));
-        renew_index_stored(r->w, c->id, r->cfg, now);
+        renew_index_stored(r->w, c->id, r->cfg, born);
     }
     tokens_wake(r->w->tokens, "conn", c->id);
     renewal_free(r);
+}
+
+/* No replica has it: if this Redis dies now, the new token is in this worker's memory alone, which
+ * puts it back. It cannot be taken back either, so it is used. */
+static void on_copied(void *owner, bool enough, const struct err *err)
+{
+    struct renewal *r = owner;
+    struct err why = {0};
+
+    if (err && err->code == ERR_CANCELLED) {
+        renewal_answered(r, err);
+        return;
+    }
+    if (!enough) {
+        err_set(&why, ERR_RETRY, "too few replicas have it (wanted: %d, renew-replicas)%s%.150s",
+                replicas_wanted(r->w->replicas), err ? ": " : "", err ? err->msg : "");
+        log_event(LOG_ERROR, EV_TOKEN_NOT_COPIED, F_CSTR("connection", r->c->id),
+                  F_UINT("ver", r->stored_ver), F_ERR(&why));
+        meter_not_copied();
+    }
+    renewed(r);
+}
+
+/* Redis has it. Kept from here on, in case it forgets. */
+static void stored(struct renewal *r, const struct redis_reply *reply)
+{
+    struct err err = {0};
+
+    r->state = RENEW_STORED;
+    r->stored_ver = (uint64_t)redis_reply_int(redis_reply_at(reply, 1), 0);
+    r->stored_exp_ms = redis_reply_int(redis_reply_at(reply, 2), 0);
+    r->stored_ms = worker_now_ms(r->w);
+    remember(r, r->stored_ver, r->stored_ms, r->stored_exp_ms);
+    if (replicas_wanted(r->w->replicas) == 0)
+        renewed(r);
+    else if (!replicas_ask(r->w->replicas, r->link, &r->copied, on_copied, r, &err))
+        on_copied(r, false, &err);
 }
 
 static void on_store(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -165,7 +201,7 @@ void renewal_store(struct renewal *r)
     };
 
     r->state = RENEW_STORING;
-    if (!redis_script(r->w->link, SCRIPT_store, 2, ARRAY_LEN(argv), argv, on_store, r, &err))
+    if (!renewal_script(r, SCRIPT_store, ARRAY_LEN(argv), argv, on_store, &err))
         renewal_wait(r, &err);
 }
 
@@ -226,6 +262,6 @@ void renewal_fail(struct renewal *r, const char *class)
 
     r->state = RENEW_FAILING;
     r->fail_class = class;
-    if (!redis_script(r->w->link, SCRIPT_fail, 2, ARRAY_LEN(argv), argv, on_fail, r, &err))
+    if (!renewal_script(r, SCRIPT_fail, ARRAY_LEN(argv), argv, on_fail, &err))
         renewal_wait(r, &err);
 }

@@ -57,6 +57,13 @@ static const struct config_row rows[] = {
         "after a lost lease, so long is waited for a late answer"),
     ROW(renew_at_once, "renew-at-once", CONFIG_INT, "16", 1, 4096, 0,
         "token requests at once to one token endpoint, from this worker"),
+    {.name = "renew-replicas",
+     .type = CONFIG_CHOICE,
+     .offset = offsetof(struct settings, renew_replicas),
+     .def = "auto",
+     .choices = "auto|0|1|2|3",
+     .help = "so many replicas must have a renewal's lease before the token request, and its token "
+             "before it is used; auto: one, while Redis has any"},
     ROW(journal, "journal", CONFIG_PATH, NULL, 0, 0, 0,
         "folder for outcomes that Redis could not take yet; default: memory only"),
     ROW(probe_listen, "probe-listen", CONFIG_STR, NULL, 0, 255, 0,

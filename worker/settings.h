@@ -20,6 +20,7 @@ struct settings {
     int64_t token_cache_bytes, connections_max;
     int64_t renew_timeout_ms, renew_lease_ms, renew_grace_ms;
     int64_t renew_at_once;
+    const char *renew_replicas; /* auto, or a digit */
     const char *journal;
     const char *probe_listen;
     const char *http_ca, *http_proxy;

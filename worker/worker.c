@@ -21,6 +21,7 @@
 #include "worker/meters.h"
 #include "worker/probe.h"
 #include "worker/renew.h"
+#include "worker/replicas.h"
 #include "worker/step.h"
 #include "worker/token.h"
 
@@ -78,6 +79,7 @@ static void close_parts(struct worker *w)
     memory_free(w->memory); /* after the link as well */
     endpoints_free(w->endpoints);
     w->endpoints = NULL;
+    replicas_free(w->replicas); /* a renewal that it ends begins no other */
     changes_free(w->changes);
     commits_free(w->commits); /* what the link took with it, and what it had not been given yet */
     journal_free(w->journal);
@@ -410,10 +412,12 @@ static void on_link(void *owner, enum redis_state state, const struct err *why)
         log_event(LOG_INFO, EV_REDIS_UP, F_CSTR("link", "main"), F_CSTR("at", redis_where(w->link)),
                   F_CSTR("version", redis_server_info(w->link)->version));
         meet_server(w);
+        replicas_on_up(w->replicas);
         read_install(w, "", SLICE_NONE);
         break;
     case REDIS_DOWN:
         log_event(LOG_WARN, EV_REDIS_DOWN, F_CSTR("link", "main"), F_ERR(why));
+        replicas_on_down(w->replicas);
         break;
     case REDIS_REFUSED:
         refuse(w, why);
@@ -481,10 +485,12 @@ static bool make_parts(struct worker *w, struct err *err)
     w->memory = memory_new(w);
     w->endpoints = endpoints_new(w);
     w->changes = changes_new(w);
+    w->replicas = replicas_new(w);
     w->tokens = tokens_new(w, err);
     w->steps = steps_new(w, (size_t)w->set->slots, err);
     w->http = http_new(w->loop, &ho, err);
-    if (!w->commits || !w->liveness || !w->house || !w->memory || !w->endpoints || !w->changes)
+    if (!w->commits || !w->liveness || !w->house || !w->memory || !w->endpoints || !w->changes ||
+        !w->replicas)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (!w->tokens || !w->steps || !w->http)
         return false;

@@ -62,6 +62,7 @@ struct worker {
     struct changes *changes;
     struct memory *memory;
     struct endpoints *endpoints;
+    struct replicas *replicas;
     struct journal *journal; /* NULL unless asked for */
     struct probe *probe;
     enum phase phase;

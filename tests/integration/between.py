@@ -24,22 +24,28 @@ class Between:
         b.hold(script_sha("park"))    # the next write that contains this stops here, and all after it
         b.wait_held()                 # the worker has written it; Redis has not seen it
         b.release()
+        b.freeze_copies()             # replicas that follow through it get nothing any more
         b.swallow(what)               # pass it on, but cut the link before the answer; a script
                                       # must have run before, or the answer lost is NOSCRIPT
     """
 
-    def __init__(self, folder, target):
+    def __init__(self, folder, target, port=None):
+        """On a Unix socket, or on that loopback port."""
         self.path = str(Path(folder) / "between.sock")
         self.url = f"unix://{self.path}"
         self.target = target
+        self._frozen = False
         self._lock = threading.Condition()
         self._hold = None
         self._swallow = None
         self._held = 0
         self._pairs = []
         self.swallowed = 0
-        self._listener = socket.socket(socket.AF_UNIX)
-        self._listener.bind(self.path)
+        if port:
+            self._listener = socket.create_server(("127.0.0.1", port))
+        else:
+            self._listener = socket.socket(socket.AF_UNIX)
+            self._listener.bind(self.path)
         self._listener.listen(64)
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -57,6 +63,10 @@ class Between:
             self._hold = None
             self._lock.notify_all()
 
+    def freeze_copies(self):
+        with self._lock:
+            self._frozen = True
+
     def swallow(self, what):
         with self._lock:
             self._swallow = what
@@ -71,8 +81,9 @@ class Between:
 
     def end(self):
         shut(self._listener)
-        self.release()
         self.cut()
+        self._frozen = False
+        self.release()
         if os.path.exists(self.path):
             os.unlink(self.path)
 
@@ -96,7 +107,7 @@ class Between:
                 continue
             with self._lock:
                 self._pairs.append((client, server))
-            state = {"answers": True, "lost": threading.Event()}
+            state = {"answers": True, "copies": False, "lost": threading.Event()}
             threading.Thread(target=self._up, args=(client, server, state), daemon=True).start()
             threading.Thread(target=self._down, args=(client, server, state), daemon=True).start()
 
@@ -108,6 +119,7 @@ class Between:
                 break
             seen = tail + data
             tail = seen[-100:]
+            state["copies"] = state["copies"] or b"PSYNC" in seen
             with self._lock:
                 swallow = self._swallow is not None and self._swallow in seen
                 if swallow:
@@ -139,6 +151,9 @@ class Between:
             if not state["answers"]:
                 state["lost"].set()
                 continue
+            with self._lock:
+                while self._frozen and state["copies"]:
+                    self._lock.wait()
             try:
                 client.sendall(data)
             except OSError:

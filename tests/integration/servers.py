@@ -112,7 +112,7 @@ class Sentinel(Process):
         wait_until(self.answers, timeout, f"{self.name} to answer")
         # Looks and elections more often than it would, so that a test need not wait.
         self.client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", 300, "PING-PERIOD", 100,
-                                    "ASK-PERIOD", 200, "PUBLISH-PERIOD", 300)
+                                    "ASK-PERIOD", 200, "PUBLISH-PERIOD", 300, "TILT-PERIOD", 1000)
         return self
 
     def answers(self):
@@ -124,7 +124,9 @@ class Sentinel(Process):
 
     def state(self):
         got = self.client.sentinel_master(Failover.NAME)
-        return got["num-slaves"], got["num-other-sentinels"], got["flags"]
+        replicas = self.client.sentinel_slaves(Failover.NAME)
+        return got["num-other-sentinels"], got["flags"], \
+            [(r["flags"], r["master-link-status"]) for r in replicas]
 
 
 class Failover:
@@ -158,7 +160,7 @@ class Failover:
         wait_until(lambda: self.online() == 1, 20, "the replica to follow")
         for s in self.sentinels:
             s.start()
-        wait_until(lambda: all(s.state() == (1, 2, "master") for s in self.sentinels), 20,
+        wait_until(lambda: all(s.state() == (2, "master", [("slave", "ok")]) for s in self.sentinels), 20,
                    lambda: f"the Sentinels to know each other: {[s.state() for s in self.sentinels]}")
         return self
 
@@ -178,7 +180,8 @@ class Failover:
                        for s in self.sentinels if s.running) \
                 and self.replica.client.role()[0] == b"master"
         self.client = self.replica.client
-        wait_until(done, timeout, lambda: "the Sentinels to fail over\n" + self.sentinels[0].tail())
+        wait_until(done, timeout, lambda: "the Sentinels to fail over\n" +
+                   "\n".join(s.tail() for s in self.sentinels))
 
     @property
     def running(self):
