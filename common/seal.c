@@ -479,6 +479,8 @@ bool seal_open(const struct keyring *k, enum key_kind kind, const struct seal_pl
     if (sealed.len < SEAL_OVERHEAD || in[0] != SEAL_VERSION)
         return broken(err, at, "is not a sealed text");
     key = key_of(k, kind, sealed.ptr + 1);
+    if (!key && find_id(k, in + 1))
+        return broken(err, at, "was made with a key of another kind: moved from another field");
     if (!key)
         return err_rule(err, ERR_FORMAT, "seal_key_unknown",
                         "connection %.*s: its %s was sealed with %s key %02x%02x%02x%02x, which "
