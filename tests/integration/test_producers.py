@@ -228,6 +228,20 @@ def test_c_client_from_put_to_result(c_producer, rig):
     assert run_c(rig, c_producer, {"id": "a b"})[0] == 2
 
 
+def test_c_client_by_sentinel(c_producer, rig):
+    """The same before and after a failover: who asks the Sentinels is the link below it."""
+    r = rig.use_failover()
+    rig.link("acct")
+    rig.worker(lease="2s")
+    for kill in (True, False):
+        code, out, err = run_c(rig, c_producer, rig.job("acct", "/echo"))
+        assert (code, json.loads(out)["state"]) == (0, "done"), err
+        if kill:
+            r.copied()
+            r.primary.kill()
+            r.taken_over()
+
+
 def test_from_put_to_result(producer, rig):
     rig.link("acct")
     rig.worker()
