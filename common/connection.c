@@ -22,6 +22,8 @@
 #define RATE_CALLS_MAX  1000000
 #define RATE_MS_MIN     1000
 #define RATE_MS_MAX     ((int64_t)31 * 24 * 3600 * 1000)
+#define BREAKER_DEFAULT 10
+#define BREAKER_MAX     1000000
 #define RATE_SPARE_MS   100 /* the pace at which waiting calls are looked at must not slow them */
 
 static const char *const grant_names[] = {
@@ -425,6 +427,16 @@ static bool read_burst(struct reader *r, const struct json_val *v)
     return true;
 }
 
+static bool read_breaker(struct reader *r, const struct json_val *v)
+{
+    int64_t n = 0;
+
+    if (!read_int(r, v, 0, BREAKER_MAX, &n))
+        return false;
+    r->to->cfg.breaker = (uint32_t)n;
+    return true;
+}
+
 static const struct {
     const char *name;
     bool (*read)(struct reader *r, const struct json_val *v);
@@ -448,6 +460,7 @@ static const struct {
     {"concurrency", read_concurrency, false},
     {"rate", read_rate, false},
     {"burst", read_burst, false},
+    {"breaker", read_breaker, false},
 };
 
 static bool read_member(struct reader *r, struct slice key, const struct json_val *v,
@@ -550,6 +563,7 @@ struct connection_cfg *connection_cfg_parse_at(struct slice json, const char **s
     }
     r.text = r.to->text;
     r.to->cfg.auth = CLIENT_AUTH_BASIC;
+    r.to->cfg.breaker = BREAKER_DEFAULT;
     r.to->cfg.default_lifetime_ms = 3600 * 1000;
     r.to->cfg.refresh_margin_ms = 60 * 1000;
     ok = read_all(&r, json_root(doc));
@@ -650,6 +664,10 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     jw_key(&w, "concurrency");
     jw_int(&w, c->concurrency);
     put_rate(&w, c);
+    if (c->breaker != BREAKER_DEFAULT) {
+        jw_key(&w, "breaker");
+        jw_int(&w, c->breaker);
+    }
     jw_end_obj(&w);
     /* With its defaults spelled out it may have grown over what is read back. */
     return buf_ok(out) && out->len - before <= CFG_JSON_MAX;

@@ -17,7 +17,9 @@
  *   lh               sealed: digest of the refresh token that it was linked with
  *   ds dr dt         disabled: the state to come back to, why, when
  *   why fm ft        last failure: code, text for people, time; tries next: how often, when again
- *   cool             no calls before this time (429, Retry-After)
+ *   cool             no calls before this time (429, Retry-After, the breaker)
+ *   bo bp bu bf bl   breaker: times opened in a row, the probe and until when it is waited for,
+ *                    failures in a row and the last one's time
  *   fence if in ih it sf ff   of the lease: its number, the intent, the last store and failure
  *   pf rn            an answer got lost: first fence that may yet bring one, replays of this
  * version
@@ -64,7 +66,8 @@ struct connection_cfg {
     uint32_t concurrency; /* calls at once; 0 = no limit */
     uint32_t rate_calls;  /* so many calls in rate_ms; 0 = no limit */
     int64_t rate_ms;
-    uint32_t burst; /* calls of the rate that may begin at once; 0 = what 100 ms allow */
+    uint32_t burst;   /* calls of the rate that may begin at once; 0 = what 100 ms allow */
+    uint32_t breaker; /* failures in a row after which calls are held; 0 = never */
 };
 struct connection_cfg *connection_cfg_parse(struct slice json, struct err *err);
 /* The same; on an error *setting is the static name of the member at fault (the last of a path:
@@ -91,7 +94,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], insecure_http: false,
  *            allow_private: false}
- *   limits: {concurrency: 10, rate: 100/1m, burst: 5}
+ *   limits: {concurrency: 10, rate: 100/1m, burst: 5, breaker: 10}
  *   token: {default_lifetime_s: 3600, renew_before_s: 60, max_idle_s: 0,
  *           replay: once}             # or never, always
  *
@@ -109,7 +112,7 @@ struct connection_record {
     struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh, disabled_why;
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms, disabled_ms;
-    uint32_t tries;
+    uint32_t tries, trips;
     bool exists;
 };
 struct redis_reply;

@@ -64,6 +64,7 @@ static const struct row {
     {"concurrency", "limits", "concurrency", NUMBER},
     {"rate", "limits", "rate", TEXT},
     {"burst", "limits", "burst", NUMBER},
+    {"breaker", "limits", "breaker", NUMBER},
 };
 
 static const struct yaml_node *map_of(const struct yaml_node *root, const struct row *row)
@@ -200,7 +201,7 @@ static bool check_shape(const struct yaml_node *root, struct err *err)
     static const char *const client[] = {"id", "secret", "auth"};
     static const char *const policy[] = {"hosts", "methods", "paths", "insecure_http",
                                          "allow_private"};
-    static const char *const limits[] = {"concurrency", "rate", "burst"};
+    static const char *const limits[] = {"concurrency", "rate", "burst", "breaker"};
     static const char *const token[] = {"default_lifetime_s", "renew_before_s", "max_idle_s",
                                         "replay"};
 

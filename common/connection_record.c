@@ -33,17 +33,18 @@ bool connection_record_read(struct connection_record *r, const struct redis_repl
         {"why", &got.why},         {"lh", &got.lh}, {"scope", &got.scope}, {"fm", &got.fail_text},
         {"dr", &got.disabled_why},
     };
-    int64_t gen, ver, tries;
+    int64_t gen, ver, tries, trips;
 
     if (!number(hgetall, "gen", &gen, err) || !number(hgetall, "ver", &ver, err) ||
         !number(hgetall, "tries", &tries, err) || !number(hgetall, "exp", &got.exp_ms, err) ||
         !number(hgetall, "born", &got.born_ms, err) ||
-        !number(hgetall, "cool", &got.cool_ms, err) ||
+        !number(hgetall, "cool", &got.cool_ms, err) || !number(hgetall, "bo", &trips, err) ||
         !number(hgetall, "next", &got.next_ms, err) || !number(hgetall, "ft", &got.fail_ms, err) ||
         !number(hgetall, "dt", &got.disabled_ms, err))
         return false;
     got.gen = (uint64_t)gen;
     got.ver = (uint64_t)ver;
+    got.trips = trips < UINT32_MAX ? (uint32_t)trips : UINT32_MAX;
     got.tries = tries < UINT32_MAX ? (uint32_t)tries : UINT32_MAX;
     for (size_t i = 0; i < ARRAY_LEN(texts); i++)
         *texts[i].to = redis_reply_str(redis_reply_field(hgetall, texts[i].field));

@@ -1,10 +1,12 @@
 /*
- * lane.h - may another call to this connection begin now? Cool-down, concurrency and rate, for
- * all workers at once.
- * Owns    nothing here: the cool-down is in the connection's record, slots and rate in
- * P:{c:ID}:lane. Thread  the loop thread only. Errors  a step that cannot ask (no link) waits for
- * the link; a slot that is not given back (its worker died) frees itself after the longest step.
- * Source  RFC 9110 section 10.2.3 (Retry-After), RFC 6585 section 4 (429).
+ * lane.h - may another call to this connection begin now? Cool-down, concurrency, rate and breaker,
+ * for all workers at once.
+ * Owns    nothing here: cool-down and breaker are in the connection's record, slots and rate in
+ *         its lane, P:{c:ID}:lane.
+ * Thread  the loop thread only.
+ * Errors  a step that cannot ask (no link) waits for the link; a slot that is not given back (its
+ *         worker died) frees itself after the longest step.
+ * Source  RFC 9110 section 10.2.3 (Retry-After), RFC 6585 section 4 (429), ratelimit.h.
  */
 #ifndef AWQ_WORKER_LANE_H
 #define AWQ_WORKER_LANE_H
@@ -18,6 +20,8 @@ struct err;
 struct step;
 struct worker;
 
+/* An attempt has ended: what it says of the far side, for the breaker. */
+void lane_judge(struct step *s);
 /* Has the connection a limit that must be asked for? Others never cost a look. */
 bool lane_is_limited(const struct conn *c);
 /* Ask for a slot, and a place in the rate. The answer comes to the step: lane_asked, then

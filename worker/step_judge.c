@@ -110,6 +110,7 @@ static enum step_state judge_answer(struct step *s)
 
 enum step_state step_judge(struct step *s)
 {
+    lane_judge(s);
     switch (s->sent) {
     case HTTP_NOT_SENT:
         return judge_not_sent(s);

@@ -73,7 +73,8 @@ struct step {
     /* whose account */
     struct conn *conn;
     struct token *token;
-    bool in_lane;               /* holds one of the connection's concurrent slots */
+    bool in_lane; /* holds one of the connection's concurrent slots */
+    bool probing; /* the one call that the breaker lets through; its outcome is waited for */
     bool lane_asked, lane_open; /* open: it may begin, and what that takes is taken */
     int64_t lane_wait_ms;
     struct conn *looked; /* a look's answer, until the state function takes it */

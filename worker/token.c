@@ -460,6 +460,7 @@ static void take_record(struct conn *c, const struct connection_record *r)
     c->exp_ms = r->exp_ms;
     c->born_ms = r->born_ms;
     c->cool_ms = r->cool_ms;
+    c->held = r->trips > 0;
     c->next_ms = r->next_ms;
     if (c->state == CONN_UNKNOWN || c->state == CONN_GONE) {
         set_token(c, NULL);

@@ -53,6 +53,8 @@ struct conn {
     struct token *token;        /* NULL: none, or none that opens */
     struct err broken;          /* CONN_BROKEN: why */
     struct renewal *renewal;    /* under way here */
+    bool held;                  /* by the breaker: calls must ask, one of them is the probe */
+    bool failing;               /* our last word on its calls was a failure */
     unsigned refused_fresh;     /* 401s in a row for a token that was fresh */
     int64_t used_ms;            /* its token was last handed out; 0 = never; Redis' clock */
     int64_t behind_boot_ms;     /* since when Redis has an older version than we know; 0 = no */

@@ -28,7 +28,7 @@ if link then
   put('gen', gen); put('ver', 0); put(state, 'DUE'); put('exp', 0); put('rt', ARGV[8]); put('lh', ARGV[10])
   redis.call('DEL', KEYS[2])
   redis.call('HDEL', KEYS[1], 'at', 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'sf', 'pf', 'rn', 'born',
-    'scope', 'cool')
+    'scope', 'cool', 'bo', 'bp', 'bu', 'bf', 'bl')
 else
   local resealed = h[4] ~= ARGV[5]
   if ARGV[8] ~= '' then

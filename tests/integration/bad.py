@@ -54,7 +54,8 @@ class Bad:
                   **more.pop("policy", {})}
         return {"id": conn_id, "grant": "client_credentials",
                 "token_url": self.server.base + token_path,
-                "client": {"id": "client", "auth": "basic"}, "policy": policy, **more}
+                "client": {"id": "client", "auth": "basic"}, "policy": policy,
+                "limits": {"breaker": 0}, **more}  # bad answers by the dozen are what it is for
 
     def link(self, conn_id, refresh_token="", **more):
         return self.rig.link_by_hand(self.conn(conn_id, **more), refresh_token)

@@ -249,10 +249,13 @@ class Moves:
         return self.call("reseal", [self.conn], gen, *(x for f in fields for x in f))
 
     def admit(self, member, limit=1, ms=60000, every=0, burst=1):
-        return self.call("admit", [self.conn + ":lane"], limit, member, ms, every, burst)
+        return self.call("admit", [self.conn + ":lane", self.conn], limit, member, ms, every, burst)
 
     def depart(self, member):
         return self.call("depart", [self.conn + ":lane"], member)
+
+    def outcome(self, what, member="w/1", limit=3, rnd=1000):
+        return self.call("outcome", [self.conn], what, member, limit, 1000, 60000, rnd, CHANGED, "a")
 
     def cool(self, ms):
         return self.call("cool", [self.conn], ms, CHANGED, "a")

@@ -87,7 +87,7 @@ def settings_json(conn):
         "insecure_http": policy.get("insecure_http", False),
         "allow_private": policy.get("allow_private", False),
         "concurrency": conn.get("limits", {}).get("concurrency", 0),
-        **{k: conn["limits"][k] for k in ("rate", "burst") if k in conn.get("limits", {})},
+        **{k: conn["limits"][k] for k in ("rate", "burst", "breaker") if k in conn.get("limits", {})},
     }, separators=(",", ":")).encode()
 
 

@@ -102,3 +102,65 @@ def test_the_limits_of_another_site_are_its_own(rig):
     assert rig.result(b.job("away", "/away", "GET"))["state"] == "done"
     assert rig.result(b.job("next"))["state"] == "done"
     assert not rig.redis.client.hexists("awq:{c:acct}", "cool")
+
+
+# ---- the breaker ----
+
+def opened(workers):
+    return sum(len(w.logged("lane.closed", why="failures in a row")) for w in workers)
+
+
+def test_breaker_holds_calls_until_a_probe_succeeds(rig):
+    """While the far side is down it gets one call at a time, ever more rarely; then all go on."""
+    b = Bad(rig)
+    down = True
+    b.server.routes["/s"] = lambda link: answer(503 if down else 200, b"")(link)
+    b.link("acct", limits={"breaker": 3})
+    workers = rig.workers(2, slots=4)
+    retry = {"max": 1000, "base_ms": 1, "cap_ms": 1}
+    ids = rig.enqueue([b.job(f"j{n}", "/s", retry=retry) for n in range(30)])
+    wait_until(lambda: opened(workers) >= 1, 10, "it to open")
+    wait_until(lambda: list(rig.places().values()).count(["park:lane:acct"]) == 30, 10, "all to wait")
+    before = b.server.count("/s")
+    assert before <= 3 * 8, f"{before} calls before all knew"
+    wait_until(lambda: opened(workers) >= 3, 20, "two probes to fail")
+    assert b.server.count("/s") - before == opened(workers) - 1, "nothing but the probes"
+    down = False
+    got = rig.results(ids)
+    assert {r[-1]["state"] for r in got.values()} == {"done"}
+    assert sum(len(w.logged("lane.opened")) for w in workers) == 1
+    assert not {b"bo", b"bp", b"bf"} & set(rig.redis.client.hkeys("awq:{c:acct}"))
+
+
+def test_breaker_link_errors(rig):
+    b = Bad(rig)
+    gone = RawServer()
+    gone.end()
+    b.link("acct", server=gone, limits={"breaker": 3})
+    worker = rig.worker()
+    rig.enqueue([b.job(f"j{n}", gone.base + "/") for n in range(3)])
+    worker.wait_log("lane.closed", 10, why="failures in a row")
+
+
+@pytest.mark.parametrize("status", [400, 404, 408, 429])
+def test_breaker_does_not_count_4xx(rig, status):
+    b = Bad(rig)
+    b.server.routes["/s"] = answer(status, b"", retry_after="0")
+    b.link("acct", limits={"breaker": 1})
+    rig.worker()
+    rig.results(rig.enqueue([b.job(f"j{n}", "/s", retry={"max": 0}) for n in range(5)]))
+    assert not {b"bo", b"bf"} & set(rig.redis.client.hkeys("awq:{c:acct}"))
+
+
+def test_breaker_counts_failures_in_a_row(rig):
+    """What is well costs nothing, but for the first after a failure."""
+    b = Bad(rig)
+    b.server.routes["/s"] = answer(500)
+    b.link("acct", limits={"breaker": 3})
+    rig.worker(slots=1)
+    rig.redis.note_commands()
+    ids = rig.enqueue([b.job(f"j{n}", "/s" if n % 5 < 2 else "/good", retry={"max": 0}) for n in range(20)])
+    rig.results(ids)
+    assert b.server.count("/s") == 8
+    assert asked(rig, "outcome") == 8 + 4 and asked(rig, "admit") == 0
+    assert not {b"bo", b"bf"} & set(rig.redis.client.hkeys("awq:{c:acct}"))

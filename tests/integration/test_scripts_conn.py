@@ -283,7 +283,7 @@ def test_store_after_new_settings(linked):
     assert m.store(fence, "n1", 1, 0, cd="cd2")[:2] == ["STORED", 1]
 
 
-@pytest.mark.parametrize("what", ["acquire", "store", "fail", "again", "cool", "apply", "remove", "admit", "replay"])
+@pytest.mark.parametrize("what", ["acquire", "store", "fail", "again", "cool", "apply", "remove", "admit", "outcome", "replay"])
 def test_when_full(linked, what):
     """A full Redis drains only with tokens, and a rotated refresh token exists nowhere else."""
     m = linked
@@ -297,7 +297,8 @@ def test_when_full(linked, what):
            "replay": lambda: m.acquire("n2", 1, 0)[0] == "LEASE",
            "store": lambda: m.store(fence, "n1", 1, 0, rt="RT1")[0] == "STORED",
            "fail": lambda: m.fail(fence, "n1", 1, "consent")[:2] == ["FAILED", "NEEDS_CONSENT"],
-           "cool": lambda: m.cool(1000) > m.now(), "admit": lambda: m.admit("w/1") == [1, 0],
+           "cool": lambda: m.cool(1000) > m.now(), "outcome": lambda: m.outcome("failed", limit=1)[0] == "OPENED",
+           "admit": lambda: m.admit("w/1") == [1, 0],
            "apply": lambda: m.apply("1", "0")[0] == "OK", "remove": lambda: m.remove() == "OK"}[what]()
     m.roomy()
     assert got
@@ -642,6 +643,90 @@ def test_a_short_slot_does_not_end_a_long_one(m):
     m.admit("w/1", 2, HOUR)
     m.admit("w/2", 2, 20)
     assert m.r.pttl(m.conn + ":lane") > HOUR - 5000
+
+
+@pytest.fixture
+def held(linked):
+    """Three failures in a row, and the time that calls are held for is over."""
+    m = linked
+    assert [m.outcome("failed", f"w/{n}")[0] for n in range(3)] == ["NONE", "NONE", "OPENED"]
+    m.r.hset(m.conn, "cool", m.now() - 1)
+    return m
+
+
+def breaker_of(m):
+    return {k: v for k, v in m.record().items() if k in ("bo", "bp", "bu", "bf", "bl")}
+
+
+def test_breaker_opens(linked):
+    m = linked
+    assert m.outcome("failed", "w/1") == ["NONE"] and m.outcome("failed", "w/2") == ["NONE"]
+    assert m.outcome("fine", "w/3") == ["NONE"] and breaker_of(m) == {}, "not in a row"
+    assert [m.outcome("failed", "w/4")[0] for _ in range(2)] == ["NONE"] * 2
+    said, until, times = m.outcome("failed", "w/5", rnd=1000)
+    assert (said, times) == ("OPENED", 1) and 0 < until - m.now() <= 1000
+    assert m.record()["cool"] == str(until)
+    assert m.admit("w/6", 0)[0] == 0 and m.admit("", 5)[0] == 0, "nobody calls"
+    before = m.dump()
+    for what in ("failed", "fine", "none"):
+        assert m.outcome(what, "w/7") == ["NONE"], "it began before: no news"
+    assert m.dump() == before
+
+
+def test_breaker_forgets_old_failures(linked):
+    m = linked
+    assert [m.outcome("failed") for _ in range(2)] == [["NONE"]] * 2
+    back_in_time(m, "bl", 600001)
+    assert m.outcome("failed") == ["NONE"] and m.record()["bf"] == "1"
+
+
+def test_breaker_lets_one_probe_through(held):
+    m = held
+    assert m.admit("", 0) == [1, 0] and m.admit("", 8)[0] == 1, "a look takes nothing"
+    assert m.admit("w/8", 0) == [2, 0]
+    assert m.admit("w/9", 0) == [0, 1000] and m.admit("", 0) == [0, 1000]
+    assert m.admit("w/8", 0) == [2, 0], "asked again"
+    assert m.outcome("fine", "w/8") == ["CLOSED"] and breaker_of(m) == {}
+    assert m.admit("w/9", 0) == [1, 0]
+
+
+def test_breaker_probe_with_a_slot(held):
+    m = held
+    assert m.admit("w/8", 4) == [2, 0] and m.admit("w/8", 4) == [2, 0], "asked again: still the probe"
+    assert m.admit("w/9", 4)[0] == 0
+
+
+def test_breaker_probe_fails(held):
+    """Held for longer each time, up to a minute."""
+    m = held
+    holds = []
+    for n in range(2, 10):
+        assert m.admit(f"w/{n}", 0) == [2, 0]
+        said, until, times = m.outcome("failed", f"w/{n}", rnd=1000)
+        assert (said, times) == ("OPENED", n)
+        holds.append(round((until - m.now()) / 1000))
+        m.r.hset(m.conn, "cool", m.now() - 1)
+    assert holds == [2, 4, 8, 16, 32, 60, 60, 60]
+    m.admit("w/x", 0)
+    assert 25000 < m.outcome("failed", "w/x", rnd=0)[1] - m.now() <= 30000, "half of it at least"
+
+
+def test_breaker_probe_that_was_not_made(held):
+    m = held
+    assert m.admit("w/8", 0, HOUR) == [2, 0]
+    assert m.outcome("none", "w/8") == ["NONE"]
+    assert m.admit("w/9", 0, HOUR) == [2, 0], "the next one at once"
+    back_in_time(m, "bu", 1)
+    assert m.admit("w/10", 0) == [2, 0], "its worker died"
+    assert m.outcome("fine", "w/9") == ["NONE"] and m.outcome("fine", "w/10") == ["CLOSED"]
+
+
+def test_breaker_of_a_new_link(held):
+    m = held
+    m.apply("1", "0")
+    assert breaker_of(m) == {}
+    m.remove()
+    assert m.outcome("failed") == ["NONE"] and breaker_of(m) == {}
 
 
 def test_cool(linked):

@@ -69,6 +69,7 @@ static void test_canonical(void **state)
          "a slash at the end says nothing"},
         {BASE("\"paths\":[\"//\"],"), BASE("\"paths\":[\"/\"],"), "nor do several"},
         {BASE("\"auth\":\"basic\",\"concurrency\":0,"), BASE(""), "defaults may be spelled out"},
+        {BASE("\"breaker\":10,"), BASE(""), "this one as well"},
         {BASE(" \"scopes\" : \"\\u0061\" , "), BASE("\"scopes\":\"a\","), "spelling of JSON"},
         {"{\"hosts\":[\"B.example\",\"a.example:8443\",\"b.EXAMPLE\"],\"client_id\":\"awq\","
          "\"token_url\":\"https://login.example/token\",\"grant\":\"refresh_token\",\"id\":\"x\"}",
@@ -114,6 +115,8 @@ static void test_digests_differ(void **state)
         BASE("\"rate\":\"3/1h\","),
         BASE("\"rate\":\"4/1m\","),
         BASE("\"rate\":\"4/1m\",\"burst\":1,"),
+        BASE("\"breaker\":0,"),
+        BASE("\"breaker\":9,"),
     };
     char digest[ARRAY_LEN(all)][65];
 
@@ -208,6 +211,9 @@ static void test_bad_settings(void **state)
         {BASE("\"rate\":\"1/99999999999999999d\","), "rate", "does not fit"},
         {BASE("\"rate\":\"1/1m\",\"burst\":0,"), "burst", "none may begin"},
         {BASE("\"burst\":5,"), "burst", "of no rate"},
+        {BASE("\"breaker\":-1,"), "breaker", "negative"},
+        {BASE("\"breaker\":1000001,"), "breaker", "too many"},
+        {BASE("\"breaker\":true,"), "breaker", "no number"},
         {BASE("\"methods\":\"GET\","), "methods", "no list"},
         {BASE("\"methods\":[\"G T\"],"), "methods", "no method"},
         {BASE("\"methods\":[\"\"],"), "methods", "empty"},

@@ -34,7 +34,7 @@ static void test_whole_record(void **state)
         "at",   "A",  "rt",      "R",  "cs",   "C",  "why",   "http_500", "fm",    "words",
         "ft",   "11", "lh",      "L",  "gen",  "3",  "ver",   "7",        "exp",   "1763766096000",
         "born", "12", "cool",    "13", "next", "14", "tries", "15",       "scope", "read",
-        "if",   "2",  "unknown", "x",
+        "if",   "2",  "unknown", "x",  "bo",   "4",
     };
     struct redis_reply *reply = reply_of(texts, ARRAY_LEN(texts));
     struct connection_record r;
@@ -54,6 +54,7 @@ static void test_whole_record(void **state)
     assert_int_equal(r.exp_ms, 1763766096000);
     assert_int_equal(r.born_ms, 12);
     assert_int_equal(r.cool_ms, 13);
+    assert_int_equal(r.trips, 4);
     assert_int_equal(r.next_ms, 14);
     assert_int_equal(r.fail_ms, 11);
     assert_int_equal(r.tries, 15);

@@ -151,6 +151,7 @@ static void show_record(struct ctl *c, struct slice id, const struct connection_
     show_int(o, "failed_tries", r->tries);
     show_time(o, "next_try", slice_is(r->state, "BACKOFF") ? r->next_ms : 0);
     show_time(o, "held_back_until", r->cool_ms);
+    show_int(o, "breaker_opened", r->trips);
     out_key(o, "settings");
     if (cfg)
         out_json(o, r->cfg);

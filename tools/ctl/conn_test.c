@@ -184,7 +184,10 @@ static void check_token(struct test *t)
                    r->ver > 0 ? "expired" : "none yet");
     if (r->cool_ms > t->now_ms)
         checks_add(&t->checks, CHECK_WARN, "lane", "Nothing: it opens by itself",
-                   "the API asked for a pause (429 or Retry-After), %" PRId64 " s left",
+                   r->trips > 0 ? "too many failures in a row: held for another %" PRId64
+                                  " s, then one call finds out"
+                                : "the API asked for a pause (429 or Retry-After), %" PRId64
+                                  " s left",
                    (r->cool_ms - t->now_ms) / 1000);
 }
 
