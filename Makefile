@@ -71,7 +71,7 @@ UNIT_TESTS := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(UNIT))
 
 # ---- building -------------------------------------------------------------------------------------
 
-.PHONY: help deps build objects run test unit integration check mutants fmt install clean
+.PHONY: help deps build objects run test unit integration check model mutants fmt install clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-13s%s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -186,7 +186,7 @@ $(FUZZERS): $(BUILD)/%: $(BUILD)/obj/tests/fuzz/%.o $(LIB)
 
 # ---- checking -------------------------------------------------------------------------------------
 
-CHECKS := format werror headers tidy cppcheck shell unit-asan unit-valgrind integration-asan
+CHECKS := format werror headers tidy cppcheck shell model unit-asan unit-valgrind integration-asan
 .PHONY: $(CHECKS:%=check-%)
 
 check: ## format, warnings, analysis, sanitizers
@@ -224,6 +224,9 @@ check-cppcheck:
 	    --suppress=missingIncludeSystem --suppress=normalCheckLevelMaxBranches --cppcheck-build-dir=$(BUILD)/cppcheck -j 2 \
 	    --error-exitcode=1 -D_GNU_SOURCE -I. -I$(BUILD)/gen common worker tools
 
+check-model:
+	@/usr/bin/python3 tests/model/model.py bounded
+
 check-shell:
 	@git grep -lE '^#!/bin/(ba)?sh' | xargs -r shellcheck
 
@@ -238,6 +241,10 @@ check-unit-valgrind: build $(UNIT_TESTS)
 # The image builds its own programs, without sanitizers: the pass before has tested it.
 check-integration-asan:
 	+@$(ASAN) LABEL='not long and not image' integration
+
+model: ## the lease protocol, every state of it (tests/model/README.md); takes minutes
+	@sh deploy/deps.sh test
+	@/usr/bin/python3 tests/model/model.py
 
 mutants: build ## break the code in known ways, and see a test notice each
 	@sh deploy/deps.sh test

@@ -56,7 +56,10 @@ class Moves:
             self.sha[f.stem] = self.r.script_load(body)
         self.user = redispy.Redis(unix_socket_path=self.server.socket, username="mover", password="x")
         self.channels, self.commands = "allchannels", "+@all"
-        self.now = lambda: int(self.r.time()[0] * 1000 + self.r.time()[1] // 1000)
+
+    def now(self):
+        s, us = self.r.time()
+        return s * 1000 + us // 1000
 
     def fresh(self):
         self.r.config_set("maxmemory", 0)
