@@ -119,12 +119,10 @@ def test_breaker_holds_calls_until_a_probe_succeeds(rig):
     workers = rig.workers(2, slots=4)
     retry = {"max": 1000, "base_ms": 1, "cap_ms": 1}
     ids = rig.enqueue([b.job(f"j{n}", "/s", retry=retry) for n in range(30)])
-    wait_until(lambda: opened(workers) >= 1, 10, "it to open")
-    wait_until(lambda: list(rig.places().values()).count(["park:lane:acct"]) == 30, 10, "all to wait")
-    before = b.server.count("/s")
-    assert before <= 3 * 8, f"{before} calls before all knew"
-    wait_until(lambda: opened(workers) >= 3, 20, "two probes to fail")
-    assert b.server.count("/s") - before == opened(workers) - 1, "nothing but the probes"
+    wait_until(lambda: opened(workers) >= 3, 20, "it to open, and two probes to fail")
+    calls, times = b.server.count("/s"), opened(workers)
+    # what both had on the way until they knew, and then nothing but the probes
+    assert calls <= 3 * 8 + times, f"{calls} calls while it opened {times} times"
     down = False
     got = rig.results(ids)
     assert {r[-1]["state"] for r in got.values()} == {"done"}
@@ -158,6 +156,7 @@ def test_breaker_counts_failures_in_a_row(rig):
     b.server.routes["/s"] = answer(500)
     b.link("acct", limits={"breaker": 3})
     rig.worker(slots=1)
+    assert rig.result(b.job("warm"))["state"] == "done"  # nobody waits for a token: they come in order
     rig.redis.note_commands()
     ids = rig.enqueue([b.job(f"j{n}", "/s" if n % 5 < 2 else "/good", retry={"max": 0}) for n in range(20)])
     rig.results(ids)
