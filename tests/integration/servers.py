@@ -110,8 +110,10 @@ class Sentinel(Process):
         super().start([program("redis-server"), self.conf, "--sentinel"])
         self.client = redispy.Redis(port=self.port, socket_timeout=10)
         wait_until(self.answers, timeout, f"{self.name} to answer")
-        # Looks and elections more often than it would, so that a test need not wait.
-        self.client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", 300, "PING-PERIOD", 100,
+        # Looks and elections more often than it would, so that a test need not wait. While the primary is
+        # down a replica is asked for INFO each second, and only one that told within five PING-PERIODs is
+        # good enough: so that one is not to be under 200.
+        self.client.execute_command("SENTINEL", "DEBUG", "INFO-PERIOD", 300, "PING-PERIOD", 300,
                                     "ASK-PERIOD", 200, "PUBLISH-PERIOD", 300, "TILT-PERIOD", 1000)
         return self
 
@@ -146,7 +148,7 @@ class Failover:
             "replicaof": f"127.0.0.1 {at}", "replica-serve-stale-data": "yes", "repl-ping-replica-period": 1})
         self.sentinels = [Sentinel(folder, f"sentinel{n}", free_port()) for n in range(3)]
         # Two may want to lead the failover; the third one, later, only votes, so one of them does.
-        for s, down_ms in zip(self.sentinels, (400, 400, 1500)):
+        for s, down_ms in zip(self.sentinels, (500, 500, 1500)):
             s.watch(at, self.replica.port, [o for o in self.sentinels if o is not s], down_ms)
         hosts = ",".join(f"127.0.0.1:{s.port}" for s in self.sentinels)
         self.url = f"redis+sentinel://{hosts}/{self.NAME}"
