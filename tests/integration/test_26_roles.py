@@ -79,3 +79,15 @@ def test_a_renewer_needs_a_grant_key(rig):
     w.may_fail = True
     assert w.wait(10) == 2
     assert "needs" in w.stderr() and "grant key" in w.stderr()
+
+
+def test_doctor_misses_a_renewer(rig):
+    rig.link("acct")
+    rig.worker(role="step")
+
+    def found():
+        got = {c["check"]: c for c in rig.run_ctl("doctor", "-o", "json").json()}
+        return got["renewers"]
+    assert found()["result"] == "bad" and "0 of 1" in found()["found"]
+    rig.worker(role="renew")
+    wait_until(lambda: found()["result"] == "ok", 10, "a beat")

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "common/key.h"
 #include "common/seal.h"
+#include "tools/ctl/fleet.h"
 #include "tools/ctl/link.h"
 #include "tools/ctl/queues.h"
 
@@ -71,6 +72,33 @@ static void check_workers(struct doctor *d)
     checks_add(&d->checks, alive > 0 ? CHECK_OK : CHECK_BAD, "workers",
                "Start awq-worker; if some run, compare their --redis-url and --prefix with these",
                "%" PRId64 " alive", alive);
+}
+
+struct renewers {
+    int64_t alive, renew;
+};
+
+static void on_worker(void *owner, struct slice id, const struct json_val *beat)
+{
+    struct renewers *n = owner;
+    bool renews = false;
+
+    (void)id;
+    json_bool(json_get(beat, "renews"), &renews);
+    n->alive++;
+    n->renew += renews;
+}
+
+static int check_renewers(struct doctor *d)
+{
+    struct renewers n = {0};
+    int code = fleet_each(d->c, on_worker, &n);
+
+    if (code == CTL_OK && n.alive > 0)
+        checks_add(&d->checks, n.renew > 0 ? CHECK_OK : CHECK_BAD, "renewers",
+                   "Start one with --role renew (or both) and the grant key: tokens run out",
+                   "%" PRId64 " of %" PRId64 " workers renew tokens", n.renew, n.alive);
+    return code;
 }
 
 /* The group that workers read with is made by them; a queue with jobs and without it waits. */
@@ -166,10 +194,13 @@ void doctor_accounts(struct doctor *d)
 int doctor_fleet(struct doctor *d)
 {
     struct key queue;
+    int code;
 
     check_install(d);
     check_keys(d);
     check_workers(d);
+    if ((code = check_renewers(d)))
+        return code;
     key_queue(&queue, CTL_SHARD, SLICE_LIT("default"));
     check_group(d, queue.s);
     return check_queues(d);
