@@ -123,6 +123,7 @@ def test_breaker_holds_calls_until_a_probe_succeeds(rig):
     calls, times = b.server.count("/s"), opened(workers)
     # what both had on the way until they knew, and then nothing but the probes
     assert calls <= 3 * 8 + times, f"{calls} calls while it opened {times} times"
+    assert rig.ctl("conn", "show", "acct", "-o", "json").json()["breaker_opened"] >= 3
     down = False
     got = rig.results(ids)
     assert {r[-1]["state"] for r in got.values()} == {"done"}
