@@ -101,7 +101,8 @@ static void waits_for(struct ctl *c, const struct run *r, struct buf *to)
     else if (slice_starts(r->place, conn))
         say_connection(c, slice_sub(r->place, conn.len, r->place.len), to);
     else if (slice_starts(r->place, lane))
-        buf_addf(to, "the lane of connection %.*s: its limits, a pause the API asked for, or failures",
+        buf_addf(to,
+                 "the lane of connection %.*s: its limits, a pause the API asked for, or failures",
                  SLICE_FMT(slice_sub(r->place, lane.len, r->place.len)));
     else if (slice_is(r->place, "due"))
         buf_add_cstr(to, "its time");
