@@ -7,6 +7,8 @@
 #include "worker/worker.h"
 
 #define ENDPOINTS 256
+#define COOL_MAX_MS                                                                                \
+    10000 /* the account's own backoff is as long as it was told; the others look again */
 
 struct endpoint {
     char *url;     /* NULL: free */
@@ -129,7 +131,7 @@ void endpoint_leave(struct endpoints *e, struct renewal *r, struct place_in_line
 void endpoint_cool(struct place_in_line *place, int64_t ms)
 {
     if (place->at)
-        place->at->cool_boot_ms = clock_boot_ms() + ms;
+        place->at->cool_boot_ms = clock_boot_ms() + (ms < COOL_MAX_MS ? ms : COOL_MAX_MS);
 }
 
 void endpoints_tick(struct endpoints *e)

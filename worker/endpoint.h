@@ -33,7 +33,8 @@ bool endpoint_enter(struct endpoints *e, struct slice token_url, struct renewal 
                     struct place_in_line *place);
 /* It is over, or not wanted any more. */
 void endpoint_leave(struct endpoints *e, struct renewal *r, struct place_in_line *place);
-/* The endpoint said Retry-After: nothing more is sent there before. */
+/* The endpoint said Retry-After: nothing is sent there before, or for ten seconds if that is less:
+ * it may have meant one account, and who links that anew is not to wait for a day. */
 void endpoint_cool(struct place_in_line *place, int64_t ms);
 /* Some time has passed: those whose cool-down is over go on. */
 void endpoints_tick(struct endpoints *e);

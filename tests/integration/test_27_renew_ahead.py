@@ -3,6 +3,7 @@ import threading
 import time
 
 from procs import wait_until
+from rawserver import answer
 from test_bad_tokens import Tokens
 
 
@@ -83,3 +84,24 @@ def test_a_refresh_token_that_dies_of_age_is_kept_alive(rig):
     ages = sorted(e["t"] for e in auth.log(grant="refresh_token"))[-3:]
     assert ages[2] - ages[1] >= 2000, "not more often than it takes"
     w.sane()
+
+
+def test_a_retry_after_holds_all_accounts_of_the_endpoint(rig):
+    b = Tokens(rig, {})
+    at = []
+
+    def busy_once(link):
+        at.append(time.monotonic())
+        if len(at) == 1:
+            return answer(429, b"", retry_after="2")(link)
+        return b.give_token(link)
+    b.server.routes["/busy"] = busy_once
+    b.start()
+    for name in ("first", "second"):
+        b.link(name, token_path="/busy")
+    b.put(b.job("first", conn="first"))
+    wait_until(lambda: b.record("first")["state"] == b"BACKOFF", 10, "the refusal")
+    b.put(b.job("second", conn="second"))
+    b.last_results(["first", "second"], 30)
+    assert at[1] - at[0] >= 2, "the second account's request was held as well"
+    b.check()

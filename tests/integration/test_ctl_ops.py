@@ -255,6 +255,8 @@ def test_doctor_on_a_replica(rig):
     replica.start()
     wait_until(lambda: replica.client.info("replication")["master_link_status"] == "up", 20,
                "the replica to follow")
+    wait_until(lambda: primary.client.info("replication").get("slave0", {}).get("state") == "online", 20,
+               "the primary to count it")
     got = checks(rig, 1, "--redis-url", replica.url)
     assert got["role"] == ("bad", "read-only replica")
     assert checks(rig, 1)["role"] == ("ok", "primary, 1 replicas")
