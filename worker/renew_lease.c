@@ -191,11 +191,8 @@ static void on_acquire(void *owner, const struct redis_reply *reply, const struc
         c->state = CONN_BACKOFF;
         c->next_ms = redis_reply_int(redis_reply_at(reply, 1), 0);
     }
-    if (slice_is(said, "CONSENT") && c->state != CONN_CONSENT) {
+    if (slice_is(said, "CONSENT")) /* who found that out has said so */
         c->state = CONN_CONSENT;
-        log_event(LOG_ERROR, EV_TOKEN_NEEDS_CONSENT, F_CSTR("connection", c->id),
-                  F_STR("reason", redis_reply_str(redis_reply_at(reply, 1))));
-    }
     if (slice_is(said, "HAVE"))
         tokens_wake(r->w->tokens, "conn", c->id); /* somebody parked between our look and now */
     renewal_free(r);
