@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "common/key.h"
 #include "tools/ctl/link.h"
+#define ASK_AGAIN_MS 2000
 
 int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
               struct redis_reply **reply)
@@ -207,19 +208,14 @@ static int look(struct ctl *c, struct slice id, struct glance *g)
 
 /* A score below 0 is an ask, made at that time: whoever renews looks whether a token was born
  * since. */
-int conn_ask(struct ctl *c, struct slice id)
+static int ask_since(struct ctl *c, struct slice id, int64_t since_ms)
 {
     struct key conns, changed;
     struct redis_reply *r;
     struct err err = {0};
-    int64_t now_ms;
     char score[24];
-    int code = ctl_now(c, &now_ms);
 
-    if (code)
-        return code;
-    snprintf(score, sizeof score, "%" PRId64, -now_ms);
-
+    snprintf(score, sizeof score, "%" PRId64, -since_ms);
     key_conns(&conns);
     key_changed(&changed);
     const struct slice due[] = {SLICE_LIT("ZADD"), key_slice(&conns), slice_cstr(score), id};
@@ -233,11 +229,19 @@ int conn_ask(struct ctl *c, struct slice id)
     return CTL_OK;
 }
 
+int conn_ask(struct ctl *c, struct slice id)
+{
+    int64_t now_ms;
+    int code = ctl_now(c, &now_ms);
+
+    return code ? code : ask_since(c, id, now_ms);
+}
+
 static int conn_refresh(struct ctl *c, const struct args *a)
 {
     struct slice id = slice_cstr(a->names[0]);
     struct glance before, now;
-    int64_t limit_ms, until, now_ms;
+    int64_t limit_ms, until, now_ms, again;
     int code;
 
     if ((code = ctl_flag_ms(c, a, 0, 30000, &limit_ms)) || (code = ctl_connect(c)) ||
@@ -256,10 +260,17 @@ static int conn_refresh(struct ctl *c, const struct args *a)
     if (strcmp(before.state, "DISABLED") == 0)
         return ctl_say(CTL_FAILED, "connection %.*s is disabled; awq-ctl conn enable ends that",
                        SLICE_FMT(id));
-    if ((code = conn_ask(c, id)))
+    if ((code = ask_since(c, id, now_ms)))
         return code;
     until = clock_boot_ms() + limit_ms;
+    again = clock_boot_ms() + ASK_AGAIN_MS;
     for (;;) {
+        /* who renewed just before us may have written its next look over our ask */
+        if (clock_boot_ms() >= again) {
+            if ((code = ask_since(c, id, now_ms)))
+                return code;
+            again += ASK_AGAIN_MS;
+        }
         if ((code = look(c, id, &now)))
             return code;
         if (now.gen != before.gen || now.ver != before.ver) {
