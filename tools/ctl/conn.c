@@ -10,6 +10,7 @@
 #include "common/json.h"
 #include "common/key.h"
 #include "tools/ctl/link.h"
+
 #define ASK_AGAIN_MS 2000
 
 int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
