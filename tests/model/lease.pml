@@ -726,7 +726,8 @@ proctype world()
         forgets++; copied = 0;
         /* calls that it does not know of any more are not held against those who come after */
         if
-        :: old.gen != r.gen || old.ver != r.ver || old.iff != r.iff || old.rn != r.rn ->
+        :: old.gen != r.gen || old.ver != r.ver || old.fence != r.fence || old.iff != r.iff ||
+            old.rn != r.rn ->
             calls = 0; replayed = 0; call_of = 0; call_rt = 0;
             i = 0;
             do

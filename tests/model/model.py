@@ -3,7 +3,7 @@
 
     make model            every variant to its end, every mutant, 1,000 traces on the real scripts
     model.py bounded      the smallest variants only, as part of `make check`
-    model.py show DEFS    the shortest way to a violation, e.g. show '-DCRASHES=1 -DLOST=1 -DM_NO_GRACE'
+    model.py show DEFS    the shortest way to a violation, e.g. show lease -DCRASHES=1 -DLOST=1 -DM_NO_GRACE
 
 A variant is a set of what may happen and how often; README.md says why it is cut into these. spin
 visits every state that can be reached: no bit states, no partial order reduction. A mutant is the
@@ -26,24 +26,27 @@ MEGABYTES = 1900  # of one search; JOBS of them stay under 4 GB
 TRACES = 1000
 
 VARIANTS = {
-    "crash": "-DCRASHES=1 -DLOST=1 -DFAILURES=1",
-    "crash, forgiven": "-DCRASHES=1 -DLOST=1 -DFAILURES=1 -DFORGIVES=1",
-    "three workers": "-DWORKERS=3 -DCRASHES=1 -DLOST=1 -DVER_MAX=1 -DFENCE_MAX=3",
-    "two losses": "-DCRASHES=1 -DLOST=2 -DVER_MAX=1 -DFORGIVES=1",
-    "linked anew": "-DLINKS_MAX=2 -DREMOVALS=1 -DSETTINGS=1 -DCRASHES=1 -DVER_MAX=1 -DFENCE_MAX=3",
-    "disabled": "-DDISABLES=1 -DREVOKES=1 -DLINKS_MAX=2 -DLOST=1 -DVER_MAX=1 -DFENCE_MAX=3",
-    "refused": "-DREFUSALS=1 -DLOST=1 -DFAILURES=1 -DFENCE_MAX=3",
-    "forgets": "-DFORGETS=1 -DFAILURES=1 -DVER_MAX=1",
-    "forgets, forgiven": "-DFORGETS=1 -DFORGIVES=1 -DFENCE_MAX=3",
-    "forgets a link": "-DFORGETS=1 -DLINKS_MAX=2 -DVER_MAX=1 -DFENCE_MAX=2",
-    "forgets, disabled": "-DFORGETS=1 -DDISABLES=1 -DVER_MAX=1 -DFENCE_MAX=3",
+    "crash": "lease -DCRASHES=1 -DLOST=1 -DFAILURES=1",
+    "crash, forgiven": "lease -DCRASHES=1 -DLOST=1 -DFAILURES=1 -DFORGIVES=1",
+    "three workers": "lease -DWORKERS=3 -DCRASHES=1 -DLOST=1 -DVER_MAX=1 -DFENCE_MAX=3",
+    "two losses": "lease -DCRASHES=1 -DLOST=2 -DVER_MAX=1 -DFORGIVES=1",
+    "linked anew": "lease -DLINKS_MAX=2 -DREMOVALS=1 -DSETTINGS=1 -DCRASHES=1 -DVER_MAX=1 -DFENCE_MAX=3",
+    "disabled": "lease -DDISABLES=1 -DREVOKES=1 -DLINKS_MAX=2 -DLOST=1 -DVER_MAX=1 -DFENCE_MAX=3",
+    "refused": "lease -DREFUSALS=1 -DLOST=1 -DFAILURES=1 -DFENCE_MAX=3",
+    "forgets": "lease -DFORGETS=1 -DFAILURES=1 -DVER_MAX=1",
+    "forgets, forgiven": "lease -DFORGETS=1 -DFORGIVES=1 -DFENCE_MAX=3",
+    "forgets a link": "lease -DFORGETS=1 -DLINKS_MAX=2 -DVER_MAX=1 -DFENCE_MAX=2",
+    "forgets, disabled": "lease -DFORGETS=1 -DDISABLES=1 -DVER_MAX=1 -DFENCE_MAX=3",
+    "wake": "wake -DJOBS=4 -DRENEWALS=3",
+    "wake, crash": "wake -DJOBS=4 -DRENEWALS=3 -DCRASHES=2",
 }
 BOUNDED = {
-    "small": "-DCRASHES=1 -DLOST=1 -DVER_MAX=1 -DFENCE_MAX=3",
-    "small, forgets": "-DFORGETS=1 -DVER_MAX=1 -DFENCE_MAX=2",
+    "small": "lease -DCRASHES=1 -DLOST=1 -DVER_MAX=1 -DFENCE_MAX=3",
+    "small, forgets": "lease -DFORGETS=1 -DVER_MAX=1 -DFENCE_MAX=2",
+    "wake": VARIANTS["wake"],
 }
 
-MUTANTS = {  # what is taken out: (its name in lease.pml, what must find it)
+MUTANTS = {  # what is taken out: (its name in the model, what must find it)
     "no intent: who takes over does not know of the call before": ("NO_INTENT", VARIANTS["crash"]),
     "no grace": ("NO_GRACE", VARIANTS["crash"]),
     "the grace begins anew with each who asks": ("GRACE_STARTS_ANEW", VARIANTS["crash"]),
@@ -59,6 +62,11 @@ MUTANTS = {  # what is taken out: (its name in lease.pml, what must find it)
     "restore without gen": ("RESTORE_NO_GEN", VARIANTS["forgets a link"]),
     "restore without ver": ("RESTORE_NO_VER", VARIANTS["forgets, forgiven"]),
     "token used before store": ("USE_BEFORE_STORE", VARIANTS["crash"]),
+    "wake before store": ("WAKE_BEFORE_STORE", VARIANTS["wake"]),
+    "no look after parking": ("NO_RECHECK", VARIANTS["wake"]),
+    "a wake that leaves the score as it was": ("WAKE_SAME_SCORE", VARIANTS["wake"]),
+    "a lot is closed over a wake": ("LOT_ANY_SCORE", VARIANTS["wake"]),
+    "a drained lot is forgotten with who parked meanwhile": ("LOT_FORGETS", VARIANTS["wake"]),
 }
 
 
@@ -76,12 +84,13 @@ def search(defs, *gcc):
 
 
 def search_in(folder, defs, *gcc):
-    shutil.copy(HERE / "lease.pml", folder)
-    run(folder, "spin", *defs.split(), "-a", "lease.pml")
+    name, *flags = defs.split()
+    shutil.copy(HERE / f"{name}.pml", folder)
+    run(folder, "spin", *flags, "-a", f"{name}.pml")
     # SAFETY: assertions only. VECTORSZ, MEMLIM: room, in bytes and MB.
     run(folder, "gcc", "-O2", "-w", "-DSAFETY", "-DNOREDUCE", "-DVECTORSZ=2048", f"-DMEMLIM={MEGABYTES}", *gcc,
         "-o", "pan", "pan.c")
-    out = run(folder, "./pan", "-n", "-m10000000", check=False)
+    out = run(folder, "./pan", "-n", "-E", "-m10000000", check=False)
     done = re.search(r"errors: (\d+)", out)
     states = re.search(r"^\s*([\d.e+]+) states, stored", out, re.M)
     if not done or not states or re.search("too small|out of memory|Search not completed", out) and done[1] == "0":
@@ -92,10 +101,11 @@ def search_in(folder, defs, *gcc):
 
 def show(defs):
     with tempfile.TemporaryDirectory(prefix="awq-model-") as folder:
-        states, wrong = search_in(folder, f"-DSHORTEST {defs}", "-DBFS")
+        name, *flags = f"{defs} -DSHORTEST".split()
+        states, wrong = search_in(folder, f"{defs} -DSHORTEST", "-DBFS")
         print(f"{states} states: {wrong or 'no violation'}")
         if wrong:
-            out = run(folder, "spin", "-DSHORTEST", *defs.split(), "-t", "lease.pml")
+            out = run(folder, "spin", *flags, "-t", f"{name}.pml")
             print(out.partition("#processes")[0])
 
 
