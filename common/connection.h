@@ -40,6 +40,8 @@
 #include "common/seal.h"
 #include "common/slice.h"
 
+#define CONNECTION_CFG_MAX (64 * 1024) /* bytes of settings: they are read at each cache miss */
+
 enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN };
 const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
 enum client_auth { CLIENT_AUTH_BASIC, CLIENT_AUTH_POST, CLIENT_AUTH_NONE };

@@ -43,6 +43,27 @@ class Site:
     def logged(self, event):
         return [e for w in self.workers for e in w.logged(event)]
 
+    def held(self, script):
+        self.between.hold(script_sha(script))
+        ids = self.put()
+        self.between.wait_held()
+        return ids
+
+    def not_reached(self, script):
+        """The primary dies before the script comes to it."""
+        ids = self.held(script)
+        self.kill_primary()
+        return ids
+
+    def uncopied(self, script):
+        """It dies after the script, and nobody else has what that wrote."""
+        ids = self.held(script)
+        self.between.freeze_copies()
+        self.between.release()
+        self.until_waited()
+        self.kill_primary()
+        return ids
+
     def ends_well(self, ids):
         self.redis.taken_over()
         assert {r[-1]["state"] for r in self.rig.results(ids).values()} == {"done"}
@@ -54,10 +75,7 @@ class Site:
 
 def test_before_acquire(rig):
     s = Site(rig)
-    s.between.hold(script_sha("acquire"))
-    ids = s.put()
-    s.between.wait_held()
-    s.kill_primary()
+    ids = s.not_reached("acquire")
     s.ends_well(ids)
 
 
@@ -65,13 +83,7 @@ def test_after_acquire(rig):
     """The lease dies with the primary: whoever got it has sent nothing."""
     s = Site(rig)
     s.auth.faults({"grant": "refresh_token", "hold_ms": 4000, "count": 1})  # or they would be seen to meet
-    s.between.hold(script_sha("acquire"))
-    ids = s.put()
-    s.between.wait_held()
-    s.between.freeze_copies()
-    s.between.release()
-    s.until_waited()
-    s.kill_primary()
+    ids = s.uncopied("acquire")
     assert s.auth.requests_of("acct") == 0
     assert b"if" not in s.record(s.redis.replica)
     s.ends_well(ids)
@@ -80,10 +92,7 @@ def test_after_acquire(rig):
 def test_before_store(rig):
     """The lease was copied, so the answer is stored where it is known."""
     s = Site(rig)
-    s.between.hold(script_sha("store"))
-    ids = s.put()
-    s.between.wait_held()
-    s.kill_primary()
+    ids = s.not_reached("store")
     s.ends_well(ids)
     assert sorted(e["ver"] for e in s.logged("token.renewed")) == [1, 2]
 
@@ -91,13 +100,7 @@ def test_before_store(rig):
 def test_after_store(rig):
     """The token dies with the primary, but for the worker that put it there: it puts it back."""
     s = Site(rig)
-    s.between.hold(script_sha("store"))
-    ids = s.put()
-    s.between.wait_held()
-    s.between.freeze_copies()
-    s.between.release()
-    s.until_waited()
-    s.kill_primary()
+    ids = s.uncopied("store")
     assert s.record(s.redis.replica)[b"ver"] == b"0"
     s.ends_well(ids)
     assert [e["ver"] for e in s.logged("token.restored")] == [1]
