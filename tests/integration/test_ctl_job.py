@@ -155,6 +155,19 @@ def test_cancel_what_is_ready_or_taken(rig):
     assert rig.ctl("job", "get", "j1", "-o", "json").json()["cancel_asked"] is True
 
 
+def test_cancel_deep_in_a_queue(rig):
+    """More entries lie before it than cancel looks through from the front."""
+    rig.need(keys=True)
+    r = rig.redis.client
+    with r.pipeline() as many:
+        for n in range(1500):
+            many.xadd(rig.key("q:default"), {"j": msgpack.packb({"v": 1, "id": f"before{n}"})})
+        many.execute()
+    enqueue(rig, job(1))
+    assert rig.ctl("job", "cancel", "j1", "-o", "json").json()["answer"] == "CANCELLED"
+    assert r.xlen(rig.key("q:default")) == 1500
+
+
 def second_step_set_aside(rig, **more):
     """A chain whose second call is answered 503 and is to be tried again within a day."""
     rig.use_peers()

@@ -1,14 +1,16 @@
 /* awq-ctl job cancel: find where a job lies, and take it back. */
 #include "tools/ctl/job.h"
 
+#include <inttypes.h>
 #include <stdio.h>
+
 #include "common/key.h"
 #include "common/wire.h"
 #include "tools/ctl/letter.h"
 #include "tools/ctl/link.h"
 
 #define RESULTS_CAP "100000"
-#define SEARCH_MAX  1000 /* entries of a queue that are looked through */
+#define SEARCH_MAX  1000 /* entries of a queue that are looked through, from each start */
 #define SEARCH_PAGE "100"
 
 struct cancel {
@@ -74,16 +76,30 @@ static bool find_page(struct cancel *x, char last[48], struct err *err)
     return r != NULL;
 }
 
-static bool find_entry(struct cancel *x, struct slice queue, struct err *err)
+static bool find_from(struct cancel *x, const char *first, struct err *err)
 {
-    char last[48] = "-";
+    char last[48];
 
-    key_queue(&x->queue, CTL_SHARD, queue);
+    snprintf(last, sizeof last, "%s", first);
     for (int n = 0; n < SEARCH_MAX && last[0] && !x->entry[0]; n += 100) {
         if (!find_page(x, last, err))
             return false;
     }
     return true;
+}
+
+/* The enqueue script writes the record in the millisecond that names the entry, and a queue's names
+ * only grow: from there on it is found however many lie before it. A job that came another way (a
+ * next step, a retry) is newer than its record, and is looked for from there and then from the
+ * front. */
+static bool find_entry(struct cancel *x, struct slice queue, struct err *err)
+{
+    char put[48];
+
+    key_queue(&x->queue, CTL_SHARD, queue);
+    snprintf(put, sizeof put, "%" PRId64, x->run.time_ms);
+    return (x->run.time_ms <= 0 || find_from(x, put, err)) &&
+           (x->entry[0] || find_from(x, "-", err));
 }
 
 static bool find_place(struct cancel *x, struct err *err)
