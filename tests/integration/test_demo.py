@@ -62,7 +62,7 @@ def test_demo(demo):
     demo.begin()
     site = wait_until(lambda: demo.site, 20, "the demo to be set up")
     assert len(children(site)) >= 4, "a Redis, a sandbox and two workers"
-    code = demo.wait(100)
+    code = demo.wait(180)
     text = "\n".join(demo.lines())
     assert code == 0, demo.tail()
     assert "OFF" not in text and "SIGKILL" in text and "recovered" in text
