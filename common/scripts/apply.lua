@@ -1,8 +1,10 @@
 -- Write a connection's settings and, when the account is linked anew, its grant.
 -- KEYS {c:ID}, {c:ID}:lease
 -- ARGV gen and ver it was read at ("" "" = must not exist or be REMOVED), cfg, cm, cd, grant, cs, rt, at, lh (sealed
---      hash of the refresh token as linked), link (1: gen + 1, tokens begin anew; 0: settings only),
---      changed channel, connection id
+--      hash of the refresh token as linked), link (1: tokens begin anew; 0: settings only),
+--      changed channel, connection id, gen of a new link (what rt and cs are sealed for)
+-- A new link's gen is Redis' time in us: had Redis forgotten a link and were counted on from what it knows, two
+-- accounts could get one gen, and a token that is still on its way to the first be stored for the second.
 -- rt and at are sealed for the new cd; "" = none: the stored one is kept while cd stays the same. Under a
 -- new cd it could not be opened any more, so an access token that is not given again is dropped (and
 -- renewed), and a stored refresh token must be given again. A new connection is always a link.
@@ -17,13 +19,15 @@ elseif h[1] ~= ARGV[1] or h[2] ~= ARGV[2] then
   return {'MOVED'}
 end
 local link = ARGV[11] == '1' or fresh
-local gen = tonumber(h[1] or 0)
+local gen, new = tonumber(h[1] or 0), tonumber(ARGV[14])
+if link and not new then return redis.error_reply('ERR the gen of a new link is not a number') end
+if link and new <= gen then return {'MOVED'} end
 local ver = tonumber(h[2] or 0)
 local set = {'HSET', KEYS[1], 'cfg', ARGV[3], 'cm', ARGV[4], 'cd', ARGV[5], 'grant', ARGV[6], 'cs', ARGV[7]}
 local state = h[3] == 'DISABLED' and 'ds' or 'state'
 local function put(k, v) set[#set + 1] = k; set[#set + 1] = v end
 if link then
-  gen = gen + 1
+  gen = string.format('%d', new)
   ver = 0
   put('gen', gen); put('ver', 0); put(state, 'DUE'); put('exp', 0); put('rt', ARGV[8]); put('lh', ARGV[10])
   redis.call('DEL', KEYS[2])
@@ -49,4 +53,4 @@ else
 end
 redis.call(unpack(set))
 redis.pcall('PUBLISH', ARGV[12], ARGV[13])
-return {'OK', gen, ver}
+return {'OK', tonumber(gen), ver}

@@ -3,7 +3,9 @@
 -- Answers OK or NONE.
 local gen = redis.call('HGET', KEYS[1], 'gen')
 if not gen or redis.call('HGET', KEYS[1], 'state') == 'REMOVED' then return 'NONE' end
+local t = redis.call('TIME')
+gen = math.max(tonumber(gen) + 1, t[1] * 1000000 + t[2]) -- apply.lua says why
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
-redis.call('HSET', KEYS[1], 'gen', gen + 1, 'ver', 0, 'state', 'REMOVED')
+redis.call('HSET', KEYS[1], 'gen', string.format('%d', gen), 'ver', 0, 'state', 'REMOVED')
 redis.pcall('PUBLISH', ARGV[1], ARGV[2])
 return 'OK'

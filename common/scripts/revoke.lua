@@ -7,11 +7,11 @@ local h = redis.call('HMGET', KEYS[1], 'gen', 'state')
 if not h[1] or h[2] == 'REMOVED' then return {'NONE'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local gen = math.max(tonumber(h[1]) + 1, t[1] * 1000000 + t[2]) -- apply.lua says why
 redis.call('DEL', KEYS[2])
 redis.call('HDEL', KEYS[1], 'at', 'rt', 'cs', 'if', 'in', 'ih', 'it', 'next', 'tries', 'ff', 'sf', 'pf', 'rn', 'born',
   'scope')
 redis.call('HSET', KEYS[1], h[2] == 'DISABLED' and 'ds' or 'state', 'NEEDS_CONSENT', 'ver', 0, 'exp', 0,
-  'why', 'revoked', 'fm', ARGV[1], 'ft', now)
-local gen = redis.call('HINCRBY', KEYS[1], 'gen', 1)
+  'gen', string.format('%d', gen), 'why', 'revoked', 'fm', ARGV[1], 'ft', now)
 redis.pcall('PUBLISH', ARGV[2], ARGV[3])
 return {'OK', gen}

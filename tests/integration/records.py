@@ -10,6 +10,7 @@ import hashlib
 import json
 import secrets
 import struct
+import time
 
 sodium = ctypes.CDLL(ctypes.util.find_library("sodium") or "libsodium.so.23")
 assert sodium.sodium_init() >= 0
@@ -97,7 +98,7 @@ def link(client, keys, prefix, conn, secret, refresh_token=""):
     key = f"{prefix}:{{c:{name}}}"
     cfg = settings_json(conn)
     digest = blake(cfg).hex()
-    gen = int(client.hget(key, "gen") or 0) + 1
+    gen = max(int(client.hget(key, "gen") or 0) + 1, time.time_ns() // 1000)
 
     def seal(field, clear):
         if not clear:

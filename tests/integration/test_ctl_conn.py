@@ -48,10 +48,12 @@ def apply_json(rig, conn, *flags):
 
 def test_a_new_connection(rig):
     conn = refresh_file(rig, "first-refresh-token-0123456789")
+    seconds = rig.redis.client.time()[0]
     done = rig.apply(conn)
-    assert "linked (new), generation 1" in done.out
+    assert "linked (new); its first token" in done.out
     r = record(rig)
-    assert (r[b"gen"], r[b"ver"], r[b"state"], r[b"exp"]) == (b"1", b"0", b"DUE", b"0")
+    assert (r[b"ver"], r[b"state"], r[b"exp"]) == (b"0", b"DUE", b"0")
+    assert int(r[b"gen"]) >= seconds * 1_000_000, "a number that is not handed out twice, whatever Redis forgets"
     assert r[b"grant"] == b"refresh_token"
     assert b"at" not in r and r[b"rt"] and r[b"cs"] and r[b"lh"] and r[b"cm"]
     assert rig.redis.client.zscore("awq:conns", "acct") < 0  # asked for, at that time
@@ -97,37 +99,39 @@ def test_a_rotated_token_survives_the_old_file(rig):
     assert rig.ctl("conn", "apply", "-f", path, "-o", "json").json()["change"] == "unchanged"
 
     # other settings: tokens are sealed anew and kept, the next renewal uses the newest one
-    ver = record(rig)[b"ver"]
+    ver, gen = record(rig)[b"ver"], record(rig)[b"gen"]
     text = path.read_text()
     path.write_text(text + "limits: {concurrency: 7}\n")
     assert rig.ctl("conn", "apply", "-f", path, "-o", "json").json()["change"] == "settings"
     r = record(rig)
-    assert r[b"ver"] == ver and r[b"gen"] == b"1" and b"at" in r
+    assert r[b"ver"] == ver and r[b"gen"] == gen and b"at" in r
     assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
     rig.ctl("conn", "refresh", "acct")
     assert rig.auth.counters()["refresh"]["reuse_detected"] == 0
     assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
 
 
+def link_anew(rig, conn, gen, *flags):
+    """Applied as a link with a later generation than gen; the new one."""
+    done = apply_json(rig, conn, *flags)
+    assert (done["id"], done["change"]) == ("acct", "linked") and done["generation"] > gen
+    assert int(record(rig)[b"gen"]) == done["generation"]
+    return done["generation"]
+
+
 def test_what_links_anew(rig):
     conn = refresh_file(rig, "token-a")
-    gen = 1
-    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": gen}
-
+    gen = link_anew(rig, conn, 0)
     (rig.folder / "acct.refresh").write_text("token-b")
-    gen += 1
-    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": gen}
+    gen = link_anew(rig, conn, gen)
     for what in ({"client": {**conn["client"], "id": "other"}},
                  {"token_url": conn["token_url"] + "/2"}):
         conn = {**conn, **what}
-        gen += 1
-        assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": gen}, what
-    gen += 1
-    assert apply_json(rig, conn, "--relink")["generation"] == gen
+        gen = link_anew(rig, conn, gen)
+    gen = link_anew(rig, conn, gen, "--relink")
     del conn["refresh_token"]
     conn["grant"] = "client_credentials"
-    gen += 1
-    assert apply_json(rig, conn)["generation"] == gen
+    link_anew(rig, conn, gen)
     assert record(rig)[b"rt"] == b""
 
 
@@ -167,7 +171,7 @@ def test_without_its_refresh_token(rig):
 
 def test_needs_consent(rig):
     conn = refresh_file(rig, "token-a")
-    apply_json(rig, conn)
+    gen = link_anew(rig, conn, 0)
     rig.redis.client.hset("awq:{c:acct}", mapping={"state": "NEEDS_CONSENT", "why": "invalid_grant"})
     done = rig.ctl("conn", "refresh", "acct", code=1)
     assert "needs consent" in done.err
@@ -186,22 +190,22 @@ def test_a_refused_client_is_asked_for_again(rig):
     """client_credentials has no refresh token to lose: applying links it anew."""
     conn = rig.conn("acct")
     rig.need(keys=True)
-    apply_json(rig, conn)
+    gen = link_anew(rig, conn, 0)
     rig.redis.client.hset("awq:{c:acct}", mapping={"state": "NEEDS_CONSENT", "why": "invalid_grant"})
-    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": 2}
+    link_anew(rig, conn, gen)
     assert record(rig)[b"state"] == b"DUE"
 
 
 def test_an_edited_record(rig):
     conn = refresh_file(rig, "token-a")
-    apply_json(rig, conn)
+    gen = link_anew(rig, conn, 0)
     cfg = json.loads(record(rig)[b"cfg"])
     cfg["token_url"] = "https://evil.example/token"
     rig.redis.client.hset("awq:{c:acct}", "cfg", json.dumps(cfg))
     assert "edited" in rig.ctl("conn", "test", "acct", code=1).out
     done = rig.apply(conn, code=1)
     assert "edited" in done.err and "--relink" in done.err
-    assert apply_json(rig, conn, "--relink")["generation"] == 2
+    link_anew(rig, conn, gen, "--relink")
     assert "BAD" not in rig.run_ctl("conn", "test", "acct").out
 
 
@@ -217,10 +221,12 @@ def test_other_keys(rig):
 
 def test_removed_and_made_again(rig):
     conn = refresh_file(rig, "token-a")
-    apply_json(rig, conn)
+    gen = link_anew(rig, conn, 0)
     done = rig.ctl("conn", "rm", "acct")
     assert "removed" in done.out
-    assert record(rig) == {b"gen": b"2", b"ver": b"0", b"state": b"REMOVED"}  # a tombstone
+    removed = int(record(rig)[b"gen"])
+    assert removed > gen
+    assert record(rig) == {b"gen": b"%d" % removed, b"ver": b"0", b"state": b"REMOVED"}  # a tombstone
     assert rig.redis.client.zscore("awq:conns", "acct") is None
     rig.ctl("conn", "rm", "acct", code=3)
     rig.ctl("conn", "show", "acct", code=3)
@@ -228,7 +234,7 @@ def test_removed_and_made_again(rig):
     rig.ctl("conn", "refresh", "acct", code=3)
     assert rig.ctl("conn", "ls", "-o", "json").json() == []
     # nothing of the old one comes back: its generation is past
-    assert apply_json(rig, conn) == {"id": "acct", "change": "linked", "generation": 3}
+    link_anew(rig, conn, removed)
     assert rig.run_ctl("conn", "test", "acct").out.count("opens with the key file") == 2
 
 
@@ -243,7 +249,8 @@ def test_many_at_once_link_once(rig):
         done = list(pool.map(lambda p: rig.run_ctl("conn", "apply", "-f", p, "-o", "json"), paths))
     assert [d.code for d in done] == [0] * 6, [d.err for d in done]
     assert sum(d.json()["change"] == "linked" for d in done) == 1
-    assert record(rig)[b"gen"] == b"1"
+    (gen,) = {d.json()["generation"] for d in done}
+    assert int(record(rig)[b"gen"]) == gen
 
 
 def test_bad_files(rig):
@@ -356,6 +363,7 @@ def test_linked_anew_in_the_middle_of_a_renewal(rig):
     rig.apply(conn, refresh_token=rig.auth.mint("first", "basic")["refresh_token"])
     rig.worker()
     rig.ctl("conn", "refresh", "acct")
+    gen = int(record(rig)[b"gen"])
     rig.auth.faults({"on": "token", "client": "basic", "count": 1, "hold_ms": 600})
     with ThreadPoolExecutor(1) as pool:
         asked = rig.auth.requests_of("first")
@@ -364,7 +372,7 @@ def test_linked_anew_in_the_middle_of_a_renewal(rig):
         rig.apply(conn, refresh_token=rig.auth.mint("second", "basic")["refresh_token"])
         refresh.result()
     wait_until(lambda: record(rig)[b"state"] == b"FRESH", 15, "the second grant's token")
-    assert record(rig)[b"gen"] == b"2"
+    assert int(record(rig)[b"gen"]) > gen
     rig.ctl("conn", "refresh", "acct")
     assert rig.auth.requests_of("second") >= 2
     assert rig.auth.counters()["refresh"]["reuse_detected"] == 0

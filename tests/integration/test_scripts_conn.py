@@ -545,6 +545,23 @@ def test_apply_moved(linked, gen, ver):
     assert m.dump() == before
 
 
+def test_a_link_has_a_gen_of_its_own(m):
+    """Redis forgets a link and another account is linked: what is under way to the first is not taken for it."""
+    now = m.now() * 1000
+    assert m.apply(new=now) == ["OK", now, 0]
+    fence = m.acquire("n1", now, 0)[1]
+    m.r.flushall()
+    assert m.apply(new=now + 1, rt="OTHER") == ["OK", now + 1, 0]
+    m.acquire("n2", now + 1, 0)
+    before = m.dump()
+    assert m.store(fence, "n1", now, 0, at="FIRST", rt="FIRST") == ["LOST"]
+    assert m.restore(now, 1) == ["MOVED"]
+    assert m.apply(str(now + 1), "0", new=now + 1) == m.apply(str(now + 1), "0", new=now) == ["MOVED"]
+    with pytest.raises(redispy.ResponseError, match="gen"):
+        m.apply(str(now + 1), "0", new="x")
+    assert m.dump() == before
+
+
 def test_a_new_connection_is_a_link(m):
     assert m.apply("3", "0") == ["MOVED"]
     assert m.apply(link=0) == ["OK", 1, 0]
@@ -557,16 +574,20 @@ def test_remove(linked):
     m.store(lease(m), "n1", 1, 0)
     fence = lease(m, "n2", 1)
     m.admit("w/1")
+    now = m.now()
     assert m.remove() == "OK"
-    assert m.record() == {"gen": "2", "ver": "0", "state": "REMOVED"}
+    gen = int(m.record()["gen"])
+    assert gen >= now * 1000 and m.record() == {"gen": str(gen), "ver": "0", "state": "REMOVED"}
     assert not m.r.exists(m.conn + ":lease", m.conn + ":lane")
     assert m.remove() == "NONE"
     assert m.store(fence, "n2", 1, 1) == ["LOST"] and m.fail(fence, "n2", 1, "transient") == ["LOST"]
     assert m.cool(1000) == 0
-    assert m.apply("2", "0") == ["OK", 3, 0], "read as a tombstone"
+    assert m.apply(gen, "0") == ["OK", gen + 1, 0], "read as a tombstone"
     m.remove()
-    assert m.apply() == ["OK", 5, 0], "or not read at all"
-    assert m.acquire("n1", 1, 1)[:3] == ["LEASE", "1", 5]
+    gen = int(m.record()["gen"])
+    assert m.apply(new=gen) == ["MOVED"], "sealed for a gen that is past"
+    assert m.apply() == ["OK", gen + 1, 0], "or not read at all"
+    assert m.acquire("n1", 1, 1)[:3] == ["LEASE", "1", gen + 1]
     assert m.store("1", "n1", 1, 0) == ["LOST"], "the same fence number, another gen"
 
 
@@ -817,13 +838,15 @@ def test_revoked(linked):
     m = linked
     m.store(lease(m), "n1", 1, 0, rt="RT1")
     fence = lease(m, "n2", 1)
-    assert m.revoke() == ["OK", 2]
+    now = m.now()
+    done, gen = m.revoke()
     record = m.record()
+    assert done == "OK" and gen >= now * 1000 and record["gen"] == str(gen)
     assert not {"at", "rt", "cs", "if", "in", "it"} & set(record), "nothing of the grant stays"
     assert (record["state"], record["why"], record["ver"], record["lh"]) == ("NEEDS_CONSENT", "revoked", "0", "lh")
     assert m.store(fence, "n2", 1, 1) == ["LOST"] and m.restore(1, 9) == ["MOVED"]
-    assert m.acquire("n3", 2, 0) == ["CONSENT", "revoked"]
-    assert m.apply("2", "0", rt="RT2") == ["OK", 3, 0]
+    assert m.acquire("n3", gen, 0) == ["CONSENT", "revoked"]
+    assert m.apply(gen, "0", rt="RT2") == ["OK", gen + 1, 0]
     assert m.state() == "DUE"
 
 

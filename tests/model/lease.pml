@@ -152,6 +152,7 @@ byte cur[LINKS_MAX + 1];
 bool dead[LINKS_MAX + 1];
 
 /* what may still happen */
+byte gens = 1; /* handed out */
 byte links = 1, crashes, lost, forgets, failures, removals, disables, revokes, settings, refusals;
 
 /* ghosts, only looked at by asserts */
@@ -399,13 +400,22 @@ inline restore(w) {
 
 /* ---- apply.lua, remove.lua, revoke.lua, disable.lua ---- */
 
+/* The time: it goes on although Redis forgets. */
+inline next_gen() {
+#ifdef M_GEN_FROM_RECORD
+    r.gen++
+#else
+    gens++; r.gen = gens
+#endif
+}
+
 inline apply_link() {
     links++;
     if
     :: r.st == REMOVED -> r.st = DUE
     :: else
     fi;
-    r.gen++; r.ver = 0; put_state(DUE); r.exp = 0; r.rt = 0; r.own = links; r.link = links;
+    next_gen(); r.ver = 0; put_state(DUE); r.exp = 0; r.rt = 0; r.own = links; r.link = links;
     r.cd = (r.cd == 0 -> 1 : r.cd);
     forget_marks(); r.sff = 0; r.sfn = 0;
     free_lease();
@@ -431,7 +441,7 @@ inline apply_settings() {
 }
 
 inline revoke() {
-    r.gen++; r.ver = 0; put_state(CONSENT); r.exp = 0; r.rt = 0; r.own = 0; r.link = 0;
+    next_gen(); r.ver = 0; put_state(CONSENT); r.exp = 0; r.rt = 0; r.own = 0; r.link = 0;
     forget_marks(); r.sff = 0; r.sfn = 0;
     free_lease();
     ans = A_OK
@@ -447,7 +457,7 @@ inline enable() {
 }
 
 inline remove() {
-    r.gen++; r.ver = 0; r.st = REMOVED; r.ds = 0; r.exp = 0; r.rt = 0; r.own = 0; r.link = 0; r.cd = 0;
+    next_gen(); r.ver = 0; r.st = REMOVED; r.ds = 0; r.exp = 0; r.rt = 0; r.own = 0; r.link = 0; r.cd = 0;
     r.fence = 0;
     forget_marks(); r.sff = 0; r.sfn = 0;
     free_lease();

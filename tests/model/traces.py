@@ -13,10 +13,10 @@ TICK = 100_000  # ms; so long that the time a test takes does not count
 LEASE, GRACE, LIFE, LATER = 2, 1, 2, 1  # as in lease.pml
 OLD = LEASE + GRACE
 
-# What may happen in a trace, and how often. A link may be forgotten or made again, not both (README.md).
+# What may happen in a trace, and how often.
 KINDS = [
     dict(WORKERS=3, CRASHES=6, LOST=9, FAILURES=9, DISABLES=2, REVOKES=1, REMOVALS=2, SETTINGS=4, REFUSALS=5,
-         LINKS_MAX=6),
+         LINKS_MAX=6, FORGETS=4),
     dict(WORKERS=2, CRASHES=3, LOST=5, FAILURES=9, REFUSALS=5, SETTINGS=2, FORGETS=6, DISABLES=2, FORGIVES=1),
     dict(WORKERS=3, FAILURES=5, FORGETS=6, REFUSALS=9),
 ]
@@ -64,8 +64,9 @@ class Replay:
 
     def __init__(self, m):
         self.m, self.nonces, self.made, self.copy = m, {}, 0, None
+        self.gens = {0: 0, 1: 1}  # the model counts them, the scripts take the time
         m.fresh()
-        assert m.apply(rt=rt_of(1, 0)) == ["OK", 1, 0]
+        assert m.apply(rt=rt_of(1, 0), new=1) == ["OK", 1, 0]
         self.before = self.read()
 
     def nonce(self, w):
@@ -79,11 +80,14 @@ class Replay:
         who = next((w + 1 for w, n in self.nonces.items() if n == nonce), 0)
         return (int(number), who) if who else (0, 0)
 
+    def model_gen(self, real):
+        return next((gen for gen, r in self.gens.items() if r == real), real)
+
     def read(self):
         m = self.m
         h, now = m.record(), m.now()
         lease = m.r.get(m.conn + ":lease")
-        got = {"gen": int(h["gen"]), "ver": int(h["ver"]), "st": STATES.index(h["state"]),
+        got = {"gen": self.model_gen(int(h["gen"])), "ver": int(h["ver"]), "st": STATES.index(h["state"]),
                "ds": STATES.index(h.get("ds", "")), "exp": up(int(h.get("exp", 0)) - now),
                "fence": int(h.get("fence", 0)), "iff": int(h.get("if", 0)), "pf": int(h.get("pf", 0)),
                "rn": int(h.get("rn", 0)), "nxt": up(int(h.get("next", 0)) - now),
@@ -103,38 +107,46 @@ class Replay:
 
     def make(self, name, w, fence, pc, a, want):
         """The script's first word."""
-        m = self.m
+        m, gens = self.m, self.gens
         if name == "m_acquire":
             if pc == IDLE:
                 self.made += 1
                 self.nonces[w] = f"n{self.made}"
-            got = m.acquire(self.nonce(w), a["rg"], a["rv"], LEASE * TICK, GRACE * TICK)
+            got = m.acquire(self.nonce(w), gens[a["rg"]], a["rv"], LEASE * TICK, GRACE * TICK)
             if got[0] == "LEASE":
-                assert (got[1], got[2], got[3], got[10]) == (str(fence), want["gen"], want["ver"], want["rn"]), got
+                assert (got[1], got[2], got[3], got[10]) == (str(fence), gens[want["gen"]], want["ver"],
+                                                            want["rn"]), got
                 assert (got[7], got[8]) == (f"cd{want['cd']}", rt_of(want["own"], want["rt"])), got
             return got[0]
         if name == "m_store":
-            return m.store(a["rf"], self.nonce(w), a["rg"], a["rv"], rt=rt_of(a["rof"], a["rrt"]), life=LIFE * TICK,
+            return m.store(a["rf"], self.nonce(w), gens[a["rg"]], a["rv"], rt=rt_of(a["rof"], a["rrt"]), life=LIFE * TICK,
                            cd=f"cd{a['rcd']}")[0]
         if name == "m_fail":
             wait = 0 if CLASSES[a["why"]] == "consent" else LATER * TICK
-            return m.fail(a["rf"], self.nonce(w), a["rg"], CLASSES[a["why"]], base=wait, cap=wait)[0]
+            return m.fail(a["rf"], self.nonce(w), gens[a["rg"]], CLASSES[a["why"]], base=wait, cap=wait)[0]
         if name == "m_restore":
-            return m.restore(a["mg"], a["mv"], rt=rt_of(a["mof"], a["mrt"]), exp=m.now() + a["mx"] * TICK,
+            return m.restore(gens[a["mg"]], a["mv"], rt=rt_of(a["mof"], a["mrt"]), exp=m.now() + a["mx"] * TICK,
                              fence=a["mf"], cd=f"cd{a['mcd']}")[0]
         if name == "m_refuse":
-            return "OK" if m.refuse(a["kg"], a["kv"]) == 1 else "0"
+            return "OK" if m.refuse(gens[a["kg"]], a["kv"]) == 1 else "0"
         return self.act(name, want)
 
     def act(self, name, want):
         m, now = self.m, self.before
+        gen = self.gens[now["gen"]]
         if name == "m_link":
-            gen, ver = ("", "") if STATES[now["st"]] == "REMOVED" else (now["gen"], now["ver"])
-            return m.apply(gen, ver, rt=rt_of(want["own"], 0), cd=f"cd{want['cd']}")[0]
+            at = ("", "") if STATES[now["st"]] == "REMOVED" else (gen, now["ver"])
+            new = self.gens[want["gen"]] = max(self.gens.values()) + 1
+            return m.apply(*at, rt=rt_of(want["own"], 0), cd=f"cd{want['cd']}", new=new)[0]
         if name == "m_settings":
             rt = rt_of(now["own"], now["rt"]) if now["own"] else ""
-            return m.apply(now["gen"], now["ver"], rt=rt, cd=f"cd{want['cd']}", link=0)[0]
-        return {"m_remove": m.remove, "m_revoke": lambda: m.revoke()[0], "m_disable": m.disable,
+            return m.apply(gen, now["ver"], rt=rt, cd=f"cd{want['cd']}", link=0)[0]
+        if name in ("m_remove", "m_revoke"):
+            said = m.remove() if name == "m_remove" else m.revoke()[0]
+            self.gens[want["gen"]] = int(m.record()["gen"])
+            assert len(set(self.gens.values())) == len(self.gens), "a gen that was handed out before"
+            return said
+        return {"m_disable": m.disable,
                 "m_enable": m.enable, "m_tick": self.tick, "m_copy": self.take_copy,
                 "m_forget": self.forget, "m_crash": lambda: ""}[name]()
 

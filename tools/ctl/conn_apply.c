@@ -227,9 +227,25 @@ static bool is_same(struct apply *a, bool *same)
     return ok;
 }
 
+/* Redis' time in us, which is not handed out again when Redis forgets that it was (apply.lua). */
+static bool new_gen(struct apply *a)
+{
+    struct redis_reply *r = link_ask(a->c->link, &a->err, "TIME");
+    uint64_t us;
+
+    if (!r)
+        return false;
+    us = (uint64_t)redis_reply_int(redis_reply_at(r, 0), 0) * 1000000 +
+         (uint64_t)redis_reply_int(redis_reply_at(r, 1), 0);
+    a->gen = us > a->rec.gen ? us : a->rec.gen + 1;
+    redis_reply_free(r);
+    return true;
+}
+
 static bool seal_link(struct apply *a)
 {
-    a->gen = a->rec.gen + 1;
+    if (!new_gen(a))
+        return false;
     if (a->file.cfg->grant == GRANT_REFRESH_TOKEN && a->file.refresh_token.len == 0)
         return err_set(&a->err, ERR_CONFIG,
                        "connection %.*s must be linked (%s): its file needs a refresh_token",
@@ -267,13 +283,14 @@ static bool write_record(struct apply *a, bool *moved)
     bool fresh = !a->rec.exists || slice_is(a->rec.state, "REMOVED");
     struct key conn, lease, changed;
     struct redis_reply *r;
-    char gen[24], ver[24];
+    char gen[24], ver[24], next_gen[24];
 
     key_conn(&conn, a->id);
     key_conn_lease(&lease, a->id);
     key_changed(&changed);
     snprintf(gen, sizeof gen, "%" PRIu64, a->rec.gen);
     snprintf(ver, sizeof ver, "%" PRIu64, a->rec.ver);
+    snprintf(next_gen, sizeof next_gen, "%" PRIu64, a->gen);
     const struct slice argv[] = {
         key_slice(&conn),
         key_slice(&lease),
@@ -290,17 +307,13 @@ static bool write_record(struct apply *a, bool *moved)
         a->change == CHANGE_LINK ? SLICE_LIT("1") : SLICE_LIT("0"),
         key_slice(&changed),
         a->id,
+        slice_cstr(next_gen),
     };
 
     r = link_script(a->c->link, SCRIPT_apply, 2, ARRAY_LEN(argv), argv, &a->err);
     if (!r)
         return false;
     *moved = !slice_is(redis_reply_str(redis_reply_at(r, 0)), "OK");
-    if (!*moved && (uint64_t)redis_reply_int(redis_reply_at(r, 1), -1) != a->gen) {
-        /* made and removed again since we looked: written, but sealed for another generation */
-        *moved = true;
-        a->relink = true;
-    }
     redis_reply_free(r);
     return true;
 }
@@ -372,9 +385,8 @@ static void report(struct apply *a)
         return;
     }
     if (a->change == CHANGE_LINK)
-        out_note(o,
-                 "connection %.*s: linked (%s), generation %" PRIu64 "; its first token is due now",
-                 SLICE_FMT(a->id), a->why, a->gen);
+        out_note(o, "connection %.*s: linked (%s); its first token is due now", SLICE_FMT(a->id),
+                 a->why);
     else if (a->change == CHANGE_SETTINGS)
         out_note(o, "connection %.*s: settings written, its tokens kept", SLICE_FMT(a->id));
     else
