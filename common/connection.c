@@ -441,7 +441,7 @@ static const struct {
     bool (*read)(struct reader *r, const struct json_val *v);
     bool required;
 } members[] = {
-    {"id", read_id, true},
+    {"id", read_id, false}, /* of a file: what is stored is bound to its id another way */
     {"grant", read_grant, true},
     {"token_url", read_token_url, true},
     {"client_id", read_client_id, true},
@@ -630,8 +630,9 @@ static void put_rate(struct json_writer *w, const struct connection_cfg *c)
     }
 }
 
-/* All members, always in this order, but for those that came later than the first version, which
- * stand there when they say something: the digest of the same settings is the same. */
+/* All members but the id, always in this order, but for those that came later than the first
+ * version, which stand there when they say something: the digest of the same settings is the same.
+ */
 bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
 {
     const struct policy *p = &c->policy;
@@ -640,7 +641,6 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
 
     jw_init(&w, out);
     jw_obj(&w);
-    put_text(&w, "id", c->id);
     put_text(&w, "grant", slice_cstr(grant_kind_name(c->grant)));
     put_text(&w, "token_url", c->token_url);
     put_text(&w, "client_id", c->client_id);

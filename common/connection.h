@@ -53,7 +53,8 @@ enum replay { REPLAY_ONCE, REPLAY_NEVER, REPLAY_ALWAYS };
 /* Settings: everything of a connection that is not a secret and not state. Lists are sorted and
  * hold nothing twice, hosts are in lower case, methods in upper case: same settings, same bytes. */
 struct connection_cfg {
-    struct slice id;
+    struct slice id; /* of a file; "" in a record, which is bound to its id by cm: so that records
+                        of the same settings have the same cfg */
     enum grant_kind grant;
     struct slice token_url;
     struct slice client_id;
@@ -109,7 +110,7 @@ struct connection_file {
 bool connection_file_read(struct connection_file *f, const char *path, struct err *err);
 void connection_file_deinit(struct connection_file *f); /* wipes */
 
-/* The record as Redis has it (HGETALL of P:{c:ID}); slices borrow from the reply. */
+/* The record as Redis has it (P:{c:ID}, a hash); slices borrow from the reply. */
 struct connection_record {
     struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh, disabled_why;
     uint64_t gen, ver;
@@ -118,10 +119,18 @@ struct connection_record {
     bool exists;
 };
 struct redis_reply;
-bool connection_record_read(struct connection_record *r, const struct redis_reply *hgetall,
+/* The command that reads it (HMGET, so that fields come in an order of ours), into argv; how many
+ * words. For a step: what a call needs, and nothing of the grant. */
+enum { CONNECTION_RECORD_ARGS = 25 };
+size_t connection_record_ask(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
+size_t connection_record_ask_for_step(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
+/* Its answer; what was not asked for reads as not there. */
+bool connection_record_read(struct connection_record *r, const struct redis_reply *hmget,
                             struct err *err);
-/* Check cm over cfg (keyed, purpose "cfg", with prefix and id in it) and that cd is cfg's digest.
- */
+/* Check cm over cfg (keyed, purpose "cfg", with prefix and id in it). */
+bool connection_record_authentic(const struct connection_record *r, const struct keyring *k,
+                                 struct slice prefix, struct slice id, struct err *err);
+/* The same, and that cd is cfg's digest. */
 bool connection_record_verify(const struct connection_record *r, const struct keyring *k,
                               struct slice prefix, struct slice id, struct err *err);
 /* Adds what belongs into cm. */

@@ -239,6 +239,11 @@ static struct connection_cfg *read_settings(const struct yaml_node *root, struct
         if (!cfg)
             yaml_err(node_of(root, setting), err, "%s", why.msg);
     }
+    if (cfg && cfg->id.len == 0) {
+        yaml_err(root, err, "id is missing");
+        connection_cfg_free(cfg);
+        cfg = NULL;
+    }
     buf_deinit(&json);
     return cfg;
 }

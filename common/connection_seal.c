@@ -29,24 +29,35 @@ bool connection_cfg_sign(const struct keyring *k, struct slice prefix, struct sl
     return ok;
 }
 
-bool connection_record_verify(const struct connection_record *r, const struct keyring *k,
-                              struct slice prefix, struct slice id, struct err *err)
+static bool edited(struct slice id, struct err *err)
 {
-    char digest[65];
+    return err_rule(err, ERR_FORMAT, "connection_broken",
+                    "connection %.*s: its settings do not match their authentication: edited in "
+                    "Redis, or written with other keys; apply its file again",
+                    SLICE_FMT(id));
+}
+
+bool connection_record_authentic(const struct connection_record *r, const struct keyring *k,
+                                 struct slice prefix, struct slice id, struct err *err)
+{
     struct buf bytes;
     bool ok;
 
     ok = signed_bytes(&bytes, prefix, id, r->cfg) &&
          seal_mac_ok(k, KEY_ACCESS, "cfg", buf_slice(&bytes), r->cm);
     buf_deinit(&bytes);
-    if (ok) {
-        seal_digest(r->cfg, digest);
-        ok = slice_is(r->cd, digest);
-    }
-    return ok || err_rule(err, ERR_FORMAT, "connection_broken",
-                          "connection %.*s: its settings do not match their authentication: edited "
-                          "in Redis, or written with other keys; apply its file again",
-                          SLICE_FMT(id));
+    return ok || edited(id, err);
+}
+
+bool connection_record_verify(const struct connection_record *r, const struct keyring *k,
+                              struct slice prefix, struct slice id, struct err *err)
+{
+    char digest[65];
+
+    if (!connection_record_authentic(r, k, prefix, id, err))
+        return false;
+    seal_digest(r->cfg, digest);
+    return slice_is(r->cd, digest) || edited(id, err);
 }
 
 struct seal_place connection_place(struct slice prefix, struct slice id, const char *field,

@@ -15,18 +15,28 @@
 #define KEY_FILE_MAX  (16 * 1024) /* bytes */
 #define SEAL_VERSION  0x01
 #define MAC_USE       "awq mac"
-#define PURPOSE_K     "k"
+#define SEAL_USE      "awq seal"
 #define SEAL_HEAD     (1 + KEY_ID_BYTES)
 #define SEAL_NONCE    crypto_aead_xchacha20poly1305_ietf_NPUBBYTES
 #define SEAL_TAG      crypto_aead_xchacha20poly1305_ietf_ABYTES
 #define SEAL_OVERHEAD (SEAL_HEAD + SEAL_NONCE + SEAL_TAG)
+
+/* A key of its own for each use. Others than these are derived when they are needed. */
+enum use { USE_MAC_K, USE_MAC_CFG, USE_SEAL_AT, USES };
+static const struct {
+    const char *use, *name;
+} often[USES] = {
+    [USE_MAC_K] = {MAC_USE, "k"},
+    [USE_MAC_CFG] = {MAC_USE, "cfg"},
+    [USE_SEAL_AT] = {SEAL_USE, "at"},
+};
 
 struct key {
     enum key_kind kind;
     bool staged;
     unsigned char id[KEY_ID_BYTES];
     unsigned char bytes[KEY_BYTES];
-    unsigned char mac_k[KEY_BYTES]; /* derived for the keyed hash over k: every step needs it */
+    unsigned char derived[USES][KEY_BYTES]; /* those that steps need all the time */
 };
 
 struct keyring { /* in sodium_malloc memory */
@@ -174,7 +184,7 @@ static bool read_all(int fd, char *to, size_t size, size_t *len)
     return true;
 }
 
-/* A key of its own for each use, so that one use can never stand for another. */
+/* One use can never stand for another. */
 static void derive(unsigned char to[KEY_BYTES], const struct key *key, const char *use,
                    const char *name)
 {
@@ -185,6 +195,18 @@ static void derive(unsigned char to[KEY_BYTES], const struct key *key, const cha
     crypto_generichash_update(&st, (const unsigned char *)name, strlen(name) + 1);
     crypto_generichash_final(&st, to, KEY_BYTES);
     sodium_memzero(&st, sizeof st);
+}
+
+/* The derived key: one that is kept, or made in `own`, which the caller wipes. */
+static const unsigned char *key_for(const struct key *key, const char *use, const char *name,
+                                    unsigned char own[KEY_BYTES])
+{
+    for (size_t u = 0; u < USES; u++) {
+        if (strcmp(often[u].use, use) == 0 && strcmp(often[u].name, name) == 0)
+            return key->derived[u];
+    }
+    derive(own, key, use, name);
+    return own;
 }
 
 struct keyring *keyring_load(const char *path, struct err *err)
@@ -226,8 +248,10 @@ out:
         sodium_free(k);
         return NULL;
     }
-    for (size_t i = 0; i < k->count; i++)
-        derive(k->keys[i].mac_k, &k->keys[i], MAC_USE, PURPOSE_K);
+    for (size_t i = 0; i < k->count; i++) {
+        for (size_t u = 0; u < USES; u++)
+            derive(k->keys[i].derived[u], &k->keys[i], often[u].use, often[u].name);
+    }
     return k;
 }
 
@@ -403,7 +427,7 @@ bool seal_seal(const struct keyring *k, enum key_kind kind, const struct seal_pl
                struct slice clear, struct buf *out, struct err *err)
 {
     const struct key *key = first_of(k, kind);
-    unsigned char head[SEAL_HEAD + SEAL_NONCE], derived[KEY_BYTES];
+    unsigned char head[SEAL_HEAD + SEAL_NONCE], own[KEY_BYTES];
     const unsigned char *bytes = (const unsigned char *)(clear.ptr ? clear.ptr : "");
     struct buf ad;
 
@@ -418,13 +442,12 @@ bool seal_seal(const struct keyring *k, enum key_kind kind, const struct seal_pl
                        SLICE_FMT(at->connection));
     }
     buf_add(out, head, sizeof head);
-    derive(derived, key, "awq seal", at->field);
-    crypto_aead_xchacha20poly1305_ietf_encrypt((unsigned char *)out->ptr + out->len, NULL, bytes,
-                                               clear.len, (const unsigned char *)ad.ptr, ad.len,
-                                               NULL, head + SEAL_HEAD, derived);
+    crypto_aead_xchacha20poly1305_ietf_encrypt(
+        (unsigned char *)out->ptr + out->len, NULL, bytes, clear.len, (const unsigned char *)ad.ptr,
+        ad.len, NULL, head + SEAL_HEAD, key_for(key, SEAL_USE, at->field, own));
     out->len += clear.len + SEAL_TAG;
     out->ptr[out->len] = '\0';
-    sodium_memzero(derived, sizeof derived);
+    sodium_memzero(own, sizeof own);
     buf_deinit(&ad);
     return true;
 }
@@ -468,7 +491,7 @@ bool seal_open(const struct keyring *k, enum key_kind kind, const struct seal_pl
                struct slice sealed, char *clear, size_t size, size_t *len, struct err *err)
 {
     const unsigned char *in = (const unsigned char *)sealed.ptr;
-    unsigned char derived[KEY_BYTES];
+    unsigned char own[KEY_BYTES];
     unsigned long long n = 0;
     const struct key *key;
     struct buf ad;
@@ -490,12 +513,11 @@ bool seal_open(const struct keyring *k, enum key_kind kind, const struct seal_pl
     if (size < sealed.len - SEAL_OVERHEAD || !add_place(&ad, in, at))
         return err_set(err, ERR_NOMEM, "connection %.*s: no room to open its %s",
                        SLICE_FMT(at->connection), at->field);
-    derive(derived, key, "awq seal", at->field);
     ok = crypto_aead_xchacha20poly1305_ietf_decrypt(
              (unsigned char *)clear, &n, NULL, in + SEAL_HEAD + SEAL_NONCE,
              sealed.len - SEAL_HEAD - SEAL_NONCE, (const unsigned char *)ad.ptr, ad.len,
-             in + SEAL_HEAD, derived) == 0;
-    sodium_memzero(derived, sizeof derived);
+             in + SEAL_HEAD, key_for(key, SEAL_USE, at->field, own)) == 0;
+    sodium_memzero(own, sizeof own);
     buf_deinit(&ad);
     if (!ok)
         return broken(err, at, "does not open: it was edited or moved from another place");
@@ -509,17 +531,11 @@ bool seal_open(const struct keyring *k, enum key_kind kind, const struct seal_pl
 static void mac_of(const struct key *key, const char *purpose, struct slice bytes,
                    unsigned char to[KEY_BYTES])
 {
-    unsigned char derived[KEY_BYTES];
+    unsigned char own[KEY_BYTES];
 
-    if (strcmp(purpose, PURPOSE_K) == 0) {
-        crypto_generichash(to, KEY_BYTES, (const unsigned char *)bytes.ptr, bytes.len, key->mac_k,
-                           KEY_BYTES);
-        return;
-    }
-    derive(derived, key, MAC_USE, purpose);
-    crypto_generichash(to, KEY_BYTES, (const unsigned char *)bytes.ptr, bytes.len, derived,
-                       sizeof derived);
-    sodium_memzero(derived, sizeof derived);
+    crypto_generichash(to, KEY_BYTES, (const unsigned char *)bytes.ptr, bytes.len,
+                       key_for(key, MAC_USE, purpose, own), KEY_BYTES);
+    sodium_memzero(own, sizeof own);
 }
 
 bool seal_mac(const struct keyring *k, enum key_kind kind, const char *purpose, struct slice bytes,

@@ -12,6 +12,7 @@
 #include "worker/changes.h"
 #include "worker/memory.h"
 #include "worker/renew.h"
+#include "worker/terms.h"
 #include "worker/worker.h"
 
 #define TRUST_MS 30000 /* how long a record is believed without a look */
@@ -28,7 +29,7 @@ struct look { /* somebody waits to know a connection */
     void *owner;
 };
 
-struct reading { /* one HGETALL on its way, and who waits for it */
+struct reading { /* one HMGET on its way, and who waits for it */
     struct conn *c;
     struct look *waiting;
 };
@@ -38,6 +39,7 @@ struct tokens {
     struct conn *buckets[BUCKETS];
     struct conn *newest, *oldest; /* by use */
     size_t count;
+    struct terms_table *terms;
     unsigned char hash_key[crypto_shorthash_KEYBYTES];
 };
 
@@ -68,7 +70,7 @@ static void lru_push(struct tokens *t, struct conn *c)
 
 static void conn_free(struct conn *c)
 {
-    connection_cfg_free(c->cfg);
+    terms_unref(c->terms);
     token_unref(c->token);
     free(c->scope);
     free(c);
@@ -133,6 +135,7 @@ static struct conn *add(struct tokens *t, struct slice id)
     while (t->count >= (size_t)t->w->set->connections_max && evict_one(t))
         ;
     c->home = t;
+    c->cd = "";
     c->stale = true;
     c->linked = true;
     c->hash_next = t->buckets[b];
@@ -146,7 +149,10 @@ struct tokens *tokens_new(struct worker *w, struct err *err)
 {
     struct tokens *t = calloc(1, sizeof *t);
 
-    if (!t) {
+    if (t)
+        t->terms = terms_table_new();
+    if (!t || !t->terms) {
+        free(t);
         err_set(err, ERR_NOMEM, "out of memory");
         return NULL;
     }
@@ -161,6 +167,7 @@ void tokens_free(struct tokens *t)
         return;
     while (t->newest)
         unlink_conn(t, t->newest);
+    terms_table_free(t->terms);
     free(t);
 }
 
@@ -400,23 +407,32 @@ static void open_token(struct conn *c, const struct connection_record *r)
  * the table, and the old one lives as long as somebody holds it. */
 static struct conn *settled(struct tokens *t, struct conn *c, const struct connection_record *r)
 {
-    if (!c->cfg || slice_is(r->cd, c->cd))
-        return c;
-    unlink_conn(t, c); /* the reading holds a reference */
-    return add(t, slice_cstr(c->id));
+    struct slice id = slice_cstr(c->id); /* the reading holds a reference to it */
+    struct conn *now = c;
+
+    while (now && now->cfg && !slice_is(r->cd, now->cd)) {
+        if (now->linked)
+            unlink_conn(t, now);
+        now = find(t, id);
+        if (!now)
+            now = add(t, id);
+    }
+    return now;
 }
 
 static bool take_cfg(struct conn *c, const struct connection_record *r)
 {
     struct worker *w = c->home->w;
 
-    if (c->cfg && slice_is(r->cd, c->cd))
-        return true;
-    if (!connection_record_verify(r, w->keys, slice_cstr(w->set->common.prefix), slice_cstr(c->id),
-                                  &c->broken))
+    if (c->cfg)
+        return true; /* settled has seen that they are these */
+    c->terms = terms_of(c->home->terms, r, w->keys, slice_cstr(w->set->common.prefix),
+                        slice_cstr(c->id), &c->broken);
+    if (!c->terms)
         return false;
-    c->cfg = connection_cfg_parse(r->cfg, &c->broken);
-    return c->cfg && slice_copy(r->cd, c->cd, sizeof c->cd);
+    c->cfg = c->terms->cfg;
+    c->cd = c->terms->cd;
+    return true;
 }
 
 void tokens_forgotten(struct tokens *t, struct conn *c)
@@ -502,7 +518,7 @@ static void on_record(void *owner, const struct redis_reply *reply, const struct
     if (err) {
         why = *err;
     } else if (connection_record_read(&r, reply, &why)) {
-        now = c->linked ? settled(c->home, c, &r) : c;
+        now = settled(c->home, c, &r);
         if (!now)
             err_set(&why, ERR_NOMEM, "out of memory");
     }
@@ -520,16 +536,17 @@ static void on_record(void *owner, const struct redis_reply *reply, const struct
 static struct reading *start_reading(struct tokens *t, struct conn *c, struct err *err)
 {
     struct reading *rd = calloc(1, sizeof *rd);
+    struct slice argv[CONNECTION_RECORD_ARGS];
     struct key key;
+    size_t words;
 
     key_conn(&key, slice_cstr(c->id));
-    const struct slice argv[] = {SLICE_LIT("HGETALL"), key_slice(&key)};
-
+    words = connection_record_ask_for_step(key_slice(&key), argv);
     if (!rd) {
         err_set(err, ERR_NOMEM, "out of memory");
         return NULL;
     }
-    if (!redis_command(t->w->link, 2, argv, 0, on_record, rd, err)) {
+    if (!redis_command(t->w->link, words, argv, 0, on_record, rd, err)) {
         free(rd);
         return NULL;
     }

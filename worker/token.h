@@ -47,19 +47,20 @@ struct conn {
     enum conn_state state;
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms;
-    char cd[65];                /* digest of cfg */
-    char *scope;                /* as the token answer named it; NULL: it named none */
-    struct connection_cfg *cfg; /* NULL unless the record was good */
-    struct token *token;        /* NULL: none, or none that opens */
-    struct err broken;          /* CONN_BROKEN: why */
-    struct renewal *renewal;    /* under way here */
-    bool held;                  /* by the breaker: calls must ask, one of them is the probe */
-    bool failing;               /* our last word on its calls was a failure */
-    unsigned refused_fresh;     /* 401s in a row for a token that was fresh */
-    int64_t used_ms;            /* its token was last handed out; 0 = never; Redis' clock */
-    int64_t behind_boot_ms;     /* since when Redis has an older version than we know; 0 = no */
-    bool no_room;               /* there is a token, and no guarded memory to open it in */
+    const char *cd;                   /* digest of cfg; "" before */
+    char *scope;                      /* as the token answer named it; NULL: it named none */
+    const struct connection_cfg *cfg; /* NULL unless the record was good */
+    struct token *token;              /* NULL: none, or none that opens */
+    struct err broken;                /* CONN_BROKEN: why */
+    struct renewal *renewal;          /* under way here */
+    bool held;                        /* by the breaker: calls must ask, one of them is the probe */
+    bool failing;                     /* our last word on its calls was a failure */
+    unsigned refused_fresh;           /* 401s in a row for a token that was fresh */
+    int64_t used_ms;                  /* its token was last handed out; 0 = never; Redis' clock */
+    int64_t behind_boot_ms; /* since when Redis has an older version than we know; 0 = no */
+    bool no_room;           /* there is a token, and no guarded memory to open it in */
     /* private */
+    struct terms *terms; /* what cfg and cd are of */
     unsigned refs;
     bool linked; /* in the table */
     bool stale, rechecking, recheck_again;

@@ -75,7 +75,7 @@ def settings_json(conn):
     """The canonical settings of a connection file's map."""
     policy = conn["policy"]
     return json.dumps({
-        "id": conn["id"], "grant": conn["grant"], "token_url": conn["token_url"],
+        "grant": conn["grant"], "token_url": conn["token_url"],
         "client_id": conn["client"]["id"], "auth": conn["client"]["auth"],
         "scopes": " ".join(sorted(set(conn.get("scopes", [])))),
         "default_lifetime_ms": conn.get("default_lifetime_ms", 3600000),

@@ -170,7 +170,7 @@ static void test_bad_settings(void **state)
         {"", "settings", "nothing"},
         {"[]", "settings", "no map"},
         {"{\"id\":", "settings", "cut short"},
-        {"{}", "id", "all missing"},
+        {"{}", "grant", "all missing"},
         {BASE("\"id\":\"a b\","), "id", "odd characters"},
         {BASE("\"id\":7,"), "id", "no text"},
         {BASE("\"id\":\"\","), "id", "empty"},

@@ -67,7 +67,7 @@ static void test_whole_file(void **state)
     assert_true(connection_cfg_to_json(&json, f.cfg));
     assert_string_equal(
         json.ptr,
-        "{\"id\":\"crm\",\"grant\":\"refresh_token\",\"token_url\":\"https://login.example/token\","
+        "{\"grant\":\"refresh_token\",\"token_url\":\"https://login.example/token\","
         "\"client_id\":\"awq\",\"auth\":\"post\",\"scopes\":\"read write\","
         "\"default_lifetime_ms\":1800000,\"refresh_margin_ms\":30000,\"max_idle_ms\":86400000,"
         "\"replay\":\"never\","
@@ -144,6 +144,9 @@ static void test_bad_files(void **state)
         {"id: crm\ngrant: client_credentials\ntoken_url: https://h/t\n"
          "policy: {hosts: [h]}\n",
          "client_id is missing"},
+        {"grant: client_credentials\ntoken_url: https://h/t\nclient: {id: awq" S "}\n"
+         "policy: {hosts: [h]}\n",
+         "id is missing"},
         {LEAST(S, "policy: {}\n"), "line 6, column 1"},
         /* secrets */
         {LEAST("", ""), "client.secret is missing"},

@@ -1,4 +1,4 @@
-/* connection_record.c: HGETALL's answer to a record; and copies of replies (redis_reply.c). */
+/* connection_record.c: HMGET's answer to a record; and copies of replies (redis_reply.c). */
 #include "common/connection.h"
 
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 #include <hiredis/hiredis.h>
 #include "common/redis.h"
 
-/* An array of texts, as Redis answers it. */
+/* An array of texts, as Redis answers it; NULL is nil. */
 static struct redis_reply *reply_of(const char *const *texts, size_t count)
 {
     redisReply *r = calloc(1, sizeof *r);
@@ -20,50 +20,91 @@ static struct redis_reply *reply_of(const char *const *texts, size_t count)
     r->element = calloc(count > 0 ? count : 1, sizeof *r->element);
     for (size_t i = 0; i < count; i++) {
         r->element[i] = calloc(1, sizeof *r);
-        r->element[i]->type = REDIS_REPLY_STRING;
-        r->element[i]->str = strdup(texts[i]);
-        r->element[i]->len = strlen(texts[i]);
+        r->element[i]->type = texts[i] ? REDIS_REPLY_STRING : REDIS_REPLY_NIL;
+        r->element[i]->str = texts[i] ? strdup(texts[i]) : NULL;
+        r->element[i]->len = texts[i] ? strlen(texts[i]) : 0;
     }
     return (struct redis_reply *)r;
 }
 
+/* What Redis answers to the command for this hash: name, value, name, value. */
+static struct redis_reply *answer(bool whole, const char *const *hash, size_t count)
+{
+    struct slice argv[CONNECTION_RECORD_ARGS], key = SLICE_LIT("k");
+    const char *texts[CONNECTION_RECORD_ARGS] = {NULL};
+    size_t words =
+        whole ? connection_record_ask(key, argv) : connection_record_ask_for_step(key, argv);
+
+    assert_true(slice_is(argv[0], "HMGET") && slice_eq(argv[1], key));
+    for (size_t w = 2; w < words; w++) {
+        for (size_t i = 0; i < count; i += 2) {
+            if (slice_is(argv[w], hash[i]))
+                texts[w - 2] = hash[i + 1];
+        }
+    }
+    return reply_of(texts, words - 2);
+}
+
+static const char *const whole[] = {
+    "cfg",  "{}", "cm",      "M",  "cd",   "D",  "state", "BACKOFF",  "grant", "refresh_token",
+    "at",   "A",  "rt",      "R",  "cs",   "C",  "why",   "http_500", "fm",    "words",
+    "ft",   "11", "lh",      "L",  "gen",  "3",  "ver",   "7",        "exp",   "1763766096000",
+    "born", "12", "cool",    "13", "next", "14", "tries", "15",       "scope", "read",
+    "if",   "2",  "unknown", "x",  "bo",   "4",  "dr",    "they",     "dt",    "16",
+};
+
+static void check_step_fields(const struct connection_record *r)
+{
+    assert_true(r->exists);
+    assert_true(slice_is(r->cfg, "{}"));
+    assert_true(slice_is(r->cm, "M") && slice_is(r->cd, "D") && slice_is(r->at, "A"));
+    assert_true(slice_is(r->state, "BACKOFF") && slice_is(r->scope, "read"));
+    assert_int_equal(r->gen, 3);
+    assert_int_equal(r->ver, 7);
+    assert_int_equal(r->exp_ms, 1763766096000);
+    assert_int_equal(r->born_ms, 12);
+    assert_int_equal(r->cool_ms, 13);
+    assert_int_equal(r->trips, 4);
+    assert_int_equal(r->next_ms, 14);
+}
+
 static void test_whole_record(void **state)
 {
-    static const char *const texts[] = {
-        "cfg",  "{}", "cm",      "M",  "cd",   "D",  "state", "BACKOFF",  "grant", "refresh_token",
-        "at",   "A",  "rt",      "R",  "cs",   "C",  "why",   "http_500", "fm",    "words",
-        "ft",   "11", "lh",      "L",  "gen",  "3",  "ver",   "7",        "exp",   "1763766096000",
-        "born", "12", "cool",    "13", "next", "14", "tries", "15",       "scope", "read",
-        "if",   "2",  "unknown", "x",  "bo",   "4",
-    };
-    struct redis_reply *reply = reply_of(texts, ARRAY_LEN(texts));
+    struct redis_reply *reply = answer(true, whole, ARRAY_LEN(whole));
     struct connection_record r;
     struct err err = {0};
 
     (void)state;
     assert_true(connection_record_read(&r, reply, &err));
-    assert_true(r.exists);
-    assert_true(slice_is(r.cfg, "{}"));
-    assert_true(slice_is(r.cm, "M") && slice_is(r.cd, "D") && slice_is(r.lh, "L"));
-    assert_true(slice_is(r.at, "A") && slice_is(r.rt, "R") && slice_is(r.cs, "C"));
-    assert_true(slice_is(r.state, "BACKOFF") && slice_is(r.grant, "refresh_token"));
+    check_step_fields(&r);
+    assert_true(slice_is(r.lh, "L") && slice_is(r.rt, "R") && slice_is(r.cs, "C"));
+    assert_true(slice_is(r.grant, "refresh_token"));
     assert_true(slice_is(r.why, "http_500") && slice_is(r.fail_text, "words"));
-    assert_true(slice_is(r.scope, "read"));
-    assert_int_equal(r.gen, 3);
-    assert_int_equal(r.ver, 7);
-    assert_int_equal(r.exp_ms, 1763766096000);
-    assert_int_equal(r.born_ms, 12);
-    assert_int_equal(r.cool_ms, 13);
-    assert_int_equal(r.trips, 4);
-    assert_int_equal(r.next_ms, 14);
+    assert_true(slice_is(r.disabled_why, "they"));
+    assert_int_equal(r.disabled_ms, 16);
     assert_int_equal(r.fail_ms, 11);
     assert_int_equal(r.tries, 15);
     redis_reply_free(reply);
 }
 
+/* A step is told nothing of the grant, and the rest reads as not there. */
+static void test_for_a_step(void **state)
+{
+    struct redis_reply *reply = answer(false, whole, ARRAY_LEN(whole));
+    struct connection_record r;
+    struct err err = {0};
+
+    (void)state;
+    assert_true(connection_record_read(&r, reply, &err));
+    check_step_fields(&r);
+    assert_true(r.rt.len == 0 && r.cs.len == 0 && r.lh.len == 0 && r.why.len == 0);
+    assert_int_equal(r.tries, 0);
+    redis_reply_free(reply);
+}
+
 static void test_nothing_there(void **state)
 {
-    struct redis_reply *reply = reply_of(NULL, 0);
+    struct redis_reply *reply = answer(true, NULL, 0);
     struct connection_record r;
 
     (void)state;
@@ -86,7 +127,7 @@ static void test_numbers(void **state)
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct connection_record r = {.gen = 42};
-        struct redis_reply *reply = reply_of(bad[i], 2);
+        struct redis_reply *reply = answer(true, bad[i], 2);
         struct err err = {0};
 
         if (connection_record_read(&r, reply, &err))
@@ -124,9 +165,8 @@ static void test_copy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_record),
-        cmocka_unit_test(test_nothing_there),
-        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_whole_record),  cmocka_unit_test(test_for_a_step),
+        cmocka_unit_test(test_nothing_there), cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_copy),
     };
 

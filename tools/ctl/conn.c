@@ -13,17 +13,26 @@
 
 #define ASK_AGAIN_MS 2000
 
+struct redis_reply *conn_fetch(struct ctl *c, struct slice id, struct err *err)
+{
+    struct slice argv[CONNECTION_RECORD_ARGS];
+    struct key conn;
+    size_t words;
+
+    key_conn(&conn, id);
+    words = connection_record_ask(key_slice(&conn), argv);
+    return link_argv(c->link, words, argv, err);
+}
+
 int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
               struct redis_reply **reply)
 {
     struct err err = {0};
-    struct key conn;
 
     *reply = NULL;
     if (!id_is_connection(id))
         return ctl_usage(c, "a connection id is 1-64 of A-Z a-z 0-9 _ : -");
-    key_conn(&conn, id);
-    *reply = link_ask(c->link, &err, "HGETALL", conn.s);
+    *reply = conn_fetch(c, id, &err);
     if (!*reply || !connection_record_read(rec, *reply, &err)) {
         err_prefix(&err, "connection %.*s: ", SLICE_FMT(id));
         redis_reply_free(*reply);

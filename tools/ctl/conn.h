@@ -25,6 +25,8 @@ int conn_announce_change(struct ctl *c);
 /* Ask the workers for a new access token now. */
 int conn_ask(struct ctl *c, struct slice id);
 
+/* Redis' answer to connection_record_ask, for connection_record_read; NULL and *err on failure. */
+struct redis_reply *conn_fetch(struct ctl *c, struct slice id, struct err *err);
 /* The record of a connection, or CTL_NOT_FOUND said already; *reply holds its texts. A removed one
  * counts as not there. */
 int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,

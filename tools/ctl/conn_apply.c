@@ -83,11 +83,8 @@ static bool prepare(struct apply *a)
 
 static bool read_record(struct apply *a)
 {
-    struct key conn;
-
-    key_conn(&conn, a->id);
     redis_reply_free(a->reply);
-    a->reply = link_ask(a->c->link, &a->err, "HGETALL", conn.s);
+    a->reply = conn_fetch(a->c, a->id, &a->err);
     return a->reply && connection_record_read(&a->rec, a->reply, &a->err);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/key.h"
+#include "tools/ctl/conn.h"
 #include "tools/ctl/link.h"
 
 #define TRIES      8 /* it was renewed in between: read again */
@@ -25,11 +26,9 @@ static int visit(struct ctl *c, struct slice id, conn_walk_cb *cb, void *owner)
     struct connection_record rec = {.exists = false};
     struct redis_reply *r;
     struct err err = {0};
-    struct key conn;
     int code = CTL_OK;
 
-    key_conn(&conn, id);
-    r = link_ask(c->link, &err, "HGETALL", conn.s);
+    r = conn_fetch(c, id, &err);
     if (!r && err.code != ERR_FORMAT)
         return ctl_fail(c, &err);
     if (r && !connection_record_read(&rec, r, &err))
@@ -196,13 +195,11 @@ static int reseal_one(void *owner, struct slice id, const struct connection_reco
     struct redis_reply *r = NULL;
     bool moved = true, changed = false;
     struct err err = {0};
-    struct key conn;
 
-    key_conn(&conn, id);
     for (int i = 0; moved && i < TRIES; i++) {
         if (i > 0) {
             redis_reply_free(r);
-            r = link_ask(run->c->link, &err, "HGETALL", conn.s);
+            r = conn_fetch(run->c, id, &err);
             if (!r)
                 return ctl_fail(run->c, &err);
             if (!connection_record_read(&rec, r, &err) || !rec.exists ||
