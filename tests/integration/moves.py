@@ -1,14 +1,16 @@
 """moves.py - common/scripts/*.lua called by hand, each under the strictest conditions.
 
 Every call runs as an ACL user that may touch exactly the keys it declares (so a script that touches
-another one fails), and all its keys must share one {tag} (so it runs in a cluster).
+another one fails), each with the commands that `awq-ctl acl print` gives to the role whose script it is
+(so a command without a row in common/acl.c fails), and all its keys must share one {tag} (so it runs in a cluster).
 """
+import fnmatch
 import re
 import subprocess
 
 import redis as redispy
 
-from procs import ROOT
+from procs import ROOT, built
 from servers import Redis
 
 SCRIPTS = ROOT / "common/scripts"
@@ -42,6 +44,28 @@ def seq_of(name):
     return int(name.rsplit(".", 1)[1])
 
 
+def selectors(role):
+    """[(words, commands)] of a role: key patterns with their ~ or %R~, channels with their &."""
+    line = subprocess.run([built("awq-ctl"), "acl", "print", "--role", role], check=True, text=True,
+                          capture_output=True).stdout
+    parts = [line.split(" (")[0].split("resetchannels")[1], *re.findall(r"\((.*?)\)", line)]
+    return [([w for w in p.split() if w[0] in "~%&"], [w for w in p.split() if w[0] == "+"]) for p in parts]
+
+
+def roles_of():
+    """{script: the roles that call it}, by where the sources name it."""
+    out = {}
+    for role, files in (("worker", ROOT.glob("worker/*.c")), ("ctl", ROOT.glob("tools/ctl/*.c")),
+                        ("producer", ROOT.glob("common/awq_*.c"))):
+        for name in set(re.findall(r"SCRIPT_([a-z]+)", "".join(f.read_text() for f in files))):
+            out.setdefault(name, []).append(role)
+    return out
+
+
+def matches(key, pattern):
+    return fnmatch.fnmatchcase(key, pattern)
+
+
 class Moves:
     """A job's envelope is its name here (`NAME` or `NAME|padding`); its signature is s:NAME."""
 
@@ -55,7 +79,9 @@ class Moves:
             body = re.sub(r"(?m)^[ \t]*(--.*)?\n", "", f.read_text())
             self.sha[f.stem] = self.r.script_load(body)
         self.user = redispy.Redis(unix_socket_path=self.server.socket, username="mover", password="x")
-        self.channels, self.commands = "allchannels", "+@all"
+        self.channels, self.commands = "allchannels", ""
+        self.roles, self.turn = roles_of(), 0
+        self.rights = {role: selectors(role) for role in ("worker", "ctl", "producer")}
 
     def now(self):
         s, us = self.r.time()
@@ -64,7 +90,8 @@ class Moves:
     def fresh(self):
         self.r.config_set("maxmemory", 0)
         self.r.flushall()
-        self.channels, self.commands = "allchannels", "+@all"
+        self.channels, self.commands = "allchannels", ""
+        self.r.execute_command("ACL", "LOG", "RESET")
         self.group("default")
 
     def group(self, queue):
@@ -85,10 +112,24 @@ class Moves:
     def call(self, name, keys, *args):
         tags = {re.search(r"\{(.+?)\}", k).group(1) for k in keys}
         assert len(tags) == 1, f"{name}: keys in more than one slot: {keys}"
-        self.r.execute_command("ACL", "SETUSER", "mover", "on", ">x", "+@all", *self.commands.split(), "resetkeys",
-                               *(f"~{k}" for k in sorted(set(keys))), "resetchannels",
-                               *([self.channels] if self.channels else []))
-        return text(self.user.evalsha(self.sha[name], len(keys), *keys, *args))
+        self.r.execute_command("ACL", "SETUSER", "mover", "reset", "on", ">x", *self.rules(name, sorted(set(keys))))
+        answer = text(self.user.evalsha(self.sha[name], len(keys), *keys, *args))
+        if self.channels and not self.commands:
+            refused = self.r.execute_command("ACL", "LOG", 1)  # also what the script lived through by pcall
+            assert not refused, f"{name}: {refused}"
+        return answer
+
+    def rules(self, name, keys):
+        """What one role's user may do, but only with these keys. Whose script it is takes turns."""
+        self.turn += 1
+        roles = self.roles[name]
+        out = []
+        for n, (words, commands) in enumerate(self.rights[roles[self.turn % len(roles)]]):
+            mine = [f"~{k}" for k in keys if any(w[0] != "&" and matches(k, w[w.index("~") + 1:]) for w in words)]
+            mine += [w for w in words if w[0] == "&" and self.channels]
+            rules = [*mine, *commands, *self.commands.split()]
+            out += rules if n == 0 else ["(" + " ".join(rules) + ")"] if mine else []
+        return out
 
     # ---- jobs ----
 

@@ -20,6 +20,7 @@ import urllib.error
 import urllib.request
 
 import msgpack
+import redis as redispy
 import yaml
 
 import places
@@ -32,6 +33,10 @@ SAN_ENV = {
     "ASAN_OPTIONS": "exitcode=99:detect_stack_use_after_return=1:abort_on_error=0",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
 } if SANITIZED else {}
+
+
+def text(raw):
+    return raw.decode() if isinstance(raw, bytes) else raw
 
 
 def clean_env():
@@ -159,6 +164,9 @@ class Rig:
         self.auth = self.api = None
         self.keys = None
         self.prefix = "awq"
+        self.roles = None  # the file with the password of the roles' users
+        self.of_prefix = self.prefix
+        self.may_be_denied = False
         self.common = {}  # settings of every worker and awq-ctl of this rig
         self._made = 0
 
@@ -167,7 +175,11 @@ class Rig:
     def use_redis(self, **more):
         """A Redis with other settings than the fixture's; once, before anything else."""
         assert self.redis is None
-        self.redis = Redis(self.folder, **more)
+        self._use_roles()
+        options = more.pop("options", None) or {}
+        if "user" in options:
+            self.roles = None  # the test has users of its own
+        self.redis = Redis(self.folder, options={**self._users(), **options}, **more)
         self.things.append(self.redis)
         self.redis.start()
         self.common.setdefault("redis-url", self.redis.url)
@@ -176,11 +188,59 @@ class Rig:
     def use_failover(self, port=None):
         """A primary, a replica and three Sentinels in the place of the one Redis."""
         assert self.redis is None
-        self.redis = Failover(self.folder, port)
+        self._use_roles()
+        self.redis = Failover(self.folder, port, self._users())
         self.things.append(self.redis)
         self.redis.start()
         self.common["redis-url"] = self.redis.url
         return self.redis
+
+    # Every worker and awq-ctl of a rig is the ACL user of its role, with the rights that `awq-ctl acl print`
+    # says; what Redis refused them is found at the end (close).
+
+    def _use_roles(self):
+        self.roles = self.folder / "role.password"
+        self.roles.touch(0o600)
+        self.roles.write_text("a-role-s-password")
+        self.of_prefix = self.prefix
+
+    def _users(self):
+        return {"user": [self.acl_line(r)[5:] for r in ("worker", "ctl")]}
+
+    def acl_line(self, role, *more):
+        """The line of an ACL file, with the password that is in self.roles."""
+        done = subprocess.run([built("awq-ctl"), "--prefix", self.of_prefix, "acl", "print", "--role", role,
+                               "--password-file", self.roles, *more], text=True, capture_output=True, check=False,
+                              env={**clean_env(), **SAN_ENV})
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def _is_ours(self, url):
+        ours = [self.redis.url, *([self.redis.tcp_url] if getattr(self.redis, "port", 0) else []),
+                *(t.url for t in self.things if isinstance(t, Between))]
+        return str(url) in ours
+
+    def as_role(self, role, settings):
+        """Settings that make it this role's user, unless they make it another."""
+        has = {k.replace("_", "-") for k in settings}
+        url = settings.get("redis_url", settings.get("redis-url", ""))
+        if not self.roles or self.prefix != self.of_prefix or not self._is_ours(url) \
+                or has & {"redis-user", "redis-password-file"}:
+            return {}
+        return {"redis-user": f"{self.prefix}-{role}", "redis-password-file": self.roles}
+
+    def denied(self):
+        """What Redis refused the users of awq's roles: [(user, why, what)]."""
+        if not self.roles or not self.redis or not self.redis.running:
+            return []
+        try:
+            log = self.redis.client.execute_command("ACL", "LOG", 128)
+        except redispy.exceptions.RedisError:
+            return []  # the test has left it so
+        entries = [dict(zip(e[::2], e[1::2])) if isinstance(e, list) else e for e in log]
+        said = [tuple(text(e.get(k, e.get(k.encode()))) for k in ("username", "reason", "context", "object"))
+                for e in entries]
+        return [e for e in said if e[0].startswith(self.of_prefix + "-")]
 
     def use_peers(self, auth=None, api=None):
         self.auth, self.api = self.peers.get(auth, api)
@@ -210,6 +270,7 @@ class Rig:
         n = sum(isinstance(t, Worker) for t in self.things)
         all_settings = {**self.common, "prefix": self.prefix, 
                         "probe_listen": f"127.0.0.1:{free_port()}", **settings}
+        all_settings.update(self.as_role("worker", all_settings))
         w = Worker(self.folder, name or f"worker{n}", env, args, **all_settings)
         self.things.append(w)
         w.start()
@@ -223,10 +284,15 @@ class Rig:
         done = subprocess.run(
             [built("awq-ctl"), *map(str, args)], text=True, capture_output=True, input=input,
             timeout=timeout * PATIENCE, cwd=self.folder, check=False,
-            env={**clean_env(), **SAN_ENV, **settings_env({**self.common, "prefix": self.prefix}),
-                 **(env or {})})
+            env={**clean_env(), **SAN_ENV, **settings_env(self.ctl_settings(args, env)), **(env or {})})
         assert "Sanitizer" not in done.stderr, done.stderr
         return Answer(done)
+
+    def ctl_settings(self, args, env):
+        settings = {**self.common, "prefix": self.prefix}
+        asked = [a for a in [*map(str, args), *(env or {})]
+                 if a.startswith(("--redis", "AWQ_REDIS")) or a in ("--prefix", "AWQ_PREFIX")]
+        return settings if asked or not self.redis else {**settings, **self.as_role("ctl", settings)}
 
     def ctl(self, *args, code=0, **more):
         """awq-ctl that must end with this exit code."""
@@ -431,8 +497,10 @@ class Rig:
                 w.wait(5)
             except AssertionError:
                 stuck.append(w.name)
+        denied = self.denied()
         for t in reversed(self.things):
             t.end()
         for w in workers:
             w.sane()
+        assert not denied or self.may_be_denied, f"Redis refused awq something: {denied}"
         assert not stuck, f"{stuck} did not end after two SIGTERM"

@@ -140,12 +140,12 @@ class Failover:
 
     NAME = "mymaster"
 
-    def __init__(self, folder, port=None):
+    def __init__(self, folder, port=None, options=None):
         self.folder = Path(folder)
-        self.primary = Redis(folder, "primary", tcp=True)
+        self.primary = Redis(folder, "primary", tcp=True, options=options)
         at = port or self.primary.port
         self.replica = Redis(folder, "replica", tcp=True, options={
-            "replicaof": f"127.0.0.1 {at}", "replica-serve-stale-data": "yes", "repl-ping-replica-period": 1})
+            "replicaof": f"127.0.0.1 {at}", "replica-serve-stale-data": "yes", "repl-ping-replica-period": 1, **(options or {})})
         self.sentinels = [Sentinel(folder, f"sentinel{n}", free_port()) for n in range(3)]
         # Two may want to lead the failover; the third one, later, only votes, so one of them does.
         for s, down_ms in zip(self.sentinels, (500, 500, 1500)):

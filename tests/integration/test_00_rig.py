@@ -201,4 +201,4 @@ def test_a_record_opens_only_in_its_place(rig):
     assert keys.open("grant", place, record[b"rt"]) == b"the-refresh-token"
     assert keys.open("grant", ("awq", "other", *place[2:]), record[b"rt"]) is None
     assert keys.open("grant", ("awq", "acct", "cs", *place[3:]), record[b"rt"]) is None
-    assert rig.link_by_hand(conn, "another") == gen + 1
+    assert rig.link_by_hand(conn, "another") > gen

@@ -39,8 +39,11 @@ def image(images):
     return images.unpack("awq")
 
 
+README = (ROOT / "deploy/README.md").read_text()
+
+
 class Fleet:
-    """A Redis with TLS and one ACL user, secrets laid out as a kubelet does, workers in boxes."""
+    """A Redis with TLS and the users of the page, secrets laid out as a kubelet does, workers in boxes."""
 
     def __init__(self, rig, image):
         self.rig, self.image = rig, image
@@ -49,11 +52,12 @@ class Fleet:
         ca = Authority(rig.folder)
         cert, key = ca.issue("redis")
         self.port = free_port()
-        acl = redis_acl().replace("PASSWORD", PASSWORD)
+        users = [f"awq-{role} " + re.search(rf"^user awq-{role} (.*)$", README, re.M)[1].replace(
+            " on ", f" on >{PASSWORD} ", 1) for role in ("worker", "ctl")]
         rig.use_redis(aof="everysec", options={
             "tls-port": self.port, "tls-cert-file": cert, "tls-key-file": key,
             "tls-ca-cert-file": ca.cert, "tls-auth-clients": "no",
-            "user": [acl, "default on nopass ~* &* +@all"]})
+            "user": [*users, "default on nopass ~* &* +@all"]})
         rig.need(peers=True, keys=True)
         self.mounts = rig.folder / "mounts"
         secrets = {"keys": {"keys": rig.keys.read_text()},
@@ -100,16 +104,9 @@ class Fleet:
             [str(a) for a in box_argv(root, settings["User"], mounts,
                                       ["/usr/local/bin/awq-ctl", *args])],
             env={**{k: v for k, v in self.env.items() if "REDIS" in k or k == "AWQ_KEYS"},
-                 "PATH": os.environ["PATH"], **(env or {})},
+                 "AWQ_REDIS_USER": "awq-ctl", "PATH": os.environ["PATH"], **(env or {})},
             text=True, capture_output=True, timeout=60, check=False)
         return Answer(done)
-
-
-def redis_acl():
-    """The rule that deploy/README.md gives for Redis, without its first word."""
-    text = (ROOT / "deploy/README.md").read_text()
-    [rule] = re.findall(r"^user (awq on .*)$", text, re.M)
-    return rule
 
 
 def test_the_image_says_who_runs_what(image):

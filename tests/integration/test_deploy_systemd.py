@@ -93,8 +93,10 @@ def under_unit(rig, **settings):
     home = rig.folder / "unit"
     (home / "state").mkdir(parents=True)
     shutil.copy(rig.keys, home / "keys")
-    os.chmod(home / "keys", 0o400)
-    for path in (home / "state", home / "keys"):
+    shutil.copy(rig.roles, home / "password")
+    for path in (home / "keys", home / "password"):
+        path.chmod(0o400)
+    for path in (home / "state", home / "keys", home / "password"):
         os.chown(path, USER, USER)
     rig.folder.chmod(0o755)
     shutil.copy(built("awq-worker"), home / "awq-worker")  # the tree may be root's alone
@@ -102,7 +104,8 @@ def under_unit(rig, **settings):
     rig.redis.dir.chmod(0o755)
     # the leak check of the sanitizers traces the process, which no unit allows
     env = {"ASAN_OPTIONS": "detect_leaks=0"} if SANITIZED else None
-    w = rig.worker(ready=False, keys=home / "keys", journal=home / "state", env=env, **settings)
+    w = rig.worker(ready=False, keys=home / "keys", journal=home / "state", env=env,
+                   redis_user="awq-worker", redis_password_file=home / "password", **settings)
     w.kill()
     w.log_path.write_text("")
     w.args = [sys.executable, ROOT / "tests/integration/under_unit.py", str(USER),

@@ -87,42 +87,40 @@ def test_page_and_vectors_agree_with_the_tree():
     assert bad - named == set(), "vectors with codes that wire.h does not name"
 
 
-def page_rights():
-    page = (ROOT / "common/PROTOCOL.md").read_text()
-    put, read = re.search(r"```\n(~awq:.*?)\n(~awq:.*?)\n```", page).groups()
-    c_client = re.search(r"the C client adds `(.*?)`", page).group(1)
-    return put.split(), read.split(), c_client.split()
+def as_user(rig, role, *more):
+    """The address of this Redis for a user with just the rights of this role."""
+    _, user, *rules = rig.acl_line(role, *more).split(" ")
+    rig.redis.client.execute_command("ACL", "SETUSER", user, *rules)
+    return rig.redis.tcp_url.replace("//", f"//{user}@"), rig.roles
 
 
-def as_user(rig, rights):
-    """The address of this Redis for a user with just these rights."""
-    rig.redis.client.acl_setuser("upstream", enabled=True, nopass=True, reset=True)
-    rig.redis.client.execute_command("ACL", "SETUSER", "upstream", *rights)
-    return rig.redis.tcp_url.replace("//", "//upstream:any@")
+def with_password(url, password):
+    return url.replace("@", f":{password.read_text()}@")
 
 
-def test_rights_on_the_page_are_enough(rig):
+def test_rights_of_the_roles_are_enough(rig):
     rig.use_redis(tcp=True)
-    put, read, _ = page_rights()
     p = Producer("python", rig)
     job = {"id": "a-1", "not_before": 4102444800000, "call": {"conn": "c", "url": "https://api.example.com/"}}
-    url = as_user(rig, put)
+    url = with_password(*as_user(rig, "producer"))
     assert p.run("put", "--redis", url, job=job) == "OK"
     assert p.run("put", "--redis", url, job={**job, "id": "a-2", "not_before": 0}) == "OK"
     assert p.run("wait", "--redis", url, "--timeout", "0", "a-1", code=1) == "a-1: not ended yet"
     rig.redis.client.xadd(rig.key("out:results"), {"r": msgpack.packb({"id": "a-1"})})
-    assert p.run("results", "--redis", as_user(rig, read), "mine", "--count", "1") == '{"id": "a-1"}'
+    url = with_password(*as_user(rig, "reader", "--out", "results"))
+    assert p.run("results", "--redis", url, "mine", "--count", "1") == '{"id": "a-1"}'
 
 
 def test_rights_of_the_c_client_are_enough(c_producer, rig):
     rig.use_redis(tcp=True)
-    put, _, more = page_rights()
     job = {"id": "a-1", "call": {"conn": "c", "url": "https://api.example.com/"}}
     rig.redis.client.hset(rig.key("run:a-1"), mapping={"st": "done", "r": msgpack.packb({"id": "a-1", "state": "done"})})
-    url = as_user(rig, [*put, *more]).replace(":any@", "@")
+    url, _ = as_user(rig, "producer")
+    rig.redis.client.execute_command("ACL", "SETUSER", "awq-producer", "nopass")
     done = subprocess.run([c_producer, url, "-"], input=json.dumps(job), text=True, capture_output=True,
                           timeout=60 * PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
+    assert rig.denied() == []
 
 
 def test_crc_is_redis_clusters():

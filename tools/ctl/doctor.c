@@ -164,6 +164,7 @@ static int examine(struct doctor *d)
     if ((code = check_clock(d)))
         return code;
     check_scripts(d);
+    doctor_rights(d);
     if ((code = doctor_fleet(d)))
         return code;
     doctor_aside(d);

@@ -1,6 +1,7 @@
 /*
  * doctor_parts.h - the inside of awq-ctl doctor, for the files that make it up: doctor.c (Redis
- * itself), doctor_fleet.c (workers, queues, accounts), doctor_aside.c (what is set aside).
+ * itself), doctor_fleet.c (workers, queues, accounts), doctor_aside.c (what is set aside),
+ * doctor_rights.c (may it).
  */
 #ifndef AWQ_CTL_DOCTOR_PARTS_H
 #define AWQ_CTL_DOCTOR_PARTS_H
@@ -25,5 +26,6 @@ int64_t doctor_count(struct doctor *d, const char *command, const char *key); /*
 int doctor_fleet(struct doctor *d); /* an exit code */
 void doctor_accounts(struct doctor *d);
 void doctor_aside(struct doctor *d);
+void doctor_rights(struct doctor *d);
 
 #endif

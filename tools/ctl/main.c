@@ -13,7 +13,8 @@
 #include "tools/ctl/link.h"
 
 static const struct verb *const nouns[] = {
-    keys_verbs, conn_verbs, job_verbs, queue_verbs, dead_verbs, worker_verbs, doctor_verbs,
+    keys_verbs, conn_verbs,   job_verbs,    queue_verbs,
+    dead_verbs, worker_verbs, doctor_verbs, acl_verbs,
 };
 
 struct settings {
