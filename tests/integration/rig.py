@@ -179,7 +179,9 @@ class Rig:
         options = more.pop("options", None) or {}
         if "user" in options:
             self.roles = None  # the test has users of its own
-        self.redis = Redis(self.folder, options={**self._users(), **options}, **more)
+        else:
+            options = {**self._users(), **options}
+        self.redis = Redis(self.folder, options=options, **more)
         self.things.append(self.redis)
         self.redis.start()
         self.common.setdefault("redis-url", self.redis.url)
