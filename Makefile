@@ -246,6 +246,13 @@ model: ## the lease protocol, every state of it (tests/model/README.md); takes m
 	@sh deploy/deps.sh test
 	@/usr/bin/python3 tests/model/model.py
 
+FOR ?= 600
+SEED ?= 1
+.PHONY: chaos
+chaos: build ## FOR seconds of kills, stops and lost answers, then a verdict (tests/chaos/README.md)
+	@sh deploy/deps.sh test
+	@AWQ_BUILD=$(BUILD) /usr/bin/python3 tests/chaos/chaos.py --for $(FOR) --seed $(SEED)
+
 mutants: build ## break the code in known ways, and see a test notice each
 	@sh deploy/deps.sh test
 	@/usr/bin/python3 tests/mutants.py '$(T)'
