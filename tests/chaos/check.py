@@ -14,6 +14,7 @@ from datetime import datetime
 
 import msgpack
 
+LIFETIME_MS = 2000  # chaos.TOKEN_S
 REQUEST_MS = 1000   # chaos.FAST: how long a token request may take
 NEAR_MS = 150       # clocks of one machine, read by several processes
 
@@ -82,13 +83,17 @@ class Verdict:
             self.duplicates += len(twice)
             self.problems += [f"job {job['id']} step {s} was committed {names[s]} times" for s in twice]
             self.problems += [f"job {job['id']} ended {r['state']} ({r['error']}, status {r['status']})"
-                              for r in got if r["state"] != "done" and not self.is_of_a_dead_grant(r)]
+                              for r in got if r["state"] != "done" and not self.is_of_a_dead_token(r)]
 
-    def is_of_a_dead_grant(self, result):
-        """401 for a token whose grant the server had killed: the step's own answer, as documented."""
-        account = result["run"].rsplit("-", 1)[0]
+    def is_of_a_dead_token(self, result):
+        """401 for a token that awq had just got, and which the server ended: it had killed the grant, or it
+        counts lifetimes in whole seconds, so that of two seconds one may be over already."""
+        account, at = result["run"].rsplit("-", 1)[0], int(result["entry"].split("-")[0])
+        made = [e["t"] for e in self.by["token_request"]
+                if e.get("account") == account and is_ok(e) and e["t"] < at]
+        killed = any(e["account"] == account and abs(e["t"] - at) < 30000 for e in self.by["lost"])
         return result["state"] == "failed" and result["status"] == 401 and \
-            any(e["account"] == account and abs(e["t"] - result["t"]) < 30000 for e in self.by["lost"])
+            (killed or bool(made) and at - made[-1] > LIFETIME_MS - 1000 - NEAR_MS)
 
     # ---- renewals ----------------------------------------------------------------------------
 
@@ -109,7 +114,7 @@ class Verdict:
                 why = "while the request before was under way"
             elif maybe_used >= 2 and not forgiving:
                 why = "after its one replay"
-            maybe_used += not is_refused(e) or self.holder_was_gone(e)
+            maybe_used += not is_refused(e) or not self.was_heard(e)
             if why:
                 bad += 1
                 self.problems.append(f"{account}: a refresh token was sent once more at {e['t']:.0f}, {why}")
@@ -120,6 +125,13 @@ class Verdict:
         said = [e for e in self.said_of[request.get("account")]
                 if e["event"] == "token.renewing" and e["t"] <= request["t"] + NEAR_MS]
         return said[-1]["worker"] if said else None
+
+    def was_heard(self, request):
+        """Its holder said how it ended."""
+        holder = self.holder_of(request)
+        return any(e["worker"] == holder and e["event"] != "token.renewing" and e["t"] > request["t"] - NEAR_MS
+                   and e["t"] < request["t"] + request["ms"] + REQUEST_MS
+                   for e in self.said_of[request.get("account")])
 
     def holder_was_gone(self, request):
         """Its holder was killed or stopped before it can have stored the answer."""
