@@ -144,6 +144,16 @@ void key_queues(struct key *k, unsigned shard)
     of_shard(k, shard, SLICE_LIT("queues"));
 }
 
+void key_audit(struct key *k, unsigned shard)
+{
+    of_shard(k, shard, SLICE_LIT("audit"));
+}
+
+void key_audit_acts(struct key *k, unsigned shard)
+{
+    of_shard(k, shard, SLICE_LIT("audit:acts"));
+}
+
 void key_conn(struct key *k, struct slice id)
 {
     of_conn(k, id, SLICE_NONE);

@@ -15,7 +15,8 @@
  *     P:{sN}:park:R   zset    jobs waiting for R,   P:{sN}:w        hash    workers' numbers
  *                             conn:ID or lane:ID    P:{sN}:boss     string  the housekeeper
  *     P:{sN}:lots     zset    when to look at R     P:{sN}:queues   set     those worked on
- *     P:{sN}:dead     zset    dead letters
+ *     P:{sN}:dead     zset    dead letters          P:{sN}:audit       stream  uses of tokens
+ *                                                   P:{sN}:audit:acts  stream  operators' acts
  *     P:{c:ID}        hash    a connection          P:conns         zset    when to renew which
  *     P:{c:ID}:lease  string  who renews it         P:meta          hash    fixed at install
  *     P:{c:ID}:lane           its limits            P:wake, P:changed       pub/sub, hints only
@@ -56,6 +57,8 @@ void key_out(struct key *k, unsigned shard, struct slice name);
 void key_workers(struct key *k, unsigned shard);
 void key_worker_numbers(struct key *k, unsigned shard);
 void key_boss(struct key *k, unsigned shard);
+void key_audit(struct key *k, unsigned shard);      /* uses and renewals of tokens */
+void key_audit_acts(struct key *k, unsigned shard); /* what operators did */
 void key_queues(struct key *k, unsigned shard); /* set: names of all queues that workers work on */
 
 /* Of a connection. */

@@ -61,6 +61,12 @@ X(CONN_CHANGED, "conn.changed", "a connection was linked, changed, disabled or r
 X(LANE_CLOSED, "lane.closed", "a connection's calls are held back: cool-down or limit")
 X(LANE_OPENED, "lane.opened", "its calls go on")
 
+/* The audit streams. */
+X(AUDIT_CHECKPOINT, "audit.checkpoint",
+  "how far a chain of the audit stream is, for `awq-ctl audit verify` to compare with")
+X(AUDIT_DROPPED, "audit.dropped",
+  "too many lines of the audit stream wait for Redis: further ones are only counted")
+
 /* The housekeeper: one elected worker per shard. */
 X(HOUSE_ELECTED, "house.elected", "this worker keeps house for the shard")
 X(HOUSE_DEPOSED, "house.deposed", "another worker does so now")

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/connection.h"
 #include "common/log.h"
+#include "worker/audit.h"
 #include "worker/token.h"
 #include "worker/worker.h"
 
@@ -187,6 +188,7 @@ static void on_restored(void *owner, const struct redis_reply *reply, const stru
     if (slice_is(said, "RESTORED")) {
         log_event(LOG_WARN, EV_TOKEN_RESTORED, F_CSTR("connection", it->id),
                   F_UINT("ver", it->ver));
+        audit_restored(m->w->audit, it->id, it->gen, it->ver);
         tokens_wake(m->w->tokens, "conn", it->id);
     } else {
         forget(m, it); /* Redis knows as much, or something else happened since */

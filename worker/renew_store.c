@@ -6,6 +6,7 @@
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
+#include "worker/audit.h"
 #include "worker/memory.h"
 #include "worker/meters.h"
 #include "worker/worker.h"
@@ -101,6 +102,7 @@ static void renewed(struct renewal *r)
     int64_t exp = r->stored_exp_ms, born = r->stored_ms;
 
     meter_renewal("renewed");
+    audit_renewal(r->w->audit, r, "renewed");
     meter_token_wait(clock_boot_ms() - r->asked_boot_ms);
     log_event(LOG_INFO, EV_TOKEN_RENEWED, F_CSTR("connection", c->id), F_UINT("ver", ver),
               F_INT("lifetime_ms", exp - born),
@@ -175,6 +177,7 @@ static void on_store(void *owner, const struct redis_reply *reply, const struct 
         return;
     }
     meter_renewal("late");
+    audit_renewal(r->w->audit, r, "late");
     log_event(LOG_WARN, EV_TOKEN_LATE, F_CSTR("connection", r->c->id), F_UINT("ver", r->ver + 1),
               F_CSTR("fence", r->fence));
     r->c->stale = true;
@@ -217,11 +220,13 @@ static void on_fail(void *owner, const struct redis_reply *reply, const struct e
     r->c->stale = true;
     if (slice_is(state, "NEEDS_CONSENT")) {
         meter_renewal("needs_consent");
+        audit_renewal(r->w->audit, r, "needs_consent");
         r->c->state = CONN_CONSENT;
         log_event(LOG_ERROR, EV_TOKEN_NEEDS_CONSENT, F_CSTR("connection", r->c->id),
                   F_CSTR("reason", r->answer.reason), F_ERR(&r->why));
     } else {
         meter_renewal("failed");
+        audit_renewal(r->w->audit, r, "failed");
         r->c->state = CONN_BACKOFF;
         r->c->next_ms = redis_reply_int(redis_reply_at(reply, 2), 0);
         log_event(LOG_WARN, EV_TOKEN_FAILED, F_CSTR("connection", r->c->id),

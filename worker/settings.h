@@ -22,6 +22,8 @@ struct settings {
     int64_t renew_at_once;
     const char *renew_replicas; /* auto, or a digit */
     const char *journal;
+    const char *audit_level; /* acts, renewals, uses */
+    int64_t audit_max;
     const char *probe_listen;
     const char *http_ca, *http_proxy;
     bool http2;

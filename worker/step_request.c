@@ -9,6 +9,7 @@
 #include "common/json.h"
 #include "common/log.h"
 #include "common/ratelimit.h"
+#include "worker/audit.h"
 #include "worker/meters.h"
 #include "worker/redact.h"
 #include "worker/step_parts.h"
@@ -346,6 +347,7 @@ static void on_answer(void *owner, const struct http_result *res)
         s->err = (struct err){0};
         take_answer(s, res);
     }
+    audit_use(s->w->audit, s);
     step_advance(s);
 }
 

@@ -9,6 +9,7 @@
 #include "common/clock.h"
 #include "common/log.h"
 #include "common/version.h"
+#include "worker/audit.h"
 #include "worker/changes.h"
 #include "worker/commit.h"
 #include "worker/endpoint.h"
@@ -81,6 +82,7 @@ static void close_parts(struct worker *w)
     w->endpoints = NULL;
     replicas_free(w->replicas); /* a renewal that it ends begins no other */
     changes_free(w->changes);
+    audit_free(w->audit);
     commits_free(w->commits); /* what the link took with it, and what it had not been given yet */
     journal_free(w->journal);
     uv_close((uv_handle_t *)&w->drain_timer, NULL);
@@ -93,6 +95,8 @@ void worker_stop(struct worker *w, int exit_code)
     if (w->phase == PHASE_STOPPING)
         return;
     w->phase = PHASE_STOPPING;
+    if (w->audit)
+        audit_close(w->audit);
     w->exit_code = exit_code;
     log_event(LOG_INFO, EV_WORKER_STOP, F_INT("exit", exit_code),
               F_UINT("left", steps_active(w->steps)));
@@ -137,7 +141,8 @@ void worker_on_idle(struct worker *w)
     if (w->phase == PHASE_RUNNING || w->phase == PHASE_DRAINING)
         intake_wake(w->intake);
     if (w->phase == PHASE_DRAINING && !w->leaving && steps_active(w->steps) == 0 &&
-        renewals_active(w) == 0 && commits_waiting(w->commits) == 0 && intake_is_quiet(w->intake))
+        renewals_active(w) == 0 && commits_waiting(w->commits) == 0 && intake_is_quiet(w->intake) &&
+        audit_is_quiet(w->audit))
         leave(w);
 }
 
@@ -448,6 +453,7 @@ void worker_on_alive(struct worker *w)
     steps_resume(w->steps);
     worker_on_idle(w);
     house_tick(w->house);
+    audit_tick(w->audit);
 }
 
 /* ---- the beginning ---- */
@@ -486,11 +492,12 @@ static bool make_parts(struct worker *w, struct err *err)
     w->endpoints = endpoints_new(w);
     w->changes = changes_new(w);
     w->replicas = replicas_new(w);
+    w->audit = audit_new(w);
     w->tokens = tokens_new(w, err);
     w->steps = steps_new(w, (size_t)w->set->slots, err);
     w->http = http_new(w->loop, &ho, err);
     if (!w->commits || !w->liveness || !w->house || !w->memory || !w->endpoints || !w->changes ||
-        !w->replicas)
+        !w->replicas || !w->audit)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (!w->tokens || !w->steps || !w->http)
         return false;

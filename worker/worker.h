@@ -63,6 +63,7 @@ struct worker {
     struct memory *memory;
     struct endpoints *endpoints;
     struct replicas *replicas;
+    struct audit *audit;
     struct journal *journal; /* NULL unless asked for */
     struct probe *probe;
     enum phase phase;

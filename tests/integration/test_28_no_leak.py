@@ -162,7 +162,7 @@ def test_no_secret_anywhere(rig):
         said += [done.out, done.err]
     journal = rig.folder / "journal"
     journal.mkdir(0o700)
-    workers = [rig.worker(journal=journal, log_level="debug", lease="1s") for _ in range(2)]
+    workers = [rig.worker(journal=journal, log_level="debug", lease="1s", audit_level="uses") for _ in range(2)]
 
     def job(name, path, **more):
         return rig.job(name, world.server.base + path, **more)
@@ -204,7 +204,7 @@ def test_no_secret_anywhere(rig):
     assert not found, "\n".join(found[:20])
     workers[0].kill()
     r.start()
-    workers.append(rig.worker(journal=journal, log_level="debug", lease="1s"))
+    workers.append(rig.worker(journal=journal, log_level="debug", lease="1s", audit_level="uses"))
     rig.results(ids, 30)
     r.client.save()
     assert len(world.given) >= 12 and world.other.requests and r.client.zcard(rig.key("dead")) > 0

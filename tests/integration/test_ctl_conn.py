@@ -311,6 +311,8 @@ def test_mended_settings_are_tried_at_once(rig):
     apply_json(rig, conn)
     wait_until(lambda: record(rig)[b"state"] == b"BACKOFF", 15, "the secret to be refused")
     rig.redis.client.hset("awq:{c:acct}", "next", 99999999999999)  # a backoff that does not end here
+    [listed] = rig.ctl("conn", "ls", "-o", "json").json()
+    assert listed["next_try"] == 99999999999999 and listed["failed_at"] and listed["why"] == "invalid_client"
     done = rig.ctl("conn", "refresh", "acct", code=1)
     assert "held back" in done.err and "invalid_client" in done.err
     (rig.folder / "acct.secret").write_text("svc-secret")

@@ -1036,3 +1036,19 @@ def test_cancel_finished(m):
     before = m.dump()
     assert m.cancel("r1") == "FINISHED"
     assert m.dump() == before
+
+
+def test_act_follows_the_line_that_its_writer_saw(m):
+    acts = key("audit:acts")
+
+    def add(after, text):
+        return m.call("act", [acts], after, 1000, "acts", 1, "b" * 32, text, "m" * 36)
+    said, first = add("", "one")
+    assert said == "ADDED"
+    assert add("", "two") == ["MOVED"] and add("1-1", "two") == ["MOVED"]
+    said, second = add(first, "two")
+    assert said == "ADDED" and add(first, "three") == ["MOVED"]
+    m.full()
+    assert add(second, "three")[0] == "ADDED"
+    m.roomy()
+    assert [fields[b"l"] for _, fields in m.r.xrange(acts)] == [b"one", b"two", b"three"]

@@ -49,8 +49,8 @@ int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
 /* ---- ls -----------------------------------------------------------------------------------------
  */
 
-static const char *const ls_columns[] = {"id",      "state",   "grant", "generation",
-                                         "version", "expires", "why"};
+static const char *const ls_columns[] = {
+    "id", "state", "grant", "generation", "version", "expires", "failed_at", "next_try", "why"};
 
 static int ls_row(struct ctl *c, struct slice id)
 {
@@ -60,7 +60,8 @@ static int ls_row(struct ctl *c, struct slice id)
     struct key conn;
 
     key_conn(&conn, id);
-    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "grant", "gen", "ver", "exp", "why");
+    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "grant", "gen", "ver", "exp", "ft",
+                 "next", "why");
     if (!r)
         return ctl_fail(c, &err);
     state = redis_reply_str(redis_reply_at(r, 0));
@@ -76,7 +77,9 @@ static int ls_row(struct ctl *c, struct slice id)
     out_int(&c->out, redis_reply_int(redis_reply_at(r, 2), 0));
     out_int(&c->out, redis_reply_int(redis_reply_at(r, 3), 0));
     out_time(&c->out, redis_reply_int(redis_reply_at(r, 4), 0));
-    out_text(&c->out, redis_reply_str(redis_reply_at(r, 5)));
+    out_time(&c->out, redis_reply_int(redis_reply_at(r, 5), 0));
+    out_time(&c->out, redis_reply_int(redis_reply_at(r, 6), 0));
+    out_text(&c->out, redis_reply_str(redis_reply_at(r, 7)));
     redis_reply_free(r);
     return CTL_OK;
 }
@@ -370,6 +373,7 @@ const struct verb conn_verbs[] = {
              "is kept.",
      .flags = apply_flags,
      .flag_count = ARRAY_LEN(apply_flags),
+     .changes = true,
      .run = conn_apply},
     {.noun = "conn",
      .name = "ls",
@@ -400,6 +404,7 @@ const struct verb conn_verbs[] = {
      .flag_count = ARRAY_LEN(refresh_flags),
      .least = 1,
      .most = 1,
+     .changes = true,
      .run = conn_refresh},
     {.noun = "conn",
      .name = "disable",
@@ -407,16 +412,19 @@ const struct verb conn_verbs[] = {
      .help = "No further call with its token, on any worker, until it is enabled; its jobs wait",
      .more = "Its grant stays and is not renewed. Waits until every living worker knows of it.",
      .flags = conn_switch_flags,
-     .flag_count = 2,
+     .flag_count = ARRAY_LEN(conn_switch_flags),
      .least = 1,
      .most = 1,
+     .changes = true,
+     .needs_reason = true,
      .run = conn_disable},
     {.noun = "conn",
      .name = "enable",
      .usage = "ID [--timeout TIME]",
      .help = "Let a disabled connection's calls go on",
-     .flags = conn_enable_flags,
-     .flag_count = 1,
+     .flags = conn_switch_flags,
+     .flag_count = ARRAY_LEN(conn_switch_flags),
+     .changes = true,
      .least = 1,
      .most = 1,
      .run = conn_enable},
@@ -426,9 +434,11 @@ const struct verb conn_verbs[] = {
      .help = "Forget its tokens and secrets; its jobs wait until the account is linked anew",
      .more = "Revoke the grant at the provider too: a token that leaked is good there until then.",
      .flags = conn_switch_flags,
-     .flag_count = 2,
+     .flag_count = ARRAY_LEN(conn_switch_flags),
      .least = 1,
      .most = 1,
+     .changes = true,
+     .needs_reason = true,
      .run = conn_revoke},
     {.noun = "conn",
      .name = "rm",
@@ -436,6 +446,7 @@ const struct verb conn_verbs[] = {
      .help = "Remove a connection and its secrets; jobs that wait for it are told",
      .least = 1,
      .most = 1,
+     .changes = true,
      .run = conn_rm},
     {.name = NULL},
 };

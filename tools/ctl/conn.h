@@ -15,7 +15,7 @@ int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --reli
 int conn_test(struct ctl *c, const struct args *args);
 
 /* conn_switch.c */
-extern const struct flag conn_switch_flags[2], conn_enable_flags[1];
+extern const struct flag conn_switch_flags[1];
 int conn_disable(struct ctl *c, const struct args *args);
 int conn_enable(struct ctl *c, const struct args *args);
 int conn_revoke(struct ctl *c, const struct args *args);

@@ -406,7 +406,7 @@ int conn_apply(struct ctl *c, const struct args *args)
     a.relink = args->flag[1] != NULL;
     if (!connection_file_read(&a.file, args->flag[0], &a.err))
         return ctl_fail(c, &a.err);
-    a.id = a.file.cfg->id;
+    a.id = c->about = a.file.cfg->id;
     if ((code = ctl_keys(c)) == CTL_OK && (code = ctl_connect(c)) == CTL_OK &&
         (code = ctl_meta(c)) == CTL_OK) {
         if (apply(&a))

@@ -6,16 +6,11 @@
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/key.h"
+#include "tools/ctl/act.h"
 #include "tools/ctl/fleet.h"
 #include "tools/ctl/link.h"
 
-#define REASON_MAX 200
-
-const struct flag conn_switch_flags[2] = {
-    {"--timeout", NULL, "TIME", "wait so long for every living worker to know it (default 10s)"},
-    {"--reason", NULL, "TEXT", "why, for whoever looks at it next"},
-};
-const struct flag conn_enable_flags[1] = {
+const struct flag conn_switch_flags[1] = {
     {"--timeout", NULL, "TIME", "wait so long for every living worker to know it (default 10s)"},
 };
 
@@ -119,14 +114,6 @@ static int spread(struct ctl *c, const struct args *args, struct slice id, const
 
 /* ---- the verbs ---- */
 
-static int take_reason(const struct ctl *c, const struct args *a, struct slice *reason)
-{
-    *reason = slice_cstr(a->flag[1]);
-    if (reason->len == 0 || reason->len > REASON_MAX || !json_is_utf8(*reason))
-        return ctl_usage(c, "--reason TEXT is missing, or longer than %d bytes", REASON_MAX);
-    return CTL_OK;
-}
-
 static int begin(struct ctl *c, const struct args *args, struct slice *id)
 {
     int64_t limit_ms;
@@ -171,10 +158,7 @@ static int flip(struct ctl *c, const struct args *args, bool off, struct slice r
 
 int conn_disable(struct ctl *c, const struct args *a)
 {
-    struct slice reason;
-    int code = take_reason(c, a, &reason);
-
-    return code ? code : flip(c, a, true, reason);
+    return flip(c, a, true, slice_cstr(a->flag[ACT_REASON]));
 }
 
 int conn_enable(struct ctl *c, const struct args *a)
@@ -191,8 +175,9 @@ int conn_revoke(struct ctl *c, const struct args *a)
     bool none;
     int code;
 
-    if ((code = take_reason(c, a, &reason)) || (code = begin(c, a, &id)))
+    if ((code = begin(c, a, &id)))
         return code;
+    reason = slice_cstr(a->flag[ACT_REASON]);
     key_conn(&conn, id);
     key_conn_lease(&lease, id);
     key_changed(&changed);

@@ -35,6 +35,9 @@ struct ctl {
     struct keyring *keyring; /* NULL until ctl_keys */
     struct out out;
     const struct verb *verb;
+    const struct args *args;
+    struct slice about;  /* the connection that a file is of, for the audit stream */
+    uint64_t act_number; /* of the act under way there; 0 = none */
 };
 
 /* ---- the arguments of a verb ---- */
@@ -46,8 +49,11 @@ struct flag {
     const char *help;
 };
 
+#define CTL_FLAGS_MAX 8
+
 struct args {
-    const char *flag[8]; /* by index in the verb's table: the value, "" for a switch, else NULL */
+    /* By index in the verb's table, then those of act.h: the value, "" for a switch, else NULL. */
+    const char *flag[CTL_FLAGS_MAX + 2];
     const char *const *names; /* what is no flag */
     size_t count;
 };
@@ -60,6 +66,8 @@ struct verb {
     size_t flag_count;
     size_t least, most; /* names */
     const char *more;   /* more lines for --help, or NULL */
+    bool changes;       /* an act: it is written to the audit stream (act.h) */
+    bool needs_reason;  /* --reason is not left to choice */
     int (*run)(struct ctl *c, const struct args *a);
 };
 
@@ -94,6 +102,6 @@ void ctl_wake(struct ctl *c, struct slice connection); /* whoever waits for it i
 
 /* The verbs, one table a noun; each ends with a row without a name. */
 extern const struct verb keys_verbs[], conn_verbs[], job_verbs[], queue_verbs[], dead_verbs[],
-    worker_verbs[], doctor_verbs[], acl_verbs[];
+    worker_verbs[], doctor_verbs[], acl_verbs[], audit_verbs[];
 
 #endif

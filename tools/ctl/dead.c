@@ -320,6 +320,7 @@ const struct verb dead_verbs[] = {
      .flags = each_flags,
      .flag_count = ARRAY_LEN(each_flags),
      .most = 512,
+     .changes = true,
      .run = dead_replay},
     {.noun = "dead",
      .name = "purge",
@@ -328,6 +329,7 @@ const struct verb dead_verbs[] = {
      .flags = each_flags,
      .flag_count = ARRAY_LEN(each_flags),
      .most = 512,
+     .changes = true,
      .run = dead_purge},
     {.name = NULL},
 };

@@ -265,6 +265,7 @@ const struct verb job_verbs[] = {
      .help = "Stop a job: what waits is taken back, what is in flight gets no next step, no retry",
      .least = 1,
      .most = 1,
+     .changes = true,
      .run = job_cancel},
     {.name = NULL},
 };

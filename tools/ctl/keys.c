@@ -266,11 +266,13 @@ const struct verb keys_verbs[] = {
          "done everywhere. Exit 4: some connections could not be re-sealed.",
      .flags = rotate_flags,
      .flag_count = ARRAY_LEN(rotate_flags),
+     .changes = true,
      .run = keys_rotate},
     {.noun = "keys",
      .name = "retire",
      .usage = "",
      .help = "Take the old keys out of the file; refused while anything needs one",
+     .changes = true,
      .run = keys_retire},
     {.name = NULL},
 };

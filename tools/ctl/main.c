@@ -9,12 +9,13 @@
 #include "common/key.h"
 #include "common/secret.h"
 #include "common/version.h"
+#include "tools/ctl/act.h"
 #include "tools/ctl/ctl.h"
 #include "tools/ctl/link.h"
 
 static const struct verb *const nouns[] = {
-    keys_verbs, conn_verbs,   job_verbs,    queue_verbs,
-    dead_verbs, worker_verbs, doctor_verbs, acl_verbs,
+    keys_verbs,   conn_verbs,   job_verbs, queue_verbs, dead_verbs,
+    worker_verbs, doctor_verbs, acl_verbs, audit_verbs,
 };
 
 struct settings {
@@ -97,7 +98,7 @@ int ctl_connect(struct ctl *c)
     if (c->link)
         return CTL_OK;
     c->link = link_open(&c->common, &err);
-    return c->link ? CTL_OK : ctl_fail(c, &err);
+    return c->link ? act_begin(c) : ctl_fail(c, &err);
 }
 
 int ctl_keys(struct ctl *c)
@@ -259,21 +260,27 @@ static void print_nouns(FILE *to)
         print_verbs(to, nouns[i]);
 }
 
-static void print_verb(const struct verb *v)
+static void print_flags(const struct flag *flags, size_t count)
 {
-    printf("awq-ctl %s %s %s\n\n%s.\n", v->noun, v->name, v->usage, v->help);
-    if (v->more)
-        printf("\n%s\n", v->more);
-    if (v->flag_count > 0)
-        puts("");
-    for (size_t i = 0; i < v->flag_count; i++) {
-        const struct flag *f = &v->flags[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct flag *f = &flags[i];
         char head[60];
 
         snprintf(head, sizeof head, "%s%s%s%s%s", f->brief ? f->brief : "", f->brief ? ", " : "",
                  f->name, f->value ? " " : "", f->value ? f->value : "");
         printf("  %-24s %s\n", head, f->help);
     }
+}
+
+static void print_verb(const struct verb *v)
+{
+    printf("awq-ctl %s %s %s\n\n%s.\n", v->noun, v->name, v->usage, v->help);
+    if (v->more)
+        printf("\n%s\n", v->more);
+    if (v->flag_count > 0 || v->changes)
+        puts("");
+    print_flags(v->flags, v->flag_count);
+    print_flags(act_flags, v->changes ? ARRAY_LEN(act_flags) : 0);
     puts("\nOptions of every verb (connection to Redis, prefix, keys, -o table|json): "
          "awq-ctl --help");
 }
@@ -287,21 +294,30 @@ struct input {
     bool help;
 };
 
-static const struct flag *find_flag(const struct verb *v, struct slice name, size_t *at)
+static const struct flag *find_in(const struct flag *flags, size_t count, struct slice name)
 {
-    for (*at = 0; *at < v->flag_count; ++*at) {
-        const struct flag *f = &v->flags[*at];
-
+    for (const struct flag *f = flags; f < flags + count; f++)
         if (slice_is(name, f->name) || (f->brief && slice_is(name, f->brief)))
             return f;
-    }
     return NULL;
+}
+
+static const struct flag *find_flag(const struct verb *v, struct slice name, size_t *at)
+{
+    const struct flag *f = find_in(v->flags, v->flag_count, name);
+
+    if (f) {
+        *at = (size_t)(f - v->flags);
+    } else if (v->changes && (f = find_in(act_flags, ARRAY_LEN(act_flags), name))) {
+        *at = CTL_FLAGS_MAX + (size_t)(f - act_flags);
+    }
+    return f;
 }
 
 static int take_flag(struct ctl *c, struct input *in, char *const *argv, size_t argc, size_t *i)
 {
     struct slice arg = slice_cstr(argv[*i]);
-    size_t eq = slice_starts(arg, SLICE_LIT("--")) ? slice_find(arg, '=') : arg.len, at;
+    size_t eq = slice_starts(arg, SLICE_LIT("--")) ? slice_find(arg, '=') : arg.len, at = 0;
     const struct flag *f = find_flag(c->verb, slice_sub(arg, 0, eq), &at);
 
     if (!f)
@@ -354,7 +370,7 @@ static int take_args(struct ctl *c, struct input *in, char *const *argv, size_t 
         return ctl_usage(c, "something is missing: %s", v->usage);
     if (in->args.count > v->most)
         return ctl_usage(c, "too many arguments");
-    return CTL_OK;
+    return v->changes ? act_check(c, &in->args) : CTL_OK;
 }
 
 /* NOUN VERB, or NOUN alone where it has one verb only (doctor). */
@@ -422,11 +438,13 @@ static int run(struct ctl *c, char *const *argv, size_t argc)
     if (!in)
         return ctl_say(CTL_FAILED, "out of memory");
     in->args.names = in->names;
+    c->args = &in->args;
     code = take_args(c, in, argv + used, argc - used);
     if (code == CTL_OK && in->help)
         print_verb(c->verb);
     else if (code == CTL_OK)
-        code = c->verb->run(c, &in->args);
+        code = act_end(c, c->verb->run(c, &in->args));
+    c->args = NULL;
     free(in);
     return code;
 }

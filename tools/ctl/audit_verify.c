@@ -1,0 +1,432 @@
+/* awq-ctl audit verify: each writer's chain, line by line, and its end by the checkpoints in the
+ * logs. */
+#include "tools/ctl/audit.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "common/char.h"
+#include "common/key.h"
+#include "tools/ctl/link.h"
+
+#define PAGE       500
+#define BUCKETS    4096
+#define SHOWN      100  /* problems that are printed; all are counted */
+#define EARLY_MAX  1000 /* lines of a writer that wait for one before them */
+#define WRITER_MAX 128
+
+/* A line that stands before one with a lower number: Redis refused that one at first. */
+struct early {
+    struct early *next;
+    uint64_t number;
+    struct audit_digest before, digest;
+};
+
+struct chain { /* one writer's */
+    struct chain *next;
+    char writer[WRITER_MAX];
+    bool acts;
+    uint64_t first, last;       /* numbers */
+    struct audit_digest digest; /* of `last` */
+    struct early *early;
+    size_t early_count;
+    struct audit_digest *known; /* of first..last, for the checkpoints */
+    size_t known_room;
+};
+
+struct verify {
+    struct ctl *c;
+    struct chain *buckets[BUCKETS];
+    struct key key; /* of the stream in hand */
+    bool acts;
+    int64_t oldest_ms; /* of its first line */
+    size_t lines, writers, unsigned_lines, foreign, repeats, problems, checkpoints;
+};
+
+static void problem(struct verify *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void problem(struct verify *v, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    if (++v->problems > SHOWN)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    for (char *p = text; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = '?';
+    out_row(&v->c->out);
+    out_cstr(&v->c->out, text);
+}
+
+static struct chain *find(struct verify *v, struct slice writer, bool make)
+{
+    unsigned h = 5381;
+    struct chain *ch;
+
+    for (size_t i = 0; i < writer.len; i++)
+        h = h * 33 + (unsigned char)writer.ptr[i];
+    for (ch = v->buckets[h % BUCKETS]; ch; ch = ch->next)
+        if (slice_is(writer, ch->writer) && ch->acts == v->acts)
+            return ch;
+    if (!make || writer.len >= WRITER_MAX || !(ch = calloc(1, sizeof *ch)))
+        return NULL;
+    slice_copy(writer, ch->writer, sizeof ch->writer);
+    ch->acts = v->acts;
+    ch->next = v->buckets[h % BUCKETS];
+    v->buckets[h % BUCKETS] = ch;
+    v->writers++;
+    return ch;
+}
+
+static bool same(const struct audit_digest *a, struct slice b)
+{
+    return b.len == sizeof a->bytes && memcmp(a->bytes, b.ptr, b.len) == 0;
+}
+
+/* ---- the chain ---- */
+
+static void advance(struct chain *ch, uint64_t number, const struct audit_digest *digest)
+{
+    size_t at = number - ch->first;
+
+    if (at >= ch->known_room) {
+        size_t room = ch->known_room ? 2 * ch->known_room : 64;
+        struct audit_digest *more = realloc(ch->known, room * sizeof *more);
+
+        if (more) {
+            ch->known = more;
+            ch->known_room = room;
+        }
+    }
+    if (at < ch->known_room)
+        ch->known[at] = *digest;
+    ch->last = number;
+    ch->digest = *digest;
+}
+
+/* Those that waited for this one. */
+static void take_early(struct verify *v, struct chain *ch)
+{
+    for (struct early **at = &ch->early, *e; (e = *at);) {
+        if (e->number != ch->last + 1) {
+            at = &e->next;
+            continue;
+        }
+        if (memcmp(e->before.bytes, ch->digest.bytes, sizeof e->before.bytes) != 0)
+            problem(v, "%s: line %" PRIu64 " of %s does not follow the one before it: altered",
+                    v->key.s, e->number, ch->writer);
+        advance(ch, e->number, &e->digest);
+        *at = e->next;
+        ch->early_count--;
+        free(e);
+        at = &ch->early;
+    }
+}
+
+/* Its place is behind others that are not there yet, or never will be. */
+static void keep_early(struct verify *v, struct chain *ch, const struct audit_line *line,
+                       const struct audit_digest *digest)
+{
+    struct early **at = &ch->early, *e;
+
+    while (*at && (*at)->number < line->number)
+        at = &(*at)->next;
+    if (*at && (*at)->number == line->number) {
+        v->repeats++;
+        return;
+    }
+    if (!(e = calloc(1, sizeof *e)))
+        return;
+    e->number = line->number;
+    e->digest = *digest;
+    memcpy(e->before.bytes, line->before.ptr, sizeof e->before.bytes);
+    e->next = *at;
+    *at = e;
+    ch->early_count++;
+}
+
+static void say_missing(struct verify *v, const struct chain *ch, uint64_t from, uint64_t to)
+{
+    if (from == to)
+        problem(v, "%s: line %" PRIu64 " of %s is missing", v->key.s, from, ch->writer);
+    else
+        problem(v, "%s: lines %" PRIu64 " to %" PRIu64 " of %s are missing", v->key.s, from, to,
+                ch->writer);
+}
+
+/* What was waited for is not there: go on behind the gap. */
+static void close_gap(struct verify *v, struct chain *ch)
+{
+    struct early *e = ch->early;
+
+    say_missing(v, ch, ch->last + 1, e->number - 1);
+    advance(ch, e->number, &e->digest);
+    ch->early = e->next;
+    ch->early_count--;
+    free(e);
+    take_early(v, ch);
+}
+
+/* A chain that does not begin with 1 is fine if what came before aged out: then it is older than
+ * all that is there. */
+static void begin(struct verify *v, struct chain *ch, const struct audit_line *line,
+                  const struct audit_digest *digest)
+{
+    struct err err = {0};
+    struct json *doc = json_parse(line->text, &err);
+    int64_t prev = 0;
+
+    ch->first = line->number;
+    if (line->number > 1 && json_int(json_get(json_root(doc), "prev"), &prev) &&
+        prev > v->oldest_ms)
+        say_missing(v, ch, 1, line->number - 1);
+    json_free(doc);
+    advance(ch, line->number, digest);
+}
+
+static void follow(struct verify *v, struct chain *ch, struct slice id,
+                   const struct audit_line *line)
+{
+    struct audit_digest digest = audit_digest(line);
+
+    if (ch->last == 0) {
+        begin(v, ch, line, &digest);
+    } else if (line->number == ch->last + 1) {
+        if (!same(&ch->digest, line->before))
+            problem(v,
+                    "%s: %.*s, line %" PRIu64 " of %s, does not follow the one before it: altered",
+                    v->key.s, SLICE_FMT(id), line->number, ch->writer);
+        advance(ch, line->number, &digest);
+        take_early(v, ch);
+    } else if (line->number > ch->last) {
+        keep_early(v, ch, line, &digest);
+        if (ch->early_count > EARLY_MAX)
+            close_gap(v, ch);
+    } else if (line->number >= ch->first && memcmp(ch->known[line->number - ch->first].bytes,
+                                                   digest.bytes, sizeof digest.bytes) == 0) {
+        v->repeats++; /* its answer was lost, and it was written again */
+    } else {
+        problem(v, "%s: %.*s is a second line %" PRIu64 " of %s", v->key.s, SLICE_FMT(id),
+                line->number, ch->writer);
+    }
+}
+
+static void check_line(struct verify *v, const struct redis_reply *entry)
+{
+    struct audit_line line;
+    struct slice id;
+    struct chain *ch;
+
+    v->lines++;
+    if (!audit_entry_read(entry, &id, &line)) {
+        problem(v, "%s: %.*s is no line of awq", v->key.s, SLICE_FMT(id));
+        return;
+    }
+    if (line.mac.len == 0 && v->acts)
+        v->unsigned_lines++;
+    else if (line.mac.len == SEAL_MAC_BYTES && !seal_mac_known(v->c->keyring, KEY_RUN, line.mac))
+        v->foreign++;
+    else if (!audit_is_sound(v->c->keyring, slice_cstr(v->c->common.prefix), &line))
+        problem(v, "%s: %.*s, line %" PRIu64 " of %.*s, was altered", v->key.s, SLICE_FMT(id),
+                line.number, SLICE_FMT(slice_sub(line.writer, 0, 100)));
+    if (!(ch = find(v, line.writer, true)))
+        problem(v, "%s: %.*s has a writer whose name is too long", v->key.s, SLICE_FMT(id));
+    else
+        follow(v, ch, id, &line);
+}
+
+/* awq never deletes a line of these streams, it only lets the oldest go. */
+static void check_deleted(struct verify *v)
+{
+    struct redis_reply *r = link_ask(v->c->link, NULL, "XINFO", "STREAM", v->key.s);
+    struct slice id = redis_reply_str(redis_reply_field(r, "max-deleted-entry-id"));
+
+    if (id.len > 0 && !slice_is(id, "0-0"))
+        problem(v, "%s: lines were deleted by XDEL, up to %.*s", v->key.s, SLICE_FMT(id));
+    redis_reply_free(r);
+}
+
+static bool check_stream(struct verify *v, struct err *err)
+{
+    char from[64] = "-";
+    size_t count = PAGE;
+
+    v->oldest_ms = 0;
+    while (count == PAGE) {
+        struct redis_reply *r =
+            link_ask(v->c->link, err, "XRANGE", v->key.s, from, "+", "COUNT", "500");
+        struct slice last;
+
+        if (!r)
+            return false;
+        count = redis_reply_len(r);
+        for (size_t i = 0; i < count; i++) {
+            last = redis_reply_str(redis_reply_at(redis_reply_at(r, i), 0));
+            if (v->oldest_ms == 0)
+                slice_to_i64(slice_sub(last, 0, slice_find(last, '-')), &v->oldest_ms);
+            check_line(v, redis_reply_at(r, i));
+            snprintf(from, sizeof from, "(%.*s", SLICE_FMT(slice_sub(last, 0, 48)));
+        }
+        redis_reply_free(r);
+    }
+    if (v->lines > 0)
+        check_deleted(v);
+    for (size_t b = 0; b < BUCKETS; b++)
+        for (struct chain *ch = v->buckets[b]; ch; ch = ch->next)
+            while (ch->acts == v->acts && ch->early)
+                close_gap(v, ch);
+    return true;
+}
+
+/* ---- checkpoints ---- */
+
+static bool from_hex(struct slice hex, struct audit_digest *d)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    if (hex.len != 2 * sizeof d->bytes)
+        return false;
+    for (size_t i = 0; i < hex.len; i++) {
+        const char *at = strchr(digits, hex.ptr[i]);
+
+        if (!at || !hex.ptr[i])
+            return false;
+        d->bytes[i / 2] =
+            (char)((i % 2 ? (unsigned char)d->bytes[i / 2] << 4 : 0) | (unsigned)(at - digits));
+    }
+    return true;
+}
+
+static void check_checkpoint(struct verify *v, const struct json_val *line)
+{
+    struct slice event, writer, hex;
+    struct audit_digest digest;
+    const struct chain *ch;
+    int64_t n;
+    uint64_t number;
+
+    if (!json_str(json_get(line, "event"), &event) || !slice_is(event, "audit.checkpoint") ||
+        !json_str(json_get(line, "chain"), &writer) || !json_int(json_get(line, "number"), &n) ||
+        n < 1 || !json_str(json_get(line, "digest"), &hex) || !from_hex(hex, &digest))
+        return;
+    number = (uint64_t)n;
+    v->checkpoints++;
+    v->acts = slice_is(writer, AUDIT_ACTS);
+    if (v->acts)
+        key_audit_acts(&v->key, CTL_SHARD);
+    else
+        key_audit(&v->key, CTL_SHARD);
+    ch = find(v, writer, false);
+    if (ch && number > ch->last)
+        problem(v,
+                "%s: %.*s had written line %" PRId64
+                " (audit.checkpoint), and its last one here is %" PRIu64
+                ": its newest were taken off",
+                v->key.s, SLICE_FMT(slice_sub(writer, 0, 100)), n, ch->last);
+    else if (ch && number >= ch->first &&
+             memcmp(ch->known[number - ch->first].bytes, digest.bytes, sizeof digest.bytes) != 0)
+        problem(v, "%s: line %" PRId64 " of %s is not the one of its audit.checkpoint", v->key.s, n,
+                ch->writer);
+}
+
+static int check_log(struct verify *v, const char *path)
+{
+    FILE *f = fopen(path, "r");
+    char *line = NULL;
+    size_t room = 0;
+    ssize_t len;
+
+    if (!f)
+        return ctl_say(CTL_FAILED, "%s: %s", path, strerror(errno));
+    while ((len = getline(&line, &room, f)) >= 0) {
+        struct json *doc = NULL;
+        struct err err = {0};
+
+        if (strstr(line, "audit.checkpoint"))
+            doc = json_parse(slice_of(line, (size_t)len), &err);
+
+        check_checkpoint(v, json_root(doc));
+        json_free(doc);
+    }
+    free(line);
+    fclose(f);
+    return CTL_OK;
+}
+
+/* ---- the verb ---- */
+
+static void verify_free(struct verify *v)
+{
+    for (size_t b = 0; b < BUCKETS; b++) {
+        struct chain *ch = v->buckets[b], *next;
+
+        for (; ch; ch = next) {
+            next = ch->next;
+            free(ch->known);
+            free(ch);
+        }
+    }
+    free(v);
+}
+
+static int report(struct verify *v)
+{
+    struct out *o = &v->c->out;
+
+    out_list_end(o, "every line is as it was written");
+    out_note(o, "%zu lines of %zu writers checked, %zu checkpoints compared: %zu problems",
+             v->lines, v->writers, v->checkpoints, v->problems);
+    if (v->problems > SHOWN)
+        out_note(o, "the first %d are shown", SHOWN);
+    if (v->unsigned_lines > 0)
+        out_note(
+            o,
+            "%zu acts were written without the key file: only the line behind each vouches for it",
+            v->unsigned_lines);
+    if (v->foreign > 0)
+        out_note(o,
+                 "%zu lines are signed with a run key that is not in %s (a retired one?): only "
+                 "their order was checked",
+                 v->foreign, v->c->common.keys);
+    return v->problems > 0 ? CTL_FAILED : CTL_OK;
+}
+
+int audit_verify(struct ctl *c, const struct args *a)
+{
+    static const char *const columns[] = {"problem"};
+    struct verify *v;
+    struct err err = {0};
+    bool ok = true;
+    int code;
+
+    if ((code = ctl_keys(c)) || (code = ctl_connect(c)))
+        return code;
+    if (!(v = calloc(1, sizeof *v)))
+        return ctl_say(CTL_FAILED, "out of memory");
+    v->c = c;
+    out_list(&c->out, columns, ARRAY_LEN(columns));
+    for (int acts = 0; ok && acts < 2; acts++) {
+        v->acts = acts;
+        if (acts)
+            key_audit_acts(&v->key, CTL_SHARD);
+        else
+            key_audit(&v->key, CTL_SHARD);
+        ok = check_stream(v, &err);
+    }
+    for (size_t i = 0; ok && code == CTL_OK && i < a->count; i++)
+        code = check_log(v, a->names[i]);
+    if (ok && code == CTL_OK) {
+        code = report(v);
+    } else {
+        out_list_drop(&c->out);
+        code = ok ? code : ctl_fail(c, &err);
+    }
+    verify_free(v);
+    return code;
+}
