@@ -454,11 +454,11 @@ def test_restore_over_a_renewal(linked):
     assert m.acquire("n3", 1, 0) == ["HAVE", 1]
 
 
-@pytest.mark.parametrize("why", ["newer", "same", "linked", "removed", "disabled", "unknown", "settings"])
+@pytest.mark.parametrize("why", ["newer", "same", "linked", "removed", "unknown", "settings"])
 def test_restore_refused(linked, why):
     """A whole record or nothing: only over the same link with a lower version, and nothing is made by it."""
     m = linked
-    want = ["GONE"] if why in ("removed", "disabled", "unknown") else ["MOVED"]
+    want = ["GONE"] if why in ("removed", "unknown") else ["MOVED"]
     if why in ("newer", "same"):
         m.store(lease(m), "n1", 1, 0)
         if why == "newer":
@@ -467,8 +467,6 @@ def test_restore_refused(linked, why):
         m.apply("1", "0", rt="OTHER")
     elif why == "removed":
         m.remove()
-    elif why == "disabled":
-        m.r.hset(m.conn, "state", "DISABLED")
     elif why == "unknown":
         m.r.delete(m.conn)
     else:
@@ -789,9 +787,18 @@ def test_disabled_and_enabled_again(linked):
     assert m.disable() == "OK" and m.disable() == "SAME"
     assert (m.state(), m.record()["dr"]) == ("DISABLED", "they asked")
     assert m.acquire("n2", 1, 1) == ["GONE", "DISABLED"]
-    assert m.restore(1, 5) == ["GONE"]
     assert m.enable() == "OK" and m.enable() == "SAME"
     assert m.record() == before, "nothing of its grant was touched"
+
+
+def test_restore_while_disabled(linked):
+    """The token that Redis forgot comes back, and stays out of use."""
+    m = linked
+    assert m.disable() == "OK"
+    assert m.restore(1, 5, rt="RT5", exp=m.now() + HOUR) == ["RESTORED"]
+    assert (m.state(), m.record()["rt"], m.record()["ver"]) == ("DISABLED", "RT5", "5")
+    assert m.acquire("n2", 1, 1)[0] == "GONE"
+    assert m.enable() == "OK" and m.state() == "FRESH"
 
 
 @pytest.mark.parametrize("was,comes_back", [("NEEDS_CONSENT", "NEEDS_CONSENT"), ("BACKOFF", "BACKOFF"),

@@ -372,7 +372,7 @@ inline fail_write(w) {
 
 inline restore(w) {
     if
-    :: r.st == DISABLED || r.st == REMOVED -> ans = A_GONE
+    :: r.st == REMOVED -> ans = A_GONE
     :: else ->
         if
 #ifdef M_RESTORE_NO_GEN
@@ -389,7 +389,7 @@ inline restore(w) {
             :: r.cd != mcd[w] -> ans = A_CFG
             :: else ->
                 forget_marks(); r.sff = 0; r.sfn = 0;
-                r.ver = mv[w]; r.exp = mx[w]; r.st = FRESH; r.rt = mrt[w]; r.own = mof[w];
+                r.ver = mv[w]; r.exp = mx[w]; put_state(FRESH); r.rt = mrt[w]; r.own = mof[w];
                 r.fence = (mf[w] > r.fence -> mf[w] : r.fence);
                 free_lease();
                 ans = A_RESTORED
