@@ -26,6 +26,10 @@ static const struct acl_row worker[] = {
     {"{c:*}", NULL, "hget hmget hset hsetnx hdel hincrby", S},
     {"{c:*}:lease", NULL, "get set del pttl", S},
     {"{c:*}:lane", NULL, "zadd zrem zcard zrange zscore zremrangebyscore pexpireat", S},
+    {"{s0}:in:*", NULL, "xread xrange xdel", S},
+    {"{s0}:id:* {s0}:run:*", NULL, "exists", S},
+    {"{s0}:id:*", NULL, "set", S},
+    {"producers", NULL, "hgetall", R},
     {"{s0}:audit", NULL, "xadd", PLAIN},
     {"{s0}:audit:acts", NULL, "xrevrange", R},
     {"conns", NULL, "zadd zrem zrange", PLAIN},
@@ -48,6 +52,9 @@ static const struct acl_row ctl[] = {
     {"{s0}:queues", NULL, "smembers type", R},
     {"{s0}:audit:acts", NULL, "xrevrange persist xadd", S},
     {"{s0}:audit {s0}:audit:acts", NULL, "xrange xrevrange xinfo|stream", R},
+    {"{s0}:in:*", NULL, "xlen", R},
+    {"producers", NULL, "hget hset hdel", S},
+    {"producers", NULL, "hgetall hget", R},
     {"{c:*}", NULL, "hget hmget hset hdel", S},
     {"{c:*} {c:*}:lease {c:*}:lane", NULL, "del", S},
     {"conns", NULL, "zadd zrem zrange", PLAIN},
@@ -70,6 +77,13 @@ static const struct acl_row producer[] = {
     {"", "wake", "publish", PLAIN},
 };
 
+/* Nothing but an inbox, and the records of its own runs: their ids begin with its name. */
+static const struct acl_row inbox[] = {
+    {"", NULL, GREET, PLAIN},
+    {"{s0}:in:*", NULL, "xadd xlen", PLAIN},
+    {"{s0}:run:*", NULL, "hmget", R},
+};
+
 static const struct acl_row reader[] = {
     {"", NULL, GREET, PLAIN},
     {"{s0}:out:*", NULL, "xgroup|create xreadgroup xack", PLAIN},
@@ -85,6 +99,7 @@ static const struct {
     [ACL_CTL] = {"ctl", ctl, ARRAY_LEN(ctl)},
     [ACL_PRODUCER] = {"producer", producer, ARRAY_LEN(producer)},
     [ACL_READER] = {"reader", reader, ARRAY_LEN(reader)},
+    [ACL_INBOX] = {"inbox", inbox, ARRAY_LEN(inbox)},
 };
 
 const char *acl_role_name(enum acl_role r)
@@ -116,6 +131,7 @@ static struct slice narrowed(struct slice pattern, const struct acl_options *o)
 {
     return slice_is(pattern, "{s0}:q:*")     ? o->queues
            : slice_is(pattern, "{s0}:out:*") ? o->out
+           : slice_is(pattern, "{s0}:in:*")  ? o->inbox
                                              : SLICE_NONE;
 }
 
@@ -142,6 +158,10 @@ static void add_keys(struct buf *b, const struct acl_row *row, const struct acl_
     struct slice rest = slice_cstr(row->keys), key, names, name;
 
     while (slice_cut(&rest, ' ', &key)) {
+        if (slice_is(key, "{s0}:run:*") && o->inbox.len > 0) {
+            add_word(b, "%s%s:{s0}:run:%.*s:*", mark, keys_prefix(), SLICE_FMT(o->inbox));
+            continue;
+        }
         names = narrowed(key, o);
         if (names.len == 0)
             add_word(b, "%s%s:%.*s", mark, keys_prefix(), SLICE_FMT(key));

@@ -16,7 +16,7 @@
 #include "common/buf.h"
 #include "common/slice.h"
 
-enum acl_role { ACL_WORKER, ACL_CTL, ACL_PRODUCER, ACL_READER, ACL_ROLES };
+enum acl_role { ACL_WORKER, ACL_CTL, ACL_PRODUCER, ACL_READER, ACL_INBOX, ACL_ROLES };
 
 struct acl_row {
     const char *keys;     /* glob patterns without the prefix, a space between; "" = no key */
@@ -35,6 +35,7 @@ struct acl_options {
     struct slice user;   /* empty = PREFIX-ROLE */
     struct slice sha256; /* hex of the password's; empty = none: nobody gets in as this user yet */
     struct slice queues; /* producer: names with commas between; empty = all */
+    struct slice inbox;  /* inbox: the producer's name; empty = any */
     struct slice out;    /* reader: the result stream; empty = all */
 };
 

@@ -5,6 +5,7 @@
 #include <sodium.h>
 #include "common/awq_inside.h"
 #include "common/key.h"
+#include "common/producer.h"
 
 #define BACKLOG_LIMIT 1000000
 #define DEDUP_MS      600000 /* what the workers have by default */
@@ -24,6 +25,7 @@ static void on_closed(uv_handle_t *h)
         q->requests = rq->next;
         awq_request_free(rq);
     }
+    producer_key_free(q->key);
     free(q);
 }
 
@@ -36,12 +38,27 @@ static bool may_open(const struct awq_options *o, struct awq_error *err)
         return awq_error_nomem(err);
     if (!o->url)
         return awq_error_set(err, AWQ_INVALID, "", "no url was given");
+    if (!o->producer != !o->producer_key_file || (o->inbox && !o->producer))
+        return awq_error_set(err, AWQ_INVALID, "",
+                             "producer and producer_key_file go together, and inbox needs both");
+    if (o->producer && !producer_is_name(slice_cstr(o->producer)))
+        return awq_error_set(err, AWQ_INVALID, "", "a producer's name is 1-32 of A-Z a-z 0-9 _ -");
     if (slice_is(prefix, keys_prefix()))
         return true;
     if (atomic_load(&open_clients) > 0)
         return awq_error_set(err, AWQ_INVALID, "",
                              "another client of this process has another prefix");
     return keys_init(prefix, &why) || awq_error_from(err, &why);
+}
+
+static bool load_key(struct awq *q, const struct awq_options *o, struct err *err)
+{
+    if (!o->producer)
+        return true;
+    slice_copy(slice_cstr(o->producer), q->producer, sizeof q->producer);
+    q->inbox = o->inbox;
+    q->key = producer_key_load(o->producer_key_file, err);
+    return q->key != NULL;
 }
 
 struct awq *awq_attach(struct uv_loop_s *loop, const struct awq_options *o, struct awq_error *err)
@@ -75,7 +92,8 @@ struct awq *awq_attach(struct uv_loop_s *loop, const struct awq_options *o, stru
     uv_timer_init(loop, &q->timer);
     q->timer.data = q;
     atomic_fetch_add(&open_clients, 1);
-    q->link = redis_new(loop, &ro, awq_on_state, q, &why);
+    if (load_key(q, o, &why))
+        q->link = redis_new(loop, &ro, awq_on_state, q, &why);
     if (q->link)
         return q;
     awq_error_from(err, &why);

@@ -71,6 +71,10 @@ struct awq_options {
     int64_t dedup_ms;                        /* 0 = 600,000 */
     int64_t timeout_ms;                      /* of open and put, reconnects included; 0 = 10,000 */
     const char *sentinel_password_file;      /* of the Sentinels, when they want one */
+    /* To sign what is put (PROTOCOL.md, "Signed jobs"): both or neither. Each job must then have
+     * iat and deadline, and an id that begins with the producer's name and ':'. */
+    const char *producer, *producer_key_file;
+    bool inbox; /* put into the producer's inbox: its Redis user may write nothing else */
 };
 
 /* ---- jobs ---- */
@@ -105,6 +109,7 @@ struct awq_job {
     const char *out; /* NULL = not said; "" = no result stream */
     const char *tenant, *tp, *ts;
     int64_t not_before_ms, deadline_ms;
+    int64_t iat_ms; /* when it was made: signed jobs need it */
 };
 
 /* The envelope's bytes, free() them; NULL and *err when it is bad. All calls are checked. */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include "common/key.h"
+#include "common/producer.h"
 #include "common/wire.h"
 
 /* Surely not done: the next try does no harm. */
@@ -31,6 +32,23 @@ static void on_put(void *owner, const struct redis_reply *reply, const struct er
         awq_request_finish_error(rq, AWQ_FULL, "the backlog is full; come back later");
     else
         awq_request_finish_error(rq, AWQ_UNKNOWN, "Redis answered the put with something unknown");
+}
+
+static void on_inbox(void *owner, const struct redis_reply *reply, const struct err *why)
+{
+    struct awq_request *rq = owner;
+
+    (void)reply;
+    rq->in_flight = false;
+    if (why && why->code == ERR_CANCELLED)
+        awq_request_finish_error(rq, AWQ_CLOSED,
+                                 "closed before Redis answered; it may have been put");
+    else if (why && may_repeat(why))
+        awq_request_again(rq);
+    else if (why)
+        awq_request_finish_err(rq, why);
+    else
+        awq_request_finish(rq, NULL);
 }
 
 static bool is_end(struct slice st)
@@ -107,13 +125,26 @@ static bool send_put(struct awq_request *rq, struct err *err)
         argv[i] = key_slice(&k[i]);
     argv[6] = slice_cstr(name);
     argv[7] = buf_slice(&rq->bytes);
-    argv[8] = SLICE_NONE;
+    argv[8] = buf_slice(&rq->sig);
     argv[9] = slice_cstr(at);
     argv[10] = slice_cstr(limit);
     argv[11] = slice_cstr(dedup);
     argv[12] = queue;
     argv[13] = key_slice(&wake);
     return redis_script(rq->q->link, SCRIPT_enqueue, 6, ARRAY_LEN(argv), argv, on_put, rq, err);
+}
+
+/* Dedup, the backlog and not_before are looked after by those who take it from there. */
+static bool send_inbox(struct awq_request *rq, struct err *err)
+{
+    struct key inbox;
+
+    key_inbox(&inbox, key_shard_of(slice_cstr(rq->id), rq->q->shards), slice_cstr(rq->q->producer));
+    const struct slice argv[] = {SLICE_LIT("XADD"),     key_slice(&inbox),     SLICE_LIT("*"),
+                                 SLICE_LIT("q"),        slice_cstr(rq->queue), SLICE_LIT("j"),
+                                 buf_slice(&rq->bytes), SLICE_LIT("s"),        buf_slice(&rq->sig)};
+
+    return redis_command(rq->q->link, ARRAY_LEN(argv), argv, 0, on_inbox, rq, err);
 }
 
 static bool send_look(struct awq_request *rq, struct err *err)
@@ -135,13 +166,24 @@ void awq_request_send(struct awq_request *rq)
         awq_request_finish(rq, NULL);
         return;
     }
-    rq->in_flight = rq->kind == REQUEST_PUT ? send_put(rq, &err) : send_look(rq, &err);
+    if (rq->kind == REQUEST_WAIT)
+        rq->in_flight = send_look(rq, &err);
+    else
+        rq->in_flight = rq->q->inbox ? send_inbox(rq, &err) : send_put(rq, &err);
     if (rq->in_flight)
         return;
     if (may_repeat(&err))
         awq_request_again(rq);
     else
         awq_request_finish_err(rq, &err);
+}
+
+static bool sign(struct awq_request *rq, struct slice queue)
+{
+    buf_init(&rq->sig, PRODUCER_SIG_BYTES + PRODUCER_NAME_MAX);
+    return !rq->q->key ||
+           producer_sign(rq->q->key, slice_cstr(keys_prefix()), queue, slice_cstr(rq->q->producer),
+                         buf_slice(&rq->bytes), &rq->sig);
 }
 
 bool awq_put_start(struct awq *q, const char *queue, const char *bytes, size_t len, awq_put_cb *cb,
@@ -158,8 +200,11 @@ bool awq_put_start(struct awq *q, const char *queue, const char *bytes, size_t l
         return awq_error_set(err, AWQ_INVALID, "", "a queue's name is 1-64 of A-Z a-z 0-9 _ -");
     if (!awq_job_look(slice_of(bytes, len), &about, err))
         return false;
+    if (q->key && !about.can_be_signed)
+        return awq_error_set(err, AWQ_INVALID, "producer_time",
+                             "a signed job needs iat and deadline");
     rq = awq_request_new(q, REQUEST_PUT, q->timeout_ms);
-    if (!rq || !buf_add(&rq->bytes, bytes, len)) {
+    if (!rq || !buf_add(&rq->bytes, bytes, len) || !sign(rq, slice_cstr(queue))) {
         if (rq)
             awq_request_free(rq);
         return awq_error_nomem(err);

@@ -19,6 +19,7 @@
 #include "common/redis.h"
 #include "common/slice.h"
 
+struct producer_key;
 struct result;
 
 /* ---- awq_error.c: each fills *to, unless it is NULL, and returns false ---- */
@@ -34,6 +35,7 @@ bool awq_error_nomem(struct awq_error *to);
 struct awq_about {
     char id[ID_MAX + 1];
     int64_t not_before;
+    bool can_be_signed; /* it has iat and deadline */
 };
 
 bool awq_job_look(struct slice bytes, struct awq_about *about, struct awq_error *err);
@@ -53,6 +55,7 @@ struct awq_request {
     enum request_kind kind;
     char id[ID_MAX + 1], queue[ID_MAX + 1];
     struct buf bytes; /* PUT: the envelope */
+    struct buf sig;   /* and its signature; empty = none */
     int64_t not_before;
     int64_t end_ms, next_ms, pause_ms; /* on clock_boot_ms */
     bool in_flight;                    /* Redis owes an answer */
@@ -74,6 +77,9 @@ struct awq {
     int64_t armed_ms; /* when the timer fires; INT64_MAX = not */
     unsigned shards;
     int64_t backlog_limit, dedup_ms, timeout_ms;
+    struct producer_key *key; /* NULL: nothing is signed */
+    char producer[ID_MAX + 1];
+    bool inbox;
 };
 
 bool awq_is_up(const struct awq *q);

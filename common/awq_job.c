@@ -126,7 +126,7 @@ static bool pack_job(struct buf *out, const struct awq_job *job, struct err *err
     msgpack_pack_map(&pk, 1 + (size_t)(job->id != NULL) + (job->call_count > 0) +
                               (job->call_count > 1) + (job->out != NULL) + (job->tenant != NULL) +
                               (job->tp != NULL) + (job->ts != NULL) + (job->not_before_ms != 0) +
-                              (job->deadline_ms != 0));
+                              (job->deadline_ms != 0) + (job->iat_ms != 0));
     pack_key(&pk, "v");
     msgpack_pack_int(&pk, WIRE_VERSION);
     pack_text(&pk, "id", job->id);
@@ -138,6 +138,7 @@ static bool pack_job(struct buf *out, const struct awq_job *job, struct err *err
     pack_text(&pk, "ts", job->ts);
     pack_ms(&pk, "not_before", job->not_before_ms);
     pack_ms(&pk, "deadline", job->deadline_ms);
+    pack_ms(&pk, "iat", job->iat_ms);
     return buf_ok(out) || err_rule(err, ERR_FORMAT, "envelope_too_big",
                                    "the job takes more than %d bytes", WIRE_MAX_DEFAULT);
 }
@@ -157,6 +158,7 @@ bool awq_job_look(struct slice bytes, struct awq_about *about, struct awq_error 
     if (ok) {
         slice_copy(e->id, about->id, sizeof about->id);
         about->not_before = e->not_before;
+        about->can_be_signed = e->iat > 0 && e->deadline > 0;
     }
     envelope_deinit(e);
     free(e);

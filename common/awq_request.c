@@ -14,6 +14,7 @@ static void arm_at(struct awq *q, int64_t at_ms);
 void awq_request_free(struct awq_request *rq)
 {
     buf_deinit(&rq->bytes);
+    buf_deinit(&rq->sig);
     free(rq);
 }
 

@@ -196,6 +196,12 @@ static bool check_method(struct reader *r, char *s, size_t *len)
     return true;
 }
 
+static bool check_producer(struct reader *r, char *s, size_t *len)
+{
+    return id_is_queue(slice_of(s, *len)) ||
+           wrong(r, "must be names of producers: 1-32 of A-Z a-z 0-9 _ -");
+}
+
 static bool check_path(struct reader *r, char *s, size_t *len)
 {
     struct slice path = slice_of(s, *len);
@@ -354,6 +360,13 @@ static bool read_paths(struct reader *r, const struct json_val *v)
     return read_list(r, v, PATH_MAX_BYTES, check_path, &p->paths, &p->path_count);
 }
 
+static bool read_producers(struct reader *r, const struct json_val *v)
+{
+    struct policy *p = &r->to->cfg.policy;
+
+    return read_list(r, v, ID_MAX, check_producer, &p->producers, &p->producer_count);
+}
+
 static bool read_insecure_http(struct reader *r, const struct json_val *v)
 {
     return read_bool(r, v, &r->to->cfg.policy.insecure_http);
@@ -454,6 +467,7 @@ static const struct {
     {"hosts", read_hosts, true},
     {"methods", read_methods, false},
     {"paths", read_paths, false},
+    {"producers", read_producers, false},
     {"insecure_http", read_insecure_http, false},
     {"allow_private", read_allow_private, false},
     {"concurrency", read_concurrency, false},
@@ -656,6 +670,8 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_list(&w, "hosts", p->hosts, p->host_count);
     put_list(&w, "methods", p->methods, p->method_count);
     put_list(&w, "paths", p->paths, p->path_count);
+    if (p->producer_count > 0)
+        put_list(&w, "producers", p->producers, p->producer_count);
     jw_key(&w, "insecure_http");
     jw_bool(&w, p->insecure_http);
     jw_key(&w, "allow_private");

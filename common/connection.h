@@ -95,8 +95,8 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *     auth: basic                                       # or post, none
  *   scopes: [read, write]
  *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
- *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], insecure_http: false,
- *            allow_private: false}
+ *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], producers: [shop],
+ *            insecure_http: false, allow_private: false}
  *   limits: {concurrency: 10, rate: 100/1m, burst: 5, breaker: 10}
  *   token: {default_lifetime_s: 3600, renew_before_s: 60, max_idle_s: 0,
  *           replay: once}             # or never, always

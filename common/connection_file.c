@@ -59,6 +59,7 @@ static const struct row {
     {"hosts", "policy", "hosts", LIST},
     {"methods", "policy", "methods", LIST},
     {"paths", "policy", "paths", LIST},
+    {"producers", "policy", "producers", LIST},
     {"insecure_http", "policy", "insecure_http", FLAG},
     {"allow_private", "policy", "allow_private", FLAG},
     {"concurrency", "limits", "concurrency", NUMBER},
@@ -199,8 +200,8 @@ static bool check_shape(const struct yaml_node *root, struct err *err)
                                       "client", "scopes", "refresh_token",
                                       "policy", "limits", "token"};
     static const char *const client[] = {"id", "secret", "auth"};
-    static const char *const policy[] = {"hosts", "methods", "paths", "insecure_http",
-                                         "allow_private"};
+    static const char *const policy[] = {"hosts",     "methods",       "paths",
+                                         "producers", "insecure_http", "allow_private"};
     static const char *const limits[] = {"concurrency", "rate", "burst", "breaker"};
     static const char *const token[] = {"default_lifetime_s", "renew_before_s", "max_idle_s",
                                         "replay"};

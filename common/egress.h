@@ -30,6 +30,8 @@ struct policy {
     struct slice
         *paths; /* prefixes of whole segments: "/v1" allows /v1 and /v1/x, not /v10; none = all */
     size_t path_count;
+    struct slice *producers; /* whose signed jobs may use it; none = all, signed or not */
+    size_t producer_count;
     bool insecure_http; /* http:// too */
     bool allow_private; /* loopback, private, link-local, metadata addresses too */
 };

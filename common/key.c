@@ -174,6 +174,17 @@ void key_conns(struct key *k)
     start(k, SLICE_LIT(":conns"));
 }
 
+void key_producers(struct key *k)
+{
+    start(k, SLICE_LIT(":producers"));
+}
+
+void key_inbox(struct key *k, unsigned shard, struct slice producer)
+{
+    of_shard(k, shard, SLICE_LIT("in:"));
+    add_name(k, producer);
+}
+
 void key_meta(struct key *k)
 {
     start(k, SLICE_LIT(":meta"));

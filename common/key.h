@@ -20,6 +20,7 @@
  *     P:{c:ID}        hash    a connection          P:conns         zset    when to renew which
  *     P:{c:ID}:lease  string  who renews it         P:meta          hash    fixed at install
  *     P:{c:ID}:lane           its limits            P:wake, P:changed       pub/sub, hints only
+ *     P:producers     hash    who may sign jobs     P:{sN}:in:NAME  stream  a producer's inbox
  */
 #ifndef AWQ_KEY_H
 #define AWQ_KEY_H
@@ -69,7 +70,10 @@ void key_conn_lane(struct key *k, struct slice id);
 /* Of the whole. */
 void key_conns(struct key *k);
 void key_meta(struct key *k);
-void key_wake(struct key *k); /* channels */
+void key_producers(struct key *k); /* who may sign jobs */
+void key_inbox(struct key *k, unsigned shard,
+               struct slice producer); /* its jobs, not yet looked at */
+void key_wake(struct key *k);          /* channels */
 void key_changed(struct key *k);
 
 /* What jobs park on: "conn:ID", "lane:ID". No prefix: it is a part of key_park and a member of

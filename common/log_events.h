@@ -61,6 +61,11 @@ X(CONN_CHANGED, "conn.changed", "a connection was linked, changed, disabled or r
 X(LANE_CLOSED, "lane.closed", "a connection's calls are held back: cool-down or limit")
 X(LANE_OPENED, "lane.opened", "its calls go on")
 
+/* Producers who sign their jobs. */
+X(PRODUCER_BROKEN, "producer.broken",
+  "a producer's record was not written with this key file: its jobs become dead letters")
+X(INBOX_REFUSED, "inbox.refused", "a job in a producer's inbox failed its checks and was deleted")
+
 /* The audit streams. */
 X(AUDIT_CHECKPOINT, "audit.checkpoint",
   "how far a chain of the audit stream is, for `awq-ctl audit verify` to compare with")

@@ -115,6 +115,16 @@ static bool k_digest(struct place *p, const struct field *f, const struct item *
     return true;
 }
 
+static bool k_producer(struct place *p, const struct field *f, const struct item *it,
+                       struct slice raw)
+{
+    (void)raw;
+    if (it->type != ITEM_STR || !id_is_queue(it->bytes))
+        return wire_refuse(p, f->rule, "must be a producer's name");
+    p->e->k.producer = it->bytes;
+    return true;
+}
+
 /* One letter each: the continuation travels with every later step. */
 static bool read_k(struct place *p)
 {
@@ -123,7 +133,7 @@ static bool read_k(struct place *p)
         {SLICE_LIT("p"), "k_invalid", k_position}, {SLICE_LIT("n"), "k_invalid", k_calls},
         {SLICE_LIT("a"), "k_invalid", k_attempt},  {SLICE_LIT("i"), "k_invalid", k_input},
         {SLICE_LIT("t"), "k_invalid", k_type},     {SLICE_LIT("q"), "k_invalid", k_queued},
-        {SLICE_LIT("d"), "k_invalid", k_digest},
+        {SLICE_LIT("d"), "k_invalid", k_digest},   {SLICE_LIT("w"), "k_invalid", k_producer},
     };
     bool ok;
 
@@ -143,9 +153,9 @@ static bool read_k(struct place *p)
 static void pack_cont(msgpack_packer *pk, const struct cont *k)
 {
     bool digest = k->input_digest.len > 0, input = k->position > 0 && !digest;
-    bool type = k->input_type.len > 0, queued = k->queued_ms > 0;
+    bool type = k->input_type.len > 0, queued = k->queued_ms > 0, producer = k->producer.len > 0;
 
-    msgpack_pack_map(pk, 5 + (size_t)input + type + queued + digest);
+    msgpack_pack_map(pk, 5 + (size_t)input + type + queued + digest + producer);
     pack_key(pk, "b");
     pack_str(pk, k->branch);
     pack_key(pk, "s");
@@ -171,6 +181,10 @@ static void pack_cont(msgpack_packer *pk, const struct cont *k)
     if (digest) {
         pack_key(pk, "d");
         pack_str(pk, k->input_digest);
+    }
+    if (producer) {
+        pack_key(pk, "w");
+        pack_str(pk, k->producer);
     }
 }
 
@@ -266,6 +280,12 @@ static bool env_deadline(struct place *p, const struct field *f, const struct it
     return wire_take_ms(p, f, it, 0, UNIX_MS_MAX, &p->e->deadline);
 }
 
+static bool env_iat(struct place *p, const struct field *f, const struct item *it, struct slice raw)
+{
+    (void)raw;
+    return wire_take_ms(p, f, it, 0, UNIX_MS_MAX, &p->e->iat);
+}
+
 /* A trace context that cannot be used is dropped: no job fails for it (W3C Trace Context 2.2.3). */
 static bool env_tp(struct place *p, const struct field *f, const struct item *it, struct slice raw)
 {
@@ -300,6 +320,7 @@ static const struct field env_fields[] = {
     {SLICE_LIT("tenant"), "envelope_value_invalid", env_tenant},
     {SLICE_LIT("not_before"), "envelope_value_invalid", env_not_before},
     {SLICE_LIT("deadline"), "envelope_value_invalid", env_deadline},
+    {SLICE_LIT("iat"), "envelope_value_invalid", env_iat},
     {SLICE_LIT("tp"), "envelope_value_invalid", env_tp},
     {SLICE_LIT("ts"), "envelope_value_invalid", env_ts},
 };
@@ -321,7 +342,7 @@ void envelope_clear(struct envelope *e)
 {
     e->id = e->tenant = e->tp = e->ts = e->bytes = SLICE_NONE;
     e->out = SLICE_LIT("results");
-    e->not_before = e->deadline = 0;
+    e->not_before = e->deadline = e->iat = 0;
     wire_call_default(&e->call);
     e->call_count = 1;
     e->has_k = false;

@@ -77,6 +77,7 @@ struct cont {
     uint32_t attempt;    /* attempts of this step that have ended already */
     struct slice input;  /* output of the step before, never NULL then; SLICE_NONE for the first */
     struct slice input_type;   /* its media type */
+    struct slice producer;     /* who signed the job; empty = nobody */
     int64_t queued_ms;         /* when this step was first put on the queue; 0 = not known */
     struct slice input_digest; /* 64 hex digits: the input is too long to travel; it lies in the
                                   run record under this digest, and `input` is empty */
@@ -86,6 +87,7 @@ struct envelope {
     struct slice id;
     struct slice tenant, out, tp, ts; /* out: default "results"; empty = none */
     int64_t not_before, deadline;     /* 0 = none */
+    int64_t iat;                      /* when a signed job was made; 0 = not said */
     struct call call;                 /* the call at k.position: the one to make now */
     uint32_t call_count;              /* 1 + then */
     bool has_k;

@@ -4,6 +4,7 @@
 
 #include "common/clock.h"
 #include "worker/liveness.h"
+#include "worker/producers.h"
 #include "worker/token.h"
 #include "worker/worker.h"
 
@@ -30,6 +31,7 @@ static void on_rev(void *owner, const struct redis_reply *reply, const struct er
     if (rev != c->rev) {
         c->rev = rev;
         tokens_forget_all(c->w->tokens);
+        producers_forget(c->w->producers);
         liveness_beat(c->w->liveness); /* who made the change waits to hear that we know */
     }
     if (c->again)

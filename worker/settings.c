@@ -83,6 +83,8 @@ static const struct config_row rows[] = {
         "proxy for calls and token requests; default: none, whatever http_proxy says"),
     ROW(http2, "http2", CONFIG_BOOL, "true", 0, 0, 0,
         "try HTTP/2 over TLS, for bodies up to 16 KiB"),
+    ROW(require_signed, "require-signed", CONFIG_BOOL, "false", 0, 0, 0,
+        "take only jobs that a producer signed (awq-ctl producer); others become dead letters"),
     ROW(accept_eviction, "accept-eviction", CONFIG_BOOL, "false", 0, 0, 0,
         "run although Redis may evict keys (maxmemory-policy is not noeviction): jobs can be lost"),
 };

@@ -28,6 +28,7 @@ struct settings {
     const char *http_ca, *http_proxy;
     bool http2;
     bool accept_eviction;
+    bool require_signed;
 };
 
 extern const struct config_spec settings_spec;

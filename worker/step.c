@@ -48,6 +48,7 @@ static enum step_state step_leaving(struct step *s)
 
 static const char *const names[STEP_STATES] = {
     [STEP_FREE] = "free",           [STEP_TAKEN] = "taken",
+    [STEP_VOUCH] = "vouch",         [STEP_VOUCHING] = "vouching",
     [STEP_ADMIT] = "admit",         [STEP_ADMITTING] = "admitting",
     [STEP_LOAD] = "load",           [STEP_LOADING] = "loading",
     [STEP_AUTHORIZE] = "authorize", [STEP_AUTHORIZING] = "authorizing",
@@ -60,6 +61,8 @@ static const char *const names[STEP_STATES] = {
 
 static enum step_state (*const functions[STEP_STATES])(struct step *) = {
     [STEP_TAKEN] = step_taken,
+    [STEP_VOUCH] = step_vouch,
+    [STEP_VOUCHING] = step_vouching,
     [STEP_ADMIT] = step_admit,
     [STEP_ADMITTING] = step_admitting,
     [STEP_LOAD] = step_load,

@@ -92,7 +92,7 @@ enum step_state step_taken(struct step *s)
     if (!open_envelope(s, &err) || !find_place(s, &err))
         return step_bury_bad(s, &err);
     log_event(LOG_DEBUG, EV_JOB_TAKEN, F_CSTR("job", s->name), F_CSTR("entry", s->entry));
-    return STEP_ADMIT;
+    return STEP_VOUCH;
 }
 
 /* ---- ADMIT: may it start at all? ---- */
@@ -190,6 +190,13 @@ enum step_state step_admitting(struct step *s)
     else if (s->conn->state == CONN_GONE)
         err_rule(&err, ERR_DENIED, "connection_removed", "job %s: connection %s was removed",
                  s->name, s->conn->id);
+    else if (s->conn->state != CONN_BROKEN &&
+             !conn_takes_producer(s->conn, slice_cstr(s->producer)))
+        err_rule(&err, ERR_DENIED, "policy_producer",
+                 "job %s: connection %s takes jobs of certain producers only (policy.producers), "
+                 "and %s%s",
+                 s->name, s->conn->id,
+                 s->producer[0] ? "this one is of " : "nobody signed this one", s->producer);
     else if (s->conn->state == CONN_BROKEN)
         err_rule(&err, ERR_FORMAT, "connection_broken", "job %s: %s", s->name, s->conn->broken.msg);
     if (err.code)

@@ -172,6 +172,7 @@ static bool write_next(struct step *s, struct err *err)
         .input = buf_slice(&s->answer),
         .input_type = slice_cstr(s->type),
         .queued_ms = worker_now_ms(s->w),
+        .producer = s->k.producer,
     };
 
     if (s->answer.len > BIG_INPUT) {

@@ -1,8 +1,9 @@
 /*
  * step_parts.h - the inside of a step, for the files that make it up: step.c (the machine),
- * step_pool.c (the slots), step_admit.c (what came, and may it start), step_load.c (a long input),
- * step_authorize.c (lane and token), step_mark.c (ambiguous: dead), step_request.c (what is sent),
- * step_judge.c (what an answer means), step_leave.c (its move).
+ * step_pool.c (the slots), step_admit.c (what came, and may it start), step_producer.c (who put
+ * it), step_load.c (a long input), step_authorize.c (lane and token), step_mark.c (ambiguous:
+ * dead), step_request.c (what is sent), step_judge.c (what an answer means), step_leave.c (its
+ * move).
  */
 #ifndef AWQ_WORKER_STEP_PARTS_H
 #define AWQ_WORKER_STEP_PARTS_H
@@ -24,6 +25,8 @@
 enum step_state {
     STEP_FREE,
     STEP_TAKEN,
+    STEP_VOUCH, /* who put it, and may they? */
+    STEP_VOUCHING,
     STEP_ADMIT, /* deadline, delay, poison; know the connection */
     STEP_ADMITTING,
     STEP_LOAD, /* an input too long to travel: read it from the run record */
@@ -65,6 +68,8 @@ struct step {
         lapses; /* of our life, when it was taken: more since, and it may be another's by now */
     bool replayed, suspect, bad; /* bad: its envelope could not be trusted; only bury is left */
     struct cont k;               /* where the run stands; changed only to be written again */
+    char producer[ID_MAX + 1];   /* who signed it; "" = nobody */
+    bool copied;                 /* its run is further than this job */
     char run[ID_MAX + 64];
     char name[JOB_NAME_MAX + 64];
     char nonce[48];
@@ -124,6 +129,10 @@ enum step_state step_look(struct step *s, bool fresh, enum step_state waits);
 enum step_state step_bury_unreadable(struct step *s);
 /* The same as step_bury for a job that can have no place in a run, under a name of its own. */
 enum step_state step_bury_bad(struct step *s, const struct err *why);
+
+/* step_producer.c */
+enum step_state step_vouch(struct step *s);
+enum step_state step_vouching(struct step *s);
 
 /* step_load.c */
 enum step_state step_load(struct step *s);

@@ -248,6 +248,16 @@ bool conn_has_scope(const struct conn *c, struct slice scope)
     return false;
 }
 
+bool conn_takes_producer(const struct conn *c, struct slice producer)
+{
+    const struct policy *p = c->cfg ? &c->cfg->policy : NULL;
+    bool takes = !p || p->producer_count == 0;
+
+    for (size_t i = 0; !takes && i < p->producer_count; i++)
+        takes = slice_eq(p->producers[i], producer);
+    return takes;
+}
+
 void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
                   int64_t exp_ms, struct slice access_token, struct slice scope)
 {

@@ -103,6 +103,8 @@ void tokens_refused(struct tokens *t, struct conn *c, uint64_t ver);
 /* Was this scope granted? What the token answer named counts, and where it named none, what was
  * asked for (RFC 6749 section 5.1). */
 bool conn_has_scope(const struct conn *c, struct slice scope);
+/* Does its policy let this producer's jobs use it ("" = nobody signed)? */
+bool conn_takes_producer(const struct conn *c, struct slice producer);
 /* When a job that is parked for this connection should be looked at again at the latest. */
 int64_t tokens_look_again_ms(const struct tokens *t, const struct conn *c);
 /* A job was just parked for conn:ID: look once more, and wake it if the connection moved meanwhile.

@@ -19,8 +19,10 @@
 #include "worker/journal.h"
 #include "worker/liveness.h"
 #include "worker/memory.h"
+#include "worker/inbox.h"
 #include "worker/meters.h"
 #include "worker/probe.h"
+#include "worker/producers.h"
 #include "worker/renew.h"
 #include "worker/replicas.h"
 #include "worker/step.h"
@@ -73,6 +75,7 @@ static void close_parts(struct worker *w)
     hints_free(w->hints);
     intake_free(w->intake);
     house_free(w->house);
+    inbox_free(w->inbox);
     liveness_free(w->liveness);
     http_free(w->http);
     redis_free(w->link);
@@ -83,6 +86,7 @@ static void close_parts(struct worker *w)
     replicas_free(w->replicas); /* a renewal that it ends begins no other */
     changes_free(w->changes);
     audit_free(w->audit);
+    producers_free(w->producers);
     commits_free(w->commits); /* what the link took with it, and what it had not been given yet */
     journal_free(w->journal);
     uv_close((uv_handle_t *)&w->drain_timer, NULL);
@@ -493,11 +497,13 @@ static bool make_parts(struct worker *w, struct err *err)
     w->changes = changes_new(w);
     w->replicas = replicas_new(w);
     w->audit = audit_new(w);
+    w->producers = producers_new(w);
+    w->inbox = inbox_new(w);
     w->tokens = tokens_new(w, err);
     w->steps = steps_new(w, (size_t)w->set->slots, err);
     w->http = http_new(w->loop, &ho, err);
     if (!w->commits || !w->liveness || !w->house || !w->memory || !w->endpoints || !w->changes ||
-        !w->replicas || !w->audit)
+        !w->replicas || !w->audit || !w->producers || !w->inbox)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (!w->tokens || !w->steps || !w->http)
         return false;

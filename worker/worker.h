@@ -64,6 +64,8 @@ struct worker {
     struct endpoints *endpoints;
     struct replicas *replicas;
     struct audit *audit;
+    struct producers *producers;
+    struct inbox *inbox;
     struct journal *journal; /* NULL unless asked for */
     struct probe *probe;
     enum phase phase;

@@ -6,11 +6,12 @@
 //     producer.mjs wait ID [--timeout 30]       prints the run's last result, as JSON
 //     producer.mjs results GROUP [--count 10]   reads the result stream with a group of one's own
 //     producer.mjs encode < job.json            prints the envelope in hex, puts nothing (of an array: each)
+//     producer.mjs put --producer NAME --sign KEYFILE [--inbox] < job.json      signed
 //
 // A job is the JSON form of the envelope (common/PROTOCOL.md); body_base64 stands for a binary body.
 // Options: --redis redis://127.0.0.1:6379 --prefix awq --queue default --out results --shards 1
 //          --script FILE (common/scripts/enqueue.lua)
-import { createHash } from 'node:crypto';
+import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
 import { parseArgs } from 'node:util';
@@ -35,6 +36,30 @@ function envelope(job) {
   return Buffer.from(encode(whole, { ignoreUndefined: true }));
 }
 
+// A producer's key, as `awq-ctl producer keygen` writes it: "ed25519 HEX64". Node wants it as PKCS #8
+// (RFC 8410 section 7): a fixed head and the seed.
+class Signer {
+  constructor(name, path) {
+    const [kind, seed] = readFileSync(path, 'utf8').split(/\s+/);
+    if (kind !== 'ed25519') throw new Error(`${path} is no producer's key`);
+    const der = Buffer.concat([Buffer.from('302e020100300506032b657004220420', 'hex'), Buffer.from(seed, 'hex')]);
+    this.name = name;
+    this.key = createPrivateKey({ key: der, format: 'der', type: 'pkcs8' });
+  }
+
+  // The field s.
+  sign(prefix, queue, j) {
+    const head = Buffer.from(`awq job 1\n${prefix}\n${queue}\n${this.name}\n`);
+    return Buffer.concat([sign(null, Buffer.concat([head, j]), this.key), Buffer.from(this.name)]);
+  }
+
+  // A signed job has times, and an id that is this producer's.
+  complete(job) {
+    const now = Date.now();
+    return { iat: now, deadline: now + 300_000, ...job };
+  }
+}
+
 // CRC16/XMODEM, as Redis Cluster has it: "123456789" gives 0x31C3.
 function crc16(s) {
   let crc = 0;
@@ -46,7 +71,8 @@ function crc16(s) {
 }
 
 class Awq {
-  constructor(url, { prefix = 'awq', shards = 1, script } = {}) {
+  constructor(url, { prefix = 'awq', shards = 1, script, signer } = {}) {
+    this.signer = signer;
     const path = url.replace(/^unix:\/\//, '');
     this.redis = new Redis(path, { maxRetriesPerRequest: 3 });
     this.prefix = prefix;
@@ -59,16 +85,31 @@ class Awq {
     return `${this.prefix}:{s${crc16(run) % this.shards}}:${rest}`;
   }
 
+  // The fields j and s; s is empty when nothing is signed.
+  signed(job, queue) {
+    if (!this.signer) return [envelope(job), Buffer.alloc(0)];
+    const j = envelope(this.signer.complete(job));
+    return [j, this.signer.sign(this.prefix, queue, j)];
+  }
+
   // Enough to have it done. A repeated id is only noticed at its commit.
   putBare(job, queue = 'default') {
-    return this.redis.xadd(this.key(job.id, `q:${queue}`), '*', 'j', envelope(job));
+    const [j, s] = this.signed(job, queue);
+    return this.redis.xadd(this.key(job.id, `q:${queue}`), '*', 'j', j, ...(s.length ? ['s', s] : []));
+  }
+
+  // For a producer that may write to nothing else; a worker looks at it and moves it on.
+  putInbox(job, queue = 'default') {
+    const [j, s] = this.signed(job, queue);
+    return this.redis.xadd(this.key(job.id, `in:${this.signer.name}`), '*', 'q', queue, 'j', j, 's', s);
   }
 
   // OK, DUPLICATE or BACKLOG_FULL. Safe to repeat when the answer got lost.
   async put(job, queue = 'default') {
     const keys = [`q:${queue}`, `id:${job.id}`, `run:${job.id}`, 'held', 'due', 'dead'].map((rest) =>
       this.key(job.id, rest));
-    const args = [`${job.id}.0.0`, envelope(job), '', job.not_before ?? 0, BACKLOG_LIMIT, DEDUP_MS,
+    const [j, s] = this.signed(job, queue);
+    const args = [`${job.id}.0.0`, j, s, job.not_before ?? 0, BACKLOG_LIMIT, DEDUP_MS,
       queue, `${this.prefix}:wake`];
     try {
       return await this.redis.evalsha(this.sha, keys.length, ...keys, ...args);
@@ -124,6 +165,9 @@ const { values: o, positionals: [command, name] } = parseArgs({
     shards: { type: 'string', default: '1' },
     script: { type: 'string', default: new URL('../../common/scripts/enqueue.lua', import.meta.url).pathname },
     bare: { type: 'boolean', default: false },
+    inbox: { type: 'boolean', default: false },
+    producer: { type: 'string' },
+    sign: { type: 'string' },
     timeout: { type: 'string', default: '30' },
     count: { type: 'string', default: '10' },
   },
@@ -133,9 +177,11 @@ const job = async () => JSON.parse(await text(process.stdin));
 if (command === 'encode') {
   for (const each of [await job()].flat()) console.log(envelope(each).toString('hex'));
 } else {
-  const awq = new Awq(o.redis, { prefix: o.prefix, shards: Number(o.shards), script: o.script });
+  const signer = o.sign && new Signer(o.producer, o.sign);
+  const awq = new Awq(o.redis, { prefix: o.prefix, shards: Number(o.shards), script: o.script, signer });
   if (command === 'put') {
-    console.log(await (o.bare ? awq.putBare(await job(), o.queue) : awq.put(await job(), o.queue)));
+    const put = o.bare ? 'putBare' : o.inbox ? 'putInbox' : 'put';
+    console.log(await awq[put](await job(), o.queue));
   } else if (command === 'results') {
     for await (const result of awq.results(name, Number(o.count), o.out)) console.log(show(result));
   } else if (command === 'wait') {

@@ -6,6 +6,7 @@
     producer.py wait ID [--timeout 30]     prints the run's last result, as JSON
     producer.py results GROUP [--count 10] reads the result stream with a group of one's own
     producer.py encode < job.json          prints the envelope in hex, puts nothing (of an array: each)
+    producer.py put --producer NAME --sign KEYFILE [--inbox] < job.json      signed (needs `cryptography`)
 
 A job is the JSON form of the envelope (common/PROTOCOL.md); body_base64 stands for a binary body.
 Options: --redis redis://127.0.0.1:6379 --prefix awq --queue default --out results --shards 1
@@ -42,6 +43,26 @@ def envelope(job):
     return msgpack.packb(job, use_bin_type=True)
 
 
+class Signer:
+    """A producer's key, as `awq-ctl producer keygen` writes it: "ed25519 HEX64"."""
+
+    def __init__(self, name, path):
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        kind, seed = pathlib.Path(path).read_text().split()
+        assert kind == "ed25519"
+        self.name, self.key = name, Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed))
+
+    def sign(self, prefix, queue, j):
+        """The field s."""
+        signed = f"awq job 1\n{prefix}\n{queue}\n{self.name}\n".encode() + j
+        return self.key.sign(signed) + self.name.encode()
+
+    def complete(self, job):
+        """A signed job has times, and an id that is this producer's."""
+        now = int(time.time() * 1000)
+        return {"iat": now, "deadline": now + 300_000, **job}
+
+
 def crc16(data):
     """CRC16/XMODEM, as Redis Cluster has it: b"123456789" gives 0x31C3."""
     crc = 0
@@ -53,7 +74,8 @@ def crc16(data):
 
 
 class Awq:
-    def __init__(self, url, prefix="awq", shards=1):
+    def __init__(self, url, prefix="awq", shards=1, signer=None):
+        self.signer = signer
         self.redis = redis.Redis.from_url(url)
         self.prefix, self.shards = prefix, shards
         self.script = SCRIPT.read_text()
@@ -62,16 +84,31 @@ class Awq:
     def key(self, run, rest):
         return f"{self.prefix}:{{s{crc16(run.encode()) % self.shards}}}:{rest}"
 
+    def signed(self, job, queue):
+        """The fields j and s; s is empty when nothing is signed."""
+        if not self.signer:
+            return envelope(job), b""
+        j = envelope(self.signer.complete(job))
+        return j, self.signer.sign(self.prefix, queue, j)
+
     def put_bare(self, job, queue="default"):
         """Enough to have it done. A repeated id is only noticed at its commit."""
-        return self.redis.xadd(self.key(job["id"], f"q:{queue}"), {"j": envelope(job)}).decode()
+        j, s = self.signed(job, queue)
+        fields = {"j": j, "s": s} if s else {"j": j}
+        return self.redis.xadd(self.key(job["id"], f"q:{queue}"), fields).decode()
+
+    def put_inbox(self, job, queue="default"):
+        """For a producer that may write to nothing else; a worker looks at it and moves it on."""
+        j, s = self.signed(job, queue)
+        return self.redis.xadd(self.key(job["id"], f"in:{self.signer.name}"), {"q": queue, "j": j, "s": s}).decode()
 
     def put(self, job, queue="default"):
         """OK, DUPLICATE or BACKLOG_FULL. Safe to repeat when the answer got lost."""
         run = job["id"]
+        j, s = self.signed(job, queue)
         keys = [self.key(run, rest)
                 for rest in (f"q:{queue}", f"id:{run}", f"run:{run}", "held", "due", "dead")]
-        args = [f"{run}.0.0", envelope(job), "", job.get("not_before", 0), BACKLOG_LIMIT, DEDUP_MS,
+        args = [f"{run}.0.0", j, s, job.get("not_before", 0), BACKLOG_LIMIT, DEDUP_MS,
                 queue, f"{self.prefix}:wake"]
         try:
             return self.redis.evalsha(self.sha, len(keys), *keys, *args).decode()
@@ -125,6 +162,9 @@ def main():
     p.add_argument("--out", default="results")
     p.add_argument("--shards", type=int, default=1)
     p.add_argument("--bare", action="store_true")
+    p.add_argument("--inbox", action="store_true")
+    p.add_argument("--producer")
+    p.add_argument("--sign", metavar="KEYFILE")
     p.add_argument("--timeout", type=float, default=30)
     p.add_argument("--count", type=int, default=10)
     o = p.parse_intermixed_args()
@@ -133,10 +173,10 @@ def main():
         for job in jobs if isinstance(jobs, list) else [jobs]:
             print(envelope(job).hex())
         return 0
-    awq = Awq(o.redis, o.prefix, o.shards)
+    awq = Awq(o.redis, o.prefix, o.shards, Signer(o.producer, o.sign) if o.sign else None)
     if o.command == "put":
-        job = json.load(sys.stdin)
-        print(awq.put_bare(job, o.queue) if o.bare else awq.put(job, o.queue))
+        put = awq.put_bare if o.bare else awq.put_inbox if o.inbox else awq.put
+        print(put(json.load(sys.stdin), o.queue))
         return 0
     if o.command == "results":
         for result in awq.results(o.name, o.count, o.out):

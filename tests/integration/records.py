@@ -85,6 +85,7 @@ def settings_json(conn):
         "hosts": sorted(h.lower() for h in policy["hosts"]),
         "methods": sorted(m.upper() for m in policy.get("methods", [])),
         "paths": sorted(policy.get("paths", [])),
+        **({"producers": sorted(policy["producers"])} if policy.get("producers") else {}),
         "insecure_http": policy.get("insecure_http", False),
         "allow_private": policy.get("allow_private", False),
         "concurrency": conn.get("limits", {}).get("concurrency", 0),
@@ -121,3 +122,21 @@ def link(client, keys, prefix, conn, secret, refresh_token=""):
             client.zadd(lots, {f"conn:{name}": 0})
             client.publish(f"{prefix}:wake", "0")
     return gen
+
+
+class Producer:
+    """A producer as PROTOCOL.md, "Signed jobs", describes one: Ed25519 by libsodium."""
+
+    def __init__(self, name, seed=None):
+        self.name, self.seed = name, seed or secrets.token_bytes(32)
+        public, self._secret = ctypes.create_string_buffer(32), ctypes.create_string_buffer(64)
+        sodium.crypto_sign_seed_keypair(public, self._secret, self.seed)
+        self.public = public.raw.hex()
+
+    def signature(self, j, prefix="awq", queue="default", name=None):
+        """The field `s` of a queue entry."""
+        name = name or self.name
+        data = f"awq job 1\n{prefix}\n{queue}\n{name}\n".encode() + j
+        out = ctypes.create_string_buffer(64)
+        sodium.crypto_sign_detached(out, None, data, ctypes.c_ulonglong(len(data)), self._secret)
+        return out.raw + name.encode()

@@ -10,9 +10,9 @@ from msgpack import packb
 
 from procs import ROOT
 
-ROLES = ("worker", "ctl", "producer", "reader")
+ROLES = ("worker", "ctl", "producer", "reader", "inbox")
 PAGES = {"worker": "deploy/README.md", "ctl": "deploy/README.md", "producer": "common/PROTOCOL.md",
-         "reader": "common/PROTOCOL.md"}
+         "reader": "common/PROTOCOL.md", "inbox": "common/PROTOCOL.md"}
 
 
 def printed(rig, *args):

@@ -160,6 +160,8 @@ def test_entries_with_odd_fields(bad):
     }
     for name, (fields, code) in bad_rows.items():
         rows[name] = (b.bad_run(b.add(fields)), None, code)
+    unsigned = b.add({"j": job(b.job("s-of-nobody")), "s": b"\0" * 64})
+    rows["s that nobody made"] = (b.bad_run(unsigned), "s-of-nobody", "signature_bad")
     for d in ("5", "1000", "999999999999999999", "18446744073709551615"):
         b.add({"j": job(b.job(f"d-{d}")), "d": d})
         rows[f"d {d}"] = (f"d-{d}", f"d-{d}", "poison")
@@ -167,7 +169,6 @@ def test_entries_with_odd_fields(bad):
         "d-text": {"d": "abc"}, "d-negative": {"d": "-1"}, "d-empty": {"d": ""},
         "d-over-64-bits": {"d": "99999999999999999999999"}, "d-float": {"d": "9.5"},
         "d-four": {"d": "4"},  # a suspect, but not yet poison
-        "s-of-nobody": {"s": b"\0" * 64},  # without a k there is nothing to sign
         "s-long": {"s": b"s" * 100000},
         "x-odd": {"x": b"\xff" * 1000},
         "many-fields": {f"f{i}": "x" * 10 for i in range(5000)},

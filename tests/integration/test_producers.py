@@ -9,6 +9,7 @@ import sys
 import msgpack
 import pytest
 
+from records import Producer as Signer
 from procs import BUILD, PATIENCE, ROOT, SANITIZED, Process, wait_until
 
 sys.path.insert(0, str(ROOT / "deploy/examples"))
@@ -69,6 +70,26 @@ def test_vectors(producer):
     assert dict(zip([v["name"] for v in some], lines)) == {v["name"]: v["hex"] for v in some}
 
 
+@pytest.mark.parametrize("how", ["script", "--bare", "--inbox"])
+@pytest.mark.parametrize("vector", json.loads((ROOT / "tests/vectors/signed.json").read_text()), ids=lambda v: v["name"])
+def test_signed_vectors(producer, rig, vector, how):
+    rig.prefix = vector["prefix"]
+    rig.use_redis()
+    key = rig.folder / "producer.key"
+    key.write_text(f"ed25519 {vector['seed']}\n")
+    job = msgpack.unpackb(bytes.fromhex(vector["j"]))
+    del job["v"]
+    producer.run("put", *([how] if how != "script" else []), "--queue", vector["queue"], "--producer", vector["producer"],
+                 "--sign", key, job={k: job[k] for k in sorted(job, key="id call iat deadline out".split().index)})
+    [put] = entries(rig, vector["queue"]) if how != "--inbox" else \
+        [fields for _, fields in rig.redis.client.xrange(rig.key(f"in:{vector['producer']}"))]
+    assert msgpack.unpackb(put[b"j"]) == msgpack.unpackb(bytes.fromhex(vector["j"]))
+    me = Signer(vector["producer"], bytes.fromhex(vector["seed"]))
+    assert me.public == vector["key"]
+    assert put[b"s"] == me.signature(put[b"j"], vector["prefix"], vector["queue"])
+    assert me.signature(bytes.fromhex(vector["j"]), vector["prefix"], vector["queue"]).hex() == vector["s"]
+
+
 def test_page_and_vectors_agree_with_the_tree():
     page = (ROOT / "common/PROTOCOL.md").read_text()
     script = re.search(r"```lua\n(.*?)```", page, re.S).group(1)
@@ -78,6 +99,8 @@ def test_page_and_vectors_agree_with_the_tree():
                            (ROOT / "common/wire.h").read_text(), re.M))
     named = {r for line in rules for r in line.split(", ") if "_" in r} - {"result_invalid"}
     assert len(named) > 20
+    head = (ROOT / "common/producer.h").read_text().split("*/")[0]
+    named |= set(re.findall(r"unsigned|signature_bad|producer_[a-z]+(?=[,.])", head)) - {"producer_check"}
     missing = {r for r in named if f"`{r}`" not in page}
     assert not missing, f"codes that PROTOCOL.md does not name: {missing}"
     for source in (ROOT / "worker").glob("step*.c"):

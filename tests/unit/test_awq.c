@@ -9,7 +9,9 @@
 #include <string.h>
 #include <cmocka.h>
 #include <hiredis/hiredis.h>
+#include <unistd.h>
 #include <uv.h>
+#include "common/producer.h"
 #include "common/slice.h"
 #include "tests/unit/redis_server.h"
 
@@ -242,6 +244,48 @@ static void test_put_k(void **state)
     assert_string_equal(err.code, "k_forged");
     free(bytes);
     awq_close(q);
+}
+
+/* Signed, on the queue and into an inbox; times are the caller's to say. */
+static void test_put_signed(void **state)
+{
+    char path[] = "/tmp/awq-test-key-XXXXXX";
+    int fd = mkstemp(path);
+    struct awq_call call = {.conn = "c", .url = "https://api.example.com/"};
+    struct awq_job j = {
+        .id = "shop:1", .calls = &call, .call_count = 1, .deadline_ms = 1700000300000};
+    struct awq_error err;
+    struct err why = {0};
+    struct awq *q;
+    size_t len = 0;
+    char *bytes;
+
+    (void)state;
+    close(fd);
+    unlink(path);
+    assert_true(producer_key_create(path, &why));
+    assert_null(awq_open(&(struct awq_options){.url = server.url, .producer = "shop"}, &err));
+    assert_int_equal(err.status, AWQ_INVALID);
+    assert_null(awq_open(
+        &(struct awq_options){.url = server.url, .producer = "shop", .producer_key_file = "/none"},
+        &err));
+    for (int inbox = 0; inbox < 2; inbox++) {
+        q = open_client(
+            (struct awq_options){.producer = "shop", .producer_key_file = path, .inbox = inbox});
+        j.iat_ms = 0;
+        bytes = awq_encode(&j, &len, &err);
+        assert_false(awq_put(q, NULL, bytes, len, &err));
+        assert_string_equal(err.code, "producer_time");
+        free(bytes);
+        j.iat_ms = 1700000000000;
+        bytes = awq_encode(&j, &len, &err);
+        assert_true(awq_put(q, NULL, bytes, len, &err));
+        free(bytes);
+        awq_close(q);
+    }
+    unlink(path);
+    assert_string_equal(test_redis_do(&server, "XLEN awq:{s0}:q:default"), "1");
+    assert_string_equal(test_redis_do(&server, "XLEN awq:{s0}:in:shop"), "1");
 }
 
 /* ---- wait ---- */
@@ -552,6 +596,7 @@ int main(void)
         cmocka_unit_test_setup(test_put, flush),
         cmocka_unit_test_setup(test_put_for_later, flush),
         cmocka_unit_test_setup(test_put_k, flush),
+        cmocka_unit_test_setup(test_put_signed, flush),
         cmocka_unit_test_setup(test_wait, flush),
         cmocka_unit_test_setup(test_open_refused, flush),
         cmocka_unit_test_setup(test_one_prefix, flush),

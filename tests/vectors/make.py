@@ -1,10 +1,12 @@
 #!/usr/bin/python3
-"""Write the vectors of PROTOCOL.md anew: envelopes.json, results.json, bad.json.
+"""Write the vectors of PROTOCOL.md anew: envelopes.json, results.json, bad.json, signed.json.
 
 The bytes are python3-msgpack's, so that awq is held against an implementation that is not its own.
 Run it after a change of the protocol, and look at the difference before it is committed.
 """
 import base64
+import ctypes
+import ctypes.util
 import json
 import os
 
@@ -270,6 +272,32 @@ BAD = [
 ]
 
 
+# seed (RFC 8032 section 7.1, tests 1 and 2), prefix, queue, producer, envelope
+SIGNED = [
+    ("default", "the least", "9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60", "awq", "default", "shop",
+     job(id="shop:1", iat=1700000000000, deadline=1700000300000)),
+    ("elsewhere", "another prefix, queue and producer", "4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb",
+     "awq2", "fast", "crm-2", job(id="crm-2:lead-17", iat=1700000000000, deadline=1700000300000, out="")),
+]
+
+
+def signed(seed, prefix, queue, producer, j):
+    """(public key, the field s), by libsodium."""
+    sodium = ctypes.CDLL(ctypes.util.find_library("sodium"))
+    public, secret, out = (ctypes.create_string_buffer(n) for n in (32, 64, 64))
+    sodium.crypto_sign_seed_keypair(public, secret, bytes.fromhex(seed))
+    data = f"awq job 1\n{prefix}\n{queue}\n{producer}\n".encode() + j
+    sodium.crypto_sign_detached(out, None, data, ctypes.c_ulonglong(len(data)), secret)
+    return public.raw, out.raw + producer.encode()
+
+
+def signed_row(name, why, seed, prefix, queue, producer, envelope):
+    j = envelope_bytes(envelope)
+    public, s = signed(seed, prefix, queue, producer, j)
+    return {"name": name, "why": why, "seed": seed, "key": public.hex(), "prefix": prefix, "queue": queue,
+            "producer": producer, "j": j.hex(), "s": s.hex()}
+
+
 def write(name, rows):
     with open(os.path.join(HERE, name), "w", encoding="utf-8") as f:
         f.write("[\n" + ",\n".join(json.dumps(r, ensure_ascii=False) for r in rows) + "\n]\n")
@@ -281,3 +309,4 @@ if __name__ == "__main__":
     write("results.json", [{"name": n, "why": w, "json": j, "hex": result_bytes(j).hex()}
                            for n, w, j in RESULTS])
     write("bad.json", [{"name": n, "why": w, "hex": b.hex(), "code": c} for n, w, b, c in BAD])
+    write("signed.json", [signed_row(*row) for row in SIGNED])

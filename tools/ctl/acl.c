@@ -5,17 +5,19 @@
 #include <sodium.h>
 #include "common/char.h"
 #include "common/id.h"
+#include "common/producer.h"
 #include "common/secret_file.h"
 #include "tools/ctl/ctl.h"
 
-enum { A_ROLE, A_USER, A_PASSWORD, A_QUEUE, A_OUT, A_REDIS };
+enum { A_ROLE, A_USER, A_PASSWORD, A_QUEUE, A_OUT, A_INBOX, A_REDIS };
 
 static const struct flag flags[] = {
-    [A_ROLE] = {"--role", NULL, "ROLE", "only this one: worker, ctl, producer or reader"},
+    [A_ROLE] = {"--role", NULL, "ROLE", "only this one: worker, ctl, producer, reader or inbox"},
     [A_USER] = {"--user", NULL, "NAME", "the user's name (default PREFIX-ROLE); with --role"},
     [A_PASSWORD] = {"--password-file", NULL, "FILE",
                     "its password: the line gets the SHA-256 of it; with --role"},
     [A_QUEUE] = {"--queue", NULL, "NAME,...", "producer: only these queues"},
+    [A_INBOX] = {"--inbox", NULL, "NAME", "inbox: only the one of this producer"},
     [A_OUT] = {"--out", NULL, "NAME", "reader: only this result stream"},
     [A_REDIS] = {"--redis", NULL, "6|7", "for Redis 6.2 or 7.0 and later (default 7)"},
 };
@@ -56,13 +58,17 @@ static int read_flags(struct print *p)
     const char *redis = a->flag[A_REDIS] ? a->flag[A_REDIS] : "7";
 
     if ((p->one = a->flag[A_ROLE]) && !acl_role_parse(slice_cstr(a->flag[A_ROLE]), &p->role))
-        return ctl_usage(p->c, "--role must be worker, ctl, producer or reader");
+        return ctl_usage(p->c, "--role must be worker, ctl, producer, reader or inbox");
     if (!p->one && (a->flag[A_USER] || a->flag[A_PASSWORD]))
         return ctl_usage(p->c, "--user and --password-file are of one --role");
     if (a->flag[A_QUEUE] && (!p->one || p->role != ACL_PRODUCER))
         return ctl_usage(p->c, "--queue is for --role producer");
     if (a->flag[A_OUT] && (!p->one || p->role != ACL_READER))
         return ctl_usage(p->c, "--out is for --role reader");
+    if (a->flag[A_INBOX] && (!p->one || p->role != ACL_INBOX))
+        return ctl_usage(p->c, "--inbox is for --role inbox");
+    if (a->flag[A_INBOX] && !producer_is_name(slice_cstr(a->flag[A_INBOX])))
+        return ctl_usage(p->c, "--inbox must be a producer's name");
     if (a->flag[A_USER] && !is_user(slice_cstr(a->flag[A_USER])))
         return ctl_usage(p->c, "--user must be 1-64 of A-Z a-z 0-9 _ - .");
     if (a->flag[A_QUEUE] && !are_queues(slice_cstr(a->flag[A_QUEUE])))
@@ -74,6 +80,7 @@ static int read_flags(struct print *p)
     p->o.redis = redis[0] - '0';
     p->o.user = slice_cstr(a->flag[A_USER]);
     p->o.queues = slice_cstr(a->flag[A_QUEUE]);
+    p->o.inbox = slice_cstr(a->flag[A_INBOX]);
     p->o.out = slice_cstr(a->flag[A_OUT]);
     return CTL_OK;
 }

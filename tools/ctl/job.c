@@ -230,6 +230,8 @@ static const struct flag enqueue_flags[] = {
     [E_DEDUP] = {"--dedup", NULL, "TIME",
                  "the same id again within this is the same job "
                  "(default 10m)"},
+    [E_SIGN] = {"--sign", NULL, "FILE", "sign with this producer's key (producer keygen)"},
+    [E_PRODUCER] = {"--producer", NULL, "NAME", "whose key that is"},
 };
 static const struct flag wait_flags[] = {
     {"--timeout", NULL, "TIME", "wait so long at most (default 30s)"},

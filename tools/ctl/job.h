@@ -15,7 +15,7 @@ struct buf;
 struct redis_reply;
 
 /* The flags of enqueue. */
-enum { E_FILE, E_QUEUE, E_WAIT, E_TIMEOUT, E_BACKLOG, E_DEDUP };
+enum { E_FILE, E_QUEUE, E_WAIT, E_TIMEOUT, E_BACKLOG, E_DEDUP, E_SIGN, E_PRODUCER };
 
 struct attempt {    /* the last one that failed, of the step that the run is at */
     uint64_t count; /* how many there were */

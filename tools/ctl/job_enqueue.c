@@ -8,17 +8,22 @@
 #include <string.h>
 #include "common/json.h"
 #include "common/key.h"
+#include "common/producer.h"
 #include "common/wire.h"
 #include "tools/ctl/link.h"
 
 #define FILE_MAX        (64u * 1024 * 1024)
 #define BACKLOG_DEFAULT 1000000
+#define SIGNED_MS       300000 /* a signed job without a deadline gets one so far away */
 
 struct enqueue {
     struct ctl *c;
     const char *queue;
     int64_t backlog, dedup_ms;
     struct envelope env;
+    struct producer_key *key; /* NULL: nothing is signed */
+    struct slice producer;
+    struct buf sig;
     char (*ids)[ID_MAX + 1]; /* of those to wait for */
     size_t count, room, good, bad;
 };
@@ -45,22 +50,41 @@ static bool read_input(const char *name, struct buf *text, struct err *err)
     return ok;
 }
 
-/* The job with an id: its own, or a new one put before its members. */
-static bool with_id(const struct json_val *job, struct buf *out)
+static bool has(const struct json_val *job, const char *key)
+{
+    return json_type(json_get(job, key)) != JSON_NONE;
+}
+
+static void add_ms(struct json_writer *w, const struct json_val *job, const char *key, int64_t ms)
+{
+    if (has(job, key))
+        return;
+    jw_key(w, key);
+    jw_int(w, ms);
+}
+
+/* The job with an id, and when it is to be signed with its times: its own, or new ones put before
+ * its members. */
+static bool with_id(const struct enqueue *e, const struct json_val *job, struct buf *out)
 {
     const struct json_val *v;
     struct json_writer w;
     struct json_iter it;
     struct slice key;
-    char id[33];
+    char id[33], whole[PRODUCER_NAME_MAX + 40];
 
-    if (json_type(json_get(job, "id")) != JSON_NONE)
-        return json_write(out, job);
-    id_hex(id, 16);
+    id_hex(id, e->key ? 12 : 16);
+    snprintf(whole, sizeof whole, "%.*s%s%s", SLICE_FMT(e->producer), e->key ? ":" : "", id);
     jw_init(&w, out);
     jw_obj(&w);
-    jw_key(&w, "id");
-    jw_cstr(&w, id);
+    if (!has(job, "id")) {
+        jw_key(&w, "id");
+        jw_cstr(&w, whole);
+    }
+    if (e->key) {
+        add_ms(&w, job, "iat", e->c->out.now_ms);
+        add_ms(&w, job, "deadline", e->c->out.now_ms + SIGNED_MS);
+    }
     json_iter_init(&it, job);
     while (json_iter_next(&it, &key, &v)) {
         struct buf value;
@@ -77,6 +101,15 @@ static bool with_id(const struct json_val *job, struct buf *out)
     return buf_ok(out);
 }
 
+static bool sign(struct enqueue *e, struct slice j, struct err *err)
+{
+    buf_clear(&e->sig);
+    return !e->key ||
+           producer_sign(e->key, slice_cstr(keys_prefix()), slice_cstr(e->queue), e->producer, j,
+                         &e->sig) ||
+           err_set(err, ERR_NOMEM, "out of memory");
+}
+
 /* JSON to a checked envelope, in `j`; e->env borrows from it. */
 static bool pack(struct enqueue *e, const struct json_val *job, struct buf *j, struct err *err)
 {
@@ -86,11 +119,12 @@ static bool pack(struct enqueue *e, const struct json_val *job, struct buf *j, s
     buf_init(&text, WIRE_MAX_DEFAULT * 8);
     if (json_type(job) != JSON_OBJ)
         ok = err_set(err, ERR_FORMAT, "a job must be a JSON object");
-    else if (!with_id(job, &text))
+    else if (!with_id(e, job, &text))
         ok = err_set(err, ERR_NOMEM, "too big for a job");
     else
         ok = wire_from_json(j, buf_slice(&text), err) &&
-             envelope_decode(&e->env, buf_slice(j), WIRE_MAX_DEFAULT, err);
+             envelope_decode(&e->env, buf_slice(j), WIRE_MAX_DEFAULT, err) &&
+             sign(e, buf_slice(j), err);
     buf_deinit(&text);
     return ok;
 }
@@ -122,7 +156,7 @@ static const char *put(struct enqueue *e, struct slice j, struct err *err)
     const struct slice argv[] = {
         key_slice(&queue),    key_slice(&dedup), key_slice(&run),     key_slice(&held),
         key_slice(&due),      key_slice(&dead),  slice_cstr(text),    j,
-        SLICE_NONE,           slice_cstr(at),    slice_cstr(backlog), slice_cstr(dedup_ms),
+        buf_slice(&e->sig),   slice_cstr(at),    slice_cstr(backlog), slice_cstr(dedup_ms),
         slice_cstr(e->queue), key_slice(&wake),
     };
 
@@ -220,11 +254,26 @@ static int enqueue_all(struct enqueue *e, struct slice text)
     return code;
 }
 
+static int take_key(struct enqueue *e, const struct args *a)
+{
+    struct err err = {0};
+
+    if (!a->flag[E_SIGN] != !a->flag[E_PRODUCER])
+        return ctl_usage(e->c, "--sign and --producer go together");
+    if (!a->flag[E_SIGN])
+        return CTL_OK;
+    e->producer = slice_cstr(a->flag[E_PRODUCER]);
+    if (!producer_is_name(e->producer))
+        return ctl_usage(e->c, "a producer's name is 1-%d of A-Z a-z 0-9 _ -", PRODUCER_NAME_MAX);
+    e->key = producer_key_load(a->flag[E_SIGN], &err);
+    return e->key ? CTL_OK : ctl_fail(e->c, &err);
+}
+
 int job_enqueue(struct ctl *c, const struct args *a)
 {
     struct enqueue e = {.c = c, .queue = a->flag[E_QUEUE] ? a->flag[E_QUEUE] : "default"};
     struct err err = {0};
-    int64_t limit_ms;
+    int64_t limit_ms, now;
     struct buf text;
     int code;
 
@@ -238,13 +287,18 @@ int job_enqueue(struct ctl *c, const struct args *a)
         return code;
     if (e.dedup_ms < 1)
         return ctl_usage(c, "--dedup must not be 0");
+    if ((code = take_key(&e, a)))
+        return code;
+    buf_init(&e.sig, PRODUCER_SIG_BYTES + PRODUCER_NAME_MAX);
     buf_init(&text, FILE_MAX);
     if (!read_input(a->flag[E_FILE], &text, &err)) {
         buf_deinit(&text);
+        producer_key_free(e.key);
         return ctl_fail(c, &err);
     }
     envelope_init(&e.env);
-    if ((code = ctl_connect(c)) == CTL_OK && (code = ctl_meta(c)) == CTL_OK) {
+    if ((code = ctl_connect(c)) == CTL_OK && (code = ctl_meta(c)) == CTL_OK &&
+        (code = ctl_now(c, &now)) == CTL_OK) {
         bool show = !a->flag[E_WAIT]; /* with --wait the results are what is printed */
 
         out_list(&c->out, enqueue_columns, ARRAY_LEN(enqueue_columns));
@@ -263,6 +317,8 @@ int job_enqueue(struct ctl *c, const struct args *a)
     }
     envelope_deinit(&e.env);
     buf_deinit(&text);
+    producer_key_free(e.key);
+    buf_deinit(&e.sig);
     free(e.ids);
     return code;
 }

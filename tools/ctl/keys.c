@@ -21,8 +21,9 @@ static int keys_new(struct ctl *c, const struct args *a)
 
 /* ---- ls ---- */
 
-static const char *const ls_columns[] = {"kind", "key",     "state",        "connections",
-                                         "jobs", "install", "workers_know", "workers_seal"};
+static const char *const ls_columns[] = {"kind",        "key",          "state",
+                                         "connections", "producers",    "jobs",
+                                         "install",     "workers_know", "workers_seal"};
 
 static const char *state_of(const struct use *it)
 {
@@ -62,6 +63,7 @@ static int keys_ls(struct ctl *c, const struct args *a)
         out_cstr(&c->out, it->key.id);
         out_cstr(&c->out, state_of(it));
         out_int(&c->out, it->records);
+        out_int(&c->out, it->producers);
         out_int(&c->out, it->jobs);
         out_bool(&c->out, it->install);
         out_cstr(&c->out, it->in_file ? know : "");
@@ -180,8 +182,9 @@ static int keys_rotate(struct ctl *c, const struct args *a)
                        c->common.keys);
     if (count_of(c->keyring, true, false) > 0 && (code = promote(c)))
         return code;
-    code = keys_reseal(c, &n);
-    return code ? code : report(c, &n);
+    if ((code = keys_reseal_producers(c)) || (code = keys_reseal(c, &n)))
+        return code;
+    return report(c, &n);
 }
 
 /* ---- retire ---- */
@@ -191,6 +194,8 @@ static const char *needed(const struct use *it, char *text, size_t size)
 {
     if (it->records > 0)
         snprintf(text, size, "%" PRId64 " connections need it: awq-ctl keys rotate", it->records);
+    else if (it->producers > 0)
+        snprintf(text, size, "%" PRId64 " producers need it: awq-ctl keys rotate", it->producers);
     else if (it->jobs > 0)
         snprintf(text, size,
                  "%" PRId64 " jobs, ready or set aside, are signed with it: wait for them",

@@ -17,6 +17,7 @@ struct use { /* of one key */
     struct key_info key;
     bool in_file;
     int64_t records;            /* connections with something sealed or signed by it */
+    int64_t producers;          /* their records */
     int64_t jobs;               /* ready, in flight or set aside */
     bool install;               /* P:meta goes by it */
     size_t workers, workers_of; /* how many living workers know it, of those who need it */
@@ -46,5 +47,6 @@ struct resealed {
 };
 /* Everything sealed by a key that is not the first of its kind any more is sealed anew. */
 int keys_reseal(struct ctl *c, struct resealed *n);
+int keys_reseal_producers(struct ctl *c); /* their records too */
 
 #endif

@@ -4,8 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/key.h"
+#include "common/producer.h"
 #include "tools/ctl/conn.h"
 #include "tools/ctl/link.h"
+#include "tools/ctl/producer.h"
 
 #define TRIES      8 /* it was renewed in between: read again */
 #define SEALED_MAX (128 * 1024)
@@ -233,4 +235,46 @@ int keys_reseal(struct ctl *c, struct resealed *n)
 
     *n = (struct resealed){0};
     return conn_walk(c, reseal_one, &run);
+}
+
+/* ---- producers ---- */
+
+static int resign(struct ctl *c, struct slice name, struct slice old)
+{
+    struct slice prefix = slice_cstr(c->common.prefix);
+    struct err err = {0};
+    struct producer *p = producer_open(c->keyring, prefix, name, old, &err);
+    struct buf record;
+    bool moved;
+    int code;
+
+    if (!p)
+        return ctl_fail(c, &err);
+    producer_free(p);
+    buf_init(&record, PRODUCER_RECORD_MAX + 256);
+    if (producer_record(c->keyring, prefix, name, slice_sub(old, SEAL_MAC_BYTES, old.len), &record,
+                        &err))
+        code = producer_write(c, name, old, buf_slice(&record),
+                              &moved); /* moved: written with the new key */
+    else
+        code = ctl_fail(c, &err);
+    buf_deinit(&record);
+    return code;
+}
+
+int keys_reseal_producers(struct ctl *c)
+{
+    struct redis_reply *all = NULL;
+    int code = producers_read(c, &all);
+
+    for (size_t i = 0; code == CTL_OK && i + 1 < redis_reply_len(all); i += 2) {
+        struct slice record = redis_reply_str(redis_reply_at(all, i + 1));
+        char id[KEY_ID_HEX];
+
+        if (!seal_mac_key_id(slice_sub(record, 0, SEAL_MAC_BYTES), id) ||
+            !seals_now(c->keyring, KEY_RUN, id))
+            code = resign(c, redis_reply_str(redis_reply_at(all, i)), record);
+    }
+    redis_reply_free(all);
+    return code;
 }

@@ -6,6 +6,7 @@
 #include "common/key.h"
 #include "tools/ctl/fleet.h"
 #include "tools/ctl/link.h"
+#include "tools/ctl/producer.h"
 
 /* ---- the table ---- */
 
@@ -173,6 +174,25 @@ static int look_at_jobs(struct uses *u, struct ctl *c)
     return code;
 }
 
+static int look_at_producers(struct uses *u, struct ctl *c)
+{
+    struct redis_reply *all = NULL;
+    int code = producers_read(c, &all);
+
+    for (size_t i = 1; code == CTL_OK && i < redis_reply_len(all); i += 2) {
+        struct slice record = redis_reply_str(redis_reply_at(all, i));
+        char id[KEY_ID_HEX];
+        struct use *it = NULL;
+
+        if (seal_mac_key_id(slice_sub(record, 0, SEAL_MAC_BYTES), id))
+            it = use_or_missing(u, KEY_RUN, id);
+        if (it)
+            it->producers++;
+    }
+    redis_reply_free(all);
+    return code;
+}
+
 static int look_at_install(struct uses *u, struct ctl *c)
 {
     struct redis_reply *r;
@@ -198,5 +218,7 @@ int uses_records(struct uses *u, struct ctl *c)
 
     if (code == CTL_OK)
         code = look_at_jobs(u, c);
+    if (code == CTL_OK)
+        code = look_at_producers(u, c);
     return code ? code : look_at_install(u, c);
 }

@@ -15,7 +15,7 @@
 
 static const struct verb *const nouns[] = {
     keys_verbs,   conn_verbs,   job_verbs, queue_verbs, dead_verbs,
-    worker_verbs, doctor_verbs, acl_verbs, audit_verbs,
+    worker_verbs, doctor_verbs, acl_verbs, audit_verbs, producer_verbs,
 };
 
 struct settings {

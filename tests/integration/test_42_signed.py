@@ -1,0 +1,364 @@
+"""Signed jobs: what a producer may put, what becomes of what it may not, and its inbox."""
+import json
+
+import msgpack
+import pytest
+import redis as redispy
+
+from procs import wait_until
+from records import Producer
+
+MINUTE = 60000
+
+
+def now(rig):
+    s, us = rig.redis.client.time()
+    return s * 1000 + us // 1000
+
+
+class Shop:
+    """A producer `shop`, let use connection acct, and how it puts jobs."""
+
+    def __init__(self, rig, *more, connections="acct", worker=None):
+        self.rig, self.me = rig, Producer("shop")
+        rig.link("acct")
+        self.add("--connections", connections, *more)
+        self.worker = rig.worker(require_signed=True, lease="1s", **(worker or {}))
+        self.made = 0
+
+    def add(self, *more):
+        return self.rig.ctl("producer", "add", "shop", "--key", self.me.public, *more)
+
+    def job(self, conn="acct", job_id=None, then=None, **env):
+        self.made += 1
+        times = {"iat": now(self.rig), "deadline": now(self.rig) + 5 * MINUTE}
+        return self.rig.job(conn, "/echo", job_id=job_id or f"shop:{self.made}", then=then, env={**times, **env})
+
+    def put(self, job, queue="default", s=None, **how):
+        j = job if isinstance(job, bytes) else msgpack.packb(job)
+        fields = {"j": j, "s": self.me.signature(j, queue=queue, **how) if s is None else s}
+        return self.rig.redis.client.xadd(self.rig.key(f"q:{queue}"), fields)
+
+    def put_inbox(self, job, queue="default", client=None, **how):
+        j = msgpack.packb(job)
+        fields = {"q": queue, "j": j, "s": self.me.signature(j, queue=queue, **how)}
+        return (client or self.rig.redis.client).xadd(self.rig.key("in:shop"), fields)
+
+    def result(self, job, **how):
+        self.put(job, **how)
+        return self.rig.results([job["id"]])[job["id"]][-1]
+
+    def letter(self, count=1):
+        """The code of the one dead letter there is."""
+        wait_until(lambda: self.rig.redis.client.zcard(self.rig.key("dead")) >= count, 15, "a dead letter")
+        letters = self.rig.ctl("dead", "ls", "-o", "json").json()
+        assert len(letters) == count, letters
+        return letters[0]
+
+    def refused(self, code):
+        letter = self.letter()
+        assert letter["code"] == code, letter
+        good = self.job()
+        assert self.result(good)["state"] == "done", "the next good job"
+        self.rig.ctl("dead", "purge", "--all")
+        return letter
+
+
+@pytest.fixture
+def shop(rig):
+    rig.use_redis()
+    return Shop(rig)
+
+
+def test_a_signed_job_and_its_next_steps(shop):
+    call = shop.rig.call("acct", "/echo")
+    job = shop.job(then=[call, call])
+    shop.put(job)
+    got = shop.rig.results([job["id"]])[job["id"]]
+    assert [(r["step"], r["state"]) for r in got] == [(0, "done"), (1, "done"), (2, "done")]
+
+
+def test_unsigned_is_refused(shop):
+    shop.rig.enqueue(shop.rig.job("acct", "/echo"))
+    assert "require-signed" in shop.refused("unsigned")["text"]
+
+
+def test_unsigned_is_taken_where_nobody_asks_for_more(rig):
+    shop = Shop(rig)
+    shop.worker.term()
+    shop.worker.wait()
+    rig.worker()
+    assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
+    assert shop.result(shop.job())["state"] == "done"
+
+
+@pytest.mark.parametrize("what", ["byte", "queue", "prefix", "name", "key", "short", "junk", "empty"])
+def test_a_bad_signature(shop, what):
+    job = shop.job()
+    j = msgpack.packb(job)
+    good = shop.me.signature(j)
+    if what == "byte":  # the job was altered
+        shop.put(j.replace(b"shop:1", b"shop:2"), s=good)
+    elif what == "queue":
+        shop.put(j, s=shop.me.signature(j, queue="other"))
+    elif what == "prefix":
+        shop.put(j, s=shop.me.signature(j, prefix="awq2"))
+    elif what == "name":  # another producer's name behind a signature
+        shop.rig.ctl("producer", "add", "shop2", "--key", Producer("shop2").public, "--connections", "*")
+        shop.put(j, s=good[:64] + b"shop2")
+    elif what == "key":
+        shop.put(j, s=Producer("shop").signature(j))
+    elif what == "short":
+        shop.put(j, s=good[:50])
+    elif what == "junk":
+        shop.put(j, s=b"\xff" * 300)
+    else:
+        shop.put(j, s=b"")
+    shop.refused("unsigned" if what == "empty" else "signature_bad")
+
+
+def test_an_unknown_producer(shop):
+    shop.me.name = "nobody"
+    shop.put(shop.job(job_id="nobody:1"))
+    wait_until(lambda: shop.rig.redis.client.zcard(shop.rig.key("dead")), 15, "a dead letter")
+    shop.me.name = "shop"
+    assert "nobody" in shop.refused("producer_unknown")["text"]
+
+
+@pytest.mark.parametrize("env, code", [
+    ({"iat": 0}, "producer_time"), ({"deadline": 0}, "producer_time"),
+    ({"deadline": 10 * MINUTE}, "producer_time"),  # after iat: a copy could outlive what is remembered of the run
+    ({"iat": 5 * MINUTE, "deadline": 8 * MINUTE}, "producer_time"),
+    ({"out": "theirs"}, "producer_out"),
+])
+def test_what_its_envelope_may_not_say(shop, env, code):
+    times = {k: now(shop.rig) + v if v else 0 for k, v in env.items() if k != "out"}
+    job = {k: v for k, v in shop.job(**{**env, **times}).items() if v != 0}
+    shop.put(job)
+    shop.refused(code)
+
+
+def test_an_id_that_could_be_anothers(shop):
+    shop.put(shop.job(job_id="lead-17"))
+    shop.refused("producer_id")
+    assert not shop.rig.redis.client.exists(shop.rig.key("run:lead-17"))
+
+
+def test_a_queue_that_it_may_not_use(rig):
+    shop = Shop(rig, "--queues", "default", worker={"queues": "default,fast"})
+    shop.put(shop.job(), queue="fast")
+    shop.refused("producer_queue")
+
+
+def test_a_connection_that_it_may_not_use(shop):
+    shop.rig.link("other")
+    shop.put(shop.job("other"))
+    shop.refused("producer_connection")
+
+
+def test_the_same_for_a_later_step(shop):
+    """then[] names another connection: the first call is made, the second is not."""
+    shop.rig.link("other")
+    job = shop.job(then=[shop.rig.call("other", "/echo")])
+    shop.put(job)
+    assert shop.letter()["code"] == "producer_connection"
+    assert [r["state"] for r in shop.rig.results([job["id"]])[job["id"]]] == ["done", "dead"]
+
+
+def test_a_copy_does_not_run_again(shop):
+    job = shop.job()
+    assert shop.result(job)["state"] == "done"
+    entry = shop.put(job)
+    wait_until(lambda: not shop.rig.redis.client.xrange(shop.rig.key("q:default"), entry, entry), 15, "the copy to go")
+    assert len(shop.rig.all_results()) == 1 and len(shop.rig.api.log()) == 1
+
+
+def test_past_its_deadline(shop):
+    made = now(shop.rig)
+    assert shop.result(shop.job(iat=made - 2 * MINUTE, deadline=made - MINUTE))["state"] == "expired"
+
+
+def test_a_removed_producer(shop):
+    """Neither its next job nor the next step of what it put is made."""
+    rig = shop.rig
+    rig.link("slow", limits={"rate": "1/1h", "burst": 1})
+    shop.add("--connections", "*")
+    one, two = shop.job("slow"), shop.job("slow")
+    assert shop.result(one)["state"] == "done"
+    shop.put(two)
+    wait_until(lambda: rig.redis.client.zcard(rig.key("park:lane:slow")), 15, "the second to wait for its turn")
+    rig.ctl("producer", "rm", "shop")
+    rig.ctl("producer", "rm", "shop", code=3)
+    shop.put(shop.job())
+    assert shop.letter()["code"] == "producer_unknown"
+    rig.apply(rig.conn("slow"))  # no limit any more: what waited goes on, and is not made
+    wait_until(lambda: rig.redis.client.zcard(rig.key("dead")) == 2, 15, "the one that waited to be refused too")
+    assert [x["code"] for x in rig.ctl("dead", "ls", "-o", "json").json()] == ["producer_unknown"] * 2
+    assert len([e for e in rig.api.log() if e["path"] == "/echo"]) == 1
+
+
+def test_a_record_that_somebody_altered(shop):
+    key = "awq:producers"
+    record = shop.rig.redis.client.hget(key, "shop")
+    shop.rig.redis.client.hset(key, "shop", record.replace(b'"acct"', b'"*"'))
+    shop.rig.redis.client.hincrby("awq:meta", "rev", 1)
+    shop.rig.redis.client.publish("awq:changed", "*")
+    shop.worker.wait_log("producer.broken") if shop.put(shop.job()) else None
+    assert shop.letter()["code"] == "producer_unknown"
+    assert "was altered" in shop.rig.ctl("producer", "show", "shop", code=1).err
+
+
+def test_a_connection_for_certain_producers(rig):
+    """policy.producers: other producers' jobs and unsigned ones are refused, before anything is sent."""
+    shop = Shop(rig)
+    rig.link("acct", policy={"producers": ["crm"]})
+    shop.put(shop.job())
+    assert shop.letter()["code"] == "policy_producer"
+    rig.link("acct", policy={"producers": ["crm", "shop"]})
+    assert shop.result(shop.job())["state"] == "done"
+    shop.worker.term()
+    shop.worker.wait()
+    rig.worker()
+    rig.enqueue(rig.job("acct", "/echo"))
+    assert "nobody signed" in shop.letter(2)["text"]
+    assert len(rig.api.log()) == 1
+
+
+def test_policy_producers_of_a_file(rig):
+    rig.apply(rig.conn("crm", policy={"producers": ["shop"]}))
+    assert json.loads(rig.redis.client.hget("awq:{c:crm}", "cfg"))["producers"] == ["shop"]
+    assert "producers" in rig.apply(rig.conn("crm", policy={"producers": ["a b"]}), code=1).err
+
+
+# ---- awq-ctl ------------------------------------------------------------------------------------
+
+
+def test_ctl(rig):
+    rig.need(keys=True)
+    key = rig.folder / "shop.key"
+    public = rig.ctl("producer", "keygen", key).out.strip()
+    assert len(public) == 64 and key.stat().st_mode & 0o777 == 0o600 and public not in key.read_text()
+    rig.ctl("producer", "keygen", key, code=1)
+    for bad in (["--key", public], ["--connections", "a"], ["--key", public, "--connections", "a b"],
+                ["--key", "00", "--connections", "a"], ["--key", public.upper() + "G", "--connections", "a"]):
+        rig.ctl("producer", "add", "shop", *bad, code=2)
+    rig.ctl("producer", "add", "a:b", "--key", public, "--connections", "a", code=2)
+    rig.ctl("producer", "add", "shop", "--key", public, "--connections", "acct,crm-*", "--queues", "fast", "--inbox")
+    assert rig.ctl("producer", "show", "shop", "-o", "json").json() == {
+        "name": "shop", "queues": ["fast"], "connections": ["acct", "crm-*"], "outs": ["results", "shop"],
+        "inbox": True, "key": public}
+    assert [p["name"] for p in rig.ctl("producer", "ls", "-o", "json").json()] == ["shop"]
+    assert "crm-*" in rig.ctl("producer", "ls").out
+    rig.ctl("producer", "show", "other", code=3)
+    acts = [json.loads(f[b"l"]) for _, f in rig.redis.client.xrange("awq:{s0}:audit:acts")]
+    assert [a["act"] for a in acts] == ["producer add"] * 2
+
+
+def test_ctl_signs(rig):
+    rig.need(keys=True)
+    key = rig.folder / "shop.key"
+    public = rig.ctl("producer", "keygen", key).out.strip()
+    rig.link("acct")
+    rig.ctl("producer", "add", "shop", "--key", public, "--connections", "acct")
+    rig.worker(require_signed=True)
+    job = json.dumps({"call": rig.call("acct", "/echo")})
+    said = rig.ctl("job", "enqueue", "-f", "-", "--sign", key, "--producer", "shop", "--wait", input=job).json()
+    assert said["state"] == "done" and said["id"].startswith("shop:")
+    rig.ctl("job", "enqueue", "-f", "-", "--sign", key, input=job, code=2)
+    key.chmod(0o644)
+    assert "shop.key" in rig.ctl("job", "enqueue", "-f", "-", "--sign", key, "--producer", "shop", input=job, code=1).err
+
+
+def test_new_keys_for_all(rig):
+    """keys rotate signs the records of producers anew; an old key that one needs stays."""
+    shop = Shop(rig)
+    first = rig.redis.client.hget("awq:producers", "shop")
+    rig.ctl("keys", "rotate", "--stage")
+    shop.worker.hup()
+    shop.worker.wait_log("keys.reloaded")
+    wait_until(lambda: rig.run_ctl("keys", "rotate").code == 0, 15, "the worker to know the new keys")
+    shop.worker.hup()
+    shop.worker.wait_log("keys.reloaded", count=2)
+    assert shop.result(shop.job())["state"] == "done"
+    rows = rig.ctl("keys", "ls", "-o", "json").json()
+    assert [r["producers"] for r in rows if r["kind"] == "run" and r["state"] == "seals"] == [1]
+    old = rig.redis.client.hget("awq:producers", "shop")
+    assert old != first
+    rig.redis.client.hset("awq:producers", "shop", first)
+    wait_until(lambda: "1 producers need it" in rig.run_ctl("keys", "retire").err, 20, "nothing else to need the old key")
+    rig.ctl("keys", "rotate")
+    rig.ctl("keys", "retire")
+    assert rig.redis.client.hget("awq:producers", "shop") == old
+
+
+# ---- the inbox ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def boxed(rig):
+    rig.use_redis()
+    return Shop(rig, "--inbox")
+
+
+def test_an_inbox_is_emptied(boxed):
+    jobs = [boxed.job() for _ in range(120)]
+    for job in jobs:
+        boxed.put_inbox(job)
+    got = boxed.rig.results([j["id"] for j in jobs])
+    assert {r[-1]["state"] for r in got.values()} == {"done"}
+    assert boxed.rig.redis.client.xlen(boxed.rig.key("in:shop")) == 0
+
+
+@pytest.mark.parametrize("what, code", [
+    ("signature", "signature_bad"), ("other", "signature_bad"), ("queue", "producer_queue"), ("none", "envelope_field_missing"),
+    ("envelope", "envelope_not_msgpack"), ("connection", "producer_connection")])
+def test_what_fails_is_deleted_and_said(boxed, what, code):
+    rig, job = boxed.rig, boxed.job()
+    j = msgpack.packb(job)
+    inbox = rig.key("in:shop")
+    if what == "signature":
+        rig.redis.client.xadd(inbox, {"q": "default", "j": j, "s": b"x" * 64 + b"shop"})
+    elif what == "other":
+        rig.redis.client.xadd(inbox, {"q": "default", "j": j, "s": Producer("crm").signature(j)})
+    elif what == "queue":
+        boxed.put_inbox(job, queue="fast")
+    elif what == "none":
+        rig.redis.client.xadd(inbox, {"hello": "world"})
+    elif what == "envelope":
+        rig.redis.client.xadd(inbox, {"q": "default", "j": b"\xc1", "s": boxed.me.signature(b"\xc1")})
+    else:
+        rig.link("other")
+        boxed.put_inbox(boxed.job("other"))
+    said = boxed.worker.wait_log("inbox.refused")
+    assert said["error_rule"] == code and said["producer"] == "shop"
+    wait_until(lambda: rig.redis.client.xlen(inbox) == 0, 15, "it to be deleted")
+    good = boxed.job()
+    boxed.put_inbox(good)
+    assert rig.results([good["id"]])[good["id"]][-1]["state"] == "done"
+    assert not rig.redis.client.exists(rig.key("dead")), "no dead letters for those who may write here"
+
+
+def test_the_user_of_an_inbox_may_do_nothing_else(boxed):
+    rig = boxed.rig
+    line = rig.acl_line("inbox", "--inbox", "shop")
+    rig.redis.client.execute_command("ACL", "SETUSER", *line.split(" (")[0].split()[1:],
+                                     *[f"({s[:-1].rstrip(')')})" for s in (line + " ").split(" (")[1:]])
+    client = redispy.Redis(unix_socket_path=rig.redis.socket, username="awq-inbox", password="a-role-s-password")
+    job = boxed.job()
+    boxed.put_inbox(job, client=client)
+    assert rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
+    assert client.hmget(rig.key(f"run:{job['id']}"), "st")[0] == b"done"
+    for command in (["XADD", rig.key("q:default"), "*", "j", "x"], ["XADD", rig.key("in:crm"), "*", "j", "x"],
+                    ["XRANGE", rig.key("in:shop"), "-", "+"], ["HMGET", rig.key("run:lead-17"), "st"],
+                    ["HGETALL", "awq:producers"], ["HGETALL", "awq:{c:acct}"], ["XDEL", rig.key("in:shop"), "0-1"]):
+        with pytest.raises(redispy.exceptions.NoPermissionError):
+            client.execute_command(*command)
+    rig.may_be_denied = True
+
+
+def test_a_restarted_worker_goes_on_with_an_inbox(boxed):
+    boxed.worker.kill()
+    job = boxed.job()
+    boxed.put_inbox(job)
+    boxed.rig.worker(require_signed=True, lease="1s")
+    assert boxed.rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
