@@ -13,7 +13,8 @@ static const struct acl_row worker[] = {
     {"", NULL, GREET " select client|id client|unblock time wait", PLAIN},
     {"{s0}:q:*", NULL,
      "xreadgroup xadd xack xdel xpending xclaim xrange xgroup|create xgroup|delconsumer "
-     "xinfo|consumers xinfo|stream xlen", /* XLEN: the autoscaler of deploy/kubernetes */
+     "xinfo|consumers xinfo|groups xinfo|stream xlen", /* XLEN: the autoscaler of deploy/kubernetes
+                                                        */
      S},
     {"{s0}:run:*", NULL, "hget hmget hset hsetnx hdel persist pexpire pexpireat", S},
     {"{s0}:out:*", NULL, "xadd xdel", S},

@@ -80,6 +80,12 @@ void key_queue(struct key *k, unsigned shard, struct slice queue)
     add_name(k, queue);
 }
 
+void key_lane(struct key *k, unsigned shard, struct slice queue)
+{
+    key_queue(k, shard, queue);
+    add(k, SLICE_LIT("~"));
+}
+
 void key_due(struct key *k, unsigned shard)
 {
     of_shard(k, shard, SLICE_LIT("due"));

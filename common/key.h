@@ -8,7 +8,8 @@
  *         keep what one script touches in one slot. Keys are short, because Redis repeats them in
  *         every replicated delivery.
  *
- *     P:{sN}:q:QUEUE  stream  ready jobs            P:{sN}:run:ID   hash    one run
+ *     P:{sN}:q:QUEUE  stream  ready jobs; q:QUEUE~  P:{sN}:run:ID   hash    one run
+ *                             is that queue's lane
  *     P:{sN}:due      zset    jobs for later        P:{sN}:id:ID    string  dedup of enqueued ids
  *     P:{sN}:held     hash    bodies of due, park,  P:{sN}:out:NAME stream  results
  *                             dead                  P:{sN}:workers  zset    alive until
@@ -47,6 +48,8 @@ struct slice key_slice(const struct key *k);
 
 /* Of a shard. */
 void key_queue(struct key *k, unsigned shard, struct slice queue);
+void key_lane(struct key *k, unsigned shard,
+              struct slice queue); /* of that queue: turns of tenants */
 void key_due(struct key *k, unsigned shard);
 void key_held(struct key *k, unsigned shard);
 void key_park(struct key *k, unsigned shard, struct slice resource);

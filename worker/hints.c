@@ -1,10 +1,15 @@
 #include "worker/hints.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "worker/changes.h"
+#include "worker/fair.h"
 #include "worker/housekeeping.h"
+#include "worker/intake.h"
 #include "worker/liveness.h"
 #include "worker/renew.h"
 #include "worker/token.h"
@@ -33,14 +38,47 @@ static void on_changed(void *owner, struct slice channel, struct slice id)
         renewals_take_asked(h->w);
 }
 
-static void on_wake(void *owner, struct slice channel, struct slice at)
+/* The lane of this queue has jobs. */
+static void use_lane(struct worker *w, struct slice queue)
+{
+    for (size_t q = 0; q < w->queue_count; q++) {
+        if (slice_is(queue, w->queues[q].name))
+            w->queues[w->queue_count + q].used_boot_ms = clock_boot_ms();
+    }
+}
+
+static void on_wake(void *owner, struct slice channel, struct slice text)
 {
     struct hints *h = owner;
     int64_t at_ms;
 
     (void)channel;
-    if (slice_to_i64(at, &at_ms))
+    if (slice_to_i64(text, &at_ms))
         house_hint(h->w->house, at_ms);
+    else if (slice_starts(text, SLICE_LIT("fair:")))
+        fair_hint(h->w->fair, slice_sub(text, strlen("fair:"), text.len));
+    else if (slice_starts(text, SLICE_LIT("turn:")))
+        use_lane(h->w, slice_sub(text, strlen("turn:"), text.len));
+}
+
+static void on_said(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    (void)owner;
+    (void)reply;
+    (void)err; /* said again while it is so */
+}
+
+void hints_say_backlog(struct hints *h, const char *queue)
+{
+    char text[ID_MAX + 8];
+    struct key wake;
+    struct err err = {0};
+
+    key_wake(&wake);
+    snprintf(text, sizeof text, "fair:%s", queue);
+    const struct slice argv[] = {SLICE_LIT("PUBLISH"), key_slice(&wake), slice_cstr(text)};
+
+    (void)redis_command(h->w->link, ARRAY_LEN(argv), argv, 0, on_said, h, &err);
 }
 
 static void on_state(void *owner, enum redis_state state, const struct err *why)
@@ -48,8 +86,10 @@ static void on_state(void *owner, enum redis_state state, const struct err *why)
     struct hints *h = owner;
 
     (void)why;
-    if (state == REDIS_UP)
+    if (state == REDIS_UP) {
         tokens_forget_all(h->w->tokens); /* what was said meanwhile we did not hear */
+        intake_look_at_lanes(h->w->intake);
+    }
 }
 
 struct hints *hints_new(struct worker *w, struct err *err)

@@ -15,5 +15,6 @@ struct hints;
 
 struct hints *hints_new(struct worker *w, struct err *err);
 void hints_free(struct hints *h);
+void hints_say_backlog(struct hints *h, const char *queue); /* to the housekeeper (fair.h) */
 
 #endif

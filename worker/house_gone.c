@@ -57,20 +57,20 @@ static void on_reclaim(void *owner, const struct redis_reply *reply, const struc
 
     if (err && err->code == ERR_FORMAT) /* a key of a wrong type: the other queues go on */
         log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "housekeeping"),
-                  F_CSTR("queue", h->queues[h->queue_at]), F_ERR(err));
+                  F_CSTR("queue", house_stream_name(h, h->queue_at)), F_ERR(err));
     else if ((!err || err->code != ERR_NOT_FOUND) &&
              house_failed(h, err)) /* no group: nothing there */
         return;
     if (moved > 0) {
         h->moved = true;
         log_event(LOG_WARN, EV_HOUSE_RECLAIMED, F_CSTR("gone", who),
-                  F_CSTR("queue", h->queues[h->queue_at]), F_INT("jobs", moved));
+                  F_CSTR("queue", house_stream_name(h, h->queue_at)), F_INT("jobs", moved));
         meter_reclaimed((uint64_t)moved);
     }
     if (moved <= 0 || deleted > 0)
         h->queue_at++;
     if (moved < 0) /* it lives again */
-        h->queue_at = h->queue_count;
+        h->queue_at = house_streams(h);
     house_next_gone(h);
 }
 
@@ -86,7 +86,7 @@ void house_next_gone(struct house *h)
         house_end_round(h);
         return;
     }
-    if (h->gone_at < h->gone_count && h->queue_at >= h->queue_count) {
+    if (h->gone_at < h->gone_count && h->queue_at >= house_streams(h)) {
         forget(h, slice_cstr(h->gone[h->gone_at]));
         h->moved = true;
         h->queue_at = 0;
@@ -98,7 +98,7 @@ void house_next_gone(struct house *h)
         return;
     }
     key_workers(&workers, SHARD);
-    key_queue(&queue, SHARD, slice_cstr(h->queues[h->queue_at]));
+    house_stream_key(h, h->queue_at, &queue);
     const struct slice argv[] = {key_slice(&queue), key_slice(&workers),
                                  slice_cstr(h->gone[h->gone_at]), SLICE_LIT("50"), SLICE_LIT("0")};
 
@@ -128,7 +128,7 @@ static void reclaim_stray(struct house *h, struct slice consumer, const char *id
     struct err err = {0};
 
     key_workers(&workers, SHARD);
-    key_queue(&queue, SHARD, slice_cstr(h->queues[h->stray_queue]));
+    house_stream_key(h, h->stray_queue, &queue);
     const struct slice argv[] = {key_slice(&queue), key_slice(&workers), consumer, SLICE_LIT("50"),
                                  slice_cstr(idle_ms)};
 
@@ -146,7 +146,7 @@ static void on_consumers(void *owner, const struct redis_reply *reply, const str
 
     if (err && err->code == ERR_FORMAT)
         log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "housekeeping"),
-                  F_CSTR("queue", h->queues[h->stray_queue]), F_ERR(err));
+                  F_CSTR("queue", house_stream_name(h, h->stray_queue)), F_ERR(err));
     else if ((!err || err->code != ERR_NOT_FOUND) && house_failed(h, err))
         return;
     snprintf(idle_ms, sizeof idle_ms, "%" PRId64, longest);
@@ -180,10 +180,10 @@ static void next_stray(struct house *h)
     }
     h->errand = ERRAND_STRAYS;
     h->stray_at_ms = clock_boot_ms() + STRAY_MS / (int64_t)h->queue_count;
-    h->stray_queue %= h->queue_count;
+    h->stray_queue %= house_streams(h);
     house_look_for_old_dead(h);
     house_look_for_adrift(h);
-    key_queue(&queue, SHARD, slice_cstr(h->queues[h->stray_queue]));
+    house_stream_key(h, h->stray_queue, &queue);
     const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("CONSUMERS"), key_slice(&queue),
                                  SLICE_LIT("w")};
 

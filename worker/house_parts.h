@@ -60,6 +60,11 @@ struct promotion { /* arguments of one promote */
     size_t count;
 };
 
+/* The i-th stream that workers take from: the queues, then their lanes. */
+size_t house_streams(const struct house *h);
+void house_stream_key(const struct house *h, size_t i, struct key *key);
+const char *house_stream_name(const struct house *h, size_t i);
+
 /* Move jobs of p->set back to their queues. names: name, queue, name, queue ... from that element
  * on, as agenda and peek answer them. */
 bool house_promote(struct house *h, struct promotion *p, const struct redis_reply *names,

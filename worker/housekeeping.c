@@ -70,6 +70,24 @@ static void read_queues(struct house *h, const struct redis_reply *queues)
     }
 }
 
+size_t house_streams(const struct house *h)
+{
+    return 2 * h->queue_count;
+}
+
+const char *house_stream_name(const struct house *h, size_t i)
+{
+    return h->queues[i % h->queue_count];
+}
+
+void house_stream_key(const struct house *h, size_t i, struct key *key)
+{
+    if (i < h->queue_count)
+        key_queue(key, SHARD, slice_cstr(h->queues[i]));
+    else
+        key_lane(key, SHARD, slice_cstr(h->queues[i - h->queue_count]));
+}
+
 static void on_agenda(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct house *h = owner;

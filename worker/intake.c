@@ -7,6 +7,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "worker/hints.h"
 #include "worker/meters.h"
 #include "worker/step.h"
 #include "worker/worker.h"
@@ -14,6 +15,10 @@
 #define ROOM_WAIT_MS 2 /* a few free slots are worth a fetch when more do not come at once */
 #define FETCH_BYTES  (8 << 20) /* a fetch should not bring more than about this */
 #define HISTORY_PAGE 50
+#define LANE_MS      10000 /* a lane is looked into for so long after it had jobs */
+#define FULL_MS      200   /* a queue that was full for so long has a backlog */
+#define SAY_MS       500   /* which is said so often */
+#define TENANT_MS    10000 /* while jobs of tenants come */
 
 enum intake_state {
     INTAKE_DOWN,    /* the link is not up, or our life is not confirmed */
@@ -35,10 +40,12 @@ struct intake {
     bool was_up; /* there may be history */
     bool left;   /* we were given more than there was room for: it lies in the history */
     bool unblocked;
-    size_t asked;  /* answers to come of this poll */
-    size_t got;    /* jobs in this poll */
-    size_t queue;  /* HISTORY: which queue is read */
-    char last[48]; /* HISTORY: read up to here */
+    size_t asked; /* answers to come of this poll */
+    size_t got;   /* jobs in this poll */
+    size_t count_of[2 * QUEUES_MAX],
+        got_of[2 * QUEUES_MAX]; /* asked for, and got, of each stream */
+    size_t queue;               /* HISTORY: which queue is read */
+    char last[48];              /* HISTORY: read up to here */
     int64_t answered_ms, expected_ms;
     unsigned failures;
 };
@@ -108,6 +115,8 @@ static struct delivery read_fields(unsigned queue, struct slice entry,
             d.s = value;
         } else if (slice_is(name, "d") && slice_to_u64(value, &n)) {
             d.reclaims = n > 1000 ? 1000 : (uint32_t)n;
+        } else if (slice_is(name, "t") && slice_to_u64(value, &n) && n <= INT64_MAX) {
+            d.moved_ms = (int64_t)n;
         } else if (slice_is(name, "x")) {
             d.replayed = true;
         }
@@ -117,7 +126,7 @@ static struct delivery read_fields(unsigned queue, struct slice entry,
 
 static unsigned queue_of(const struct intake *i, struct slice key)
 {
-    for (size_t q = 0; q < i->w->queue_count; q++) {
+    for (size_t q = 0; q < 2 * i->w->queue_count; q++) {
         if (slice_eq(key, key_slice(&i->w->queues[q].key)))
             return (unsigned)q;
     }
@@ -142,6 +151,7 @@ static size_t take_reply(struct intake *i, const struct redis_reply *reply, stru
             struct delivery d = read_fields(queue, id, redis_reply_at(entry, 1));
 
             n++;
+            i->got_of[queue]++;
             /* history, or a group made again, can bring what is in flight here already */
             if (steps_has(i->w->steps, queue, id) || steps_take(i->w->steps, &d))
                 *last = id;
@@ -160,10 +170,38 @@ static size_t take_reply(struct intake *i, const struct redis_reply *reply, stru
 
 static void on_poll(void *owner, const struct redis_reply *reply, const struct err *err);
 
-static bool fetch(struct intake *i, size_t first, size_t queues, size_t count, const char *block_ms,
-                  struct err *err)
+static bool lane_is_used(const struct worker *w, size_t queue)
 {
-    struct slice argv[16 + 2 * 16];
+    int64_t used = w->queues[w->queue_count + queue].used_boot_ms;
+
+    return used > 0 && clock_boot_ms() - used < LANE_MS;
+}
+
+/* Streams to fetch from: the queues, and those lanes that may have jobs. A lane that nobody used
+ * for a while costs nothing. */
+static size_t streams(const struct intake *i, size_t out[2 * QUEUES_MAX])
+{
+    const struct worker *w = i->w;
+    size_t n = 0;
+
+    for (size_t q = 0; q < w->queue_count; q++)
+        out[n++] = q;
+    for (size_t q = 0; q < w->queue_count; q++)
+        if (lane_is_used(w, q))
+            out[n++] = w->queue_count + q;
+    return n;
+}
+
+/* A queue and its lane share what a queue alone has. */
+static unsigned weight_of(const struct worker *w, size_t q)
+{
+    return w->queues[q].weight * (lane_is_used(w, q % w->queue_count) ? 1 : 2);
+}
+
+static bool fetch(struct intake *i, const size_t *from, size_t n_from, size_t count,
+                  const char *block_ms, struct err *err)
+{
+    struct slice argv[16 + 4 * QUEUES_MAX];
     char count_text[24];
     size_t n = 0;
     int64_t timeout = 0;
@@ -181,9 +219,12 @@ static bool fetch(struct intake *i, size_t first, size_t queues, size_t count, c
         timeout = i->w->set->lease_ms + 5000;
     }
     argv[n++] = SLICE_LIT("STREAMS");
-    for (size_t q = 0; q < queues; q++)
-        argv[n++] = key_slice(&i->w->queues[first + q].key);
-    for (size_t q = 0; q < queues; q++)
+    for (size_t q = 0; q < n_from; q++) {
+        argv[n++] = key_slice(&i->w->queues[from[q]].key);
+        i->count_of[from[q]] = count;
+        i->got_of[from[q]] = 0;
+    }
+    for (size_t q = 0; q < n_from; q++)
         argv[n++] = SLICE_LIT(">");
     return redis_command(i->link, n, argv, timeout, on_poll, i, err);
 }
@@ -192,18 +233,19 @@ static void poll_queues(struct intake *i, size_t free_slots)
 {
     struct err err = {0};
     unsigned weights = 0;
-    size_t left = free_slots;
+    size_t left = free_slots, from[2 * QUEUES_MAX], n = streams(i, from);
 
-    for (size_t q = 0; q < i->w->queue_count; q++)
-        weights += i->w->queues[q].weight;
+    for (size_t q = 0; q < n; q++)
+        weights += weight_of(i->w, from[q]);
     i->asked = i->got = 0;
     i->state = INTAKE_POLLING;
-    for (size_t q = 0; q < i->w->queue_count && left > 0; q++) {
-        size_t share = free_slots * i->w->queues[q].weight / weights;
+    for (size_t k = 0; k < n && left > 0; k++) { /* lanes first: they are short */
+        size_t lanes = n - i->w->queue_count, q = k < lanes ? i->w->queue_count + k : k - lanes;
+        size_t share = free_slots * weight_of(i->w, from[q]) / weights;
 
         share = share > 0 ? share : 1;
         share = share < left ? share : left;
-        if (!fetch(i, q, 1, share, NULL, &err)) {
+        if (!fetch(i, &from[q], 1, share, NULL, &err)) {
             fall_back(i, &err);
             return;
         }
@@ -216,7 +258,7 @@ static void block(struct intake *i, size_t free_slots)
 {
     char block_ms[24];
     struct err err = {0};
-    size_t count = free_slots / i->w->queue_count;
+    size_t from[2 * QUEUES_MAX], n = streams(i, from), count = free_slots / n;
 
     /* under a third of the lease, so that a dead link is noticed in time */
     snprintf(block_ms, sizeof block_ms, "%" PRId64, i->w->set->lease_ms * 3 / 10);
@@ -224,8 +266,34 @@ static void block(struct intake *i, size_t free_slots)
     i->got = 0;
     i->unblocked = false;
     i->state = INTAKE_BLOCKED;
-    if (!fetch(i, 0, i->w->queue_count, count > 0 ? count : 1, block_ms, &err))
+    if (!fetch(i, from, n, count > 0 ? count : 1, block_ms, &err))
         fall_back(i, &err);
+}
+
+/* Which queues had more than we could take, and for how long? */
+static void note_backlog(struct intake *i)
+{
+    int64_t now = clock_boot_ms();
+
+    for (size_t q = 0; q < 2 * i->w->queue_count; q++) {
+        struct queue *it = &i->w->queues[q];
+        bool full = i->count_of[q] > 0 && i->got_of[q] >= i->count_of[q];
+
+        if (q >= i->w->queue_count) {
+            if (i->got_of[q] > 0)
+                it->used_boot_ms = now;
+        } else if (i->count_of[q] > 0 && !full) {
+            it->full_boot_ms = 0;
+        } else if (full && it->full_boot_ms == 0) {
+            it->full_boot_ms = now;
+        } else if (full && now - it->full_boot_ms >= FULL_MS &&
+                   now - it->tenant_boot_ms < TENANT_MS && it->tenant_boot_ms > 0 &&
+                   now - it->said_boot_ms >= SAY_MS) {
+            it->said_boot_ms = now;
+            hints_say_backlog(i->w->hints, it->name);
+        }
+        i->count_of[q] = i->got_of[q] = 0;
+    }
 }
 
 static void on_poll(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -246,6 +314,7 @@ static void on_poll(void *owner, const struct redis_reply *reply, const struct e
     if (i->state == INTAKE_STOPPED || i->state == INTAKE_DOWN || i->asked > 0)
         return;
     i->state = INTAKE_IDLE;
+    note_backlog(i);
     if (i->w->phase == PHASE_DRAINING && !i->left)
         worker_on_idle(i->w); /* this was the last fetch */
     else if (i->got == 0 && !blocked && room(i) > 0)
@@ -256,12 +325,12 @@ static void on_poll(void *owner, const struct redis_reply *reply, const struct e
 
 static void fetch_now(struct intake *i)
 {
-    size_t n = room(i);
+    size_t n = room(i), from[2 * QUEUES_MAX];
 
     uv_timer_stop(&i->room);
     if (n == 0)
         return;
-    if (i->w->queue_count == 1)
+    if (streams(i, from) == 1)
         block(i, n); /* as good as a poll: it answers at once when there is work */
     else
         poll_queues(i, n);
@@ -324,7 +393,7 @@ static void on_history(void *owner, const struct redis_reply *reply, const struc
 /* The next page, as soon as there is a slot for what it may bring. */
 static void go_on_history(struct intake *i)
 {
-    if (steps_free_slots(i->w->steps) > 0 || i->queue >= i->w->queue_count)
+    if (steps_free_slots(i->w->steps) > 0 || i->queue >= 2 * i->w->queue_count)
         read_history(i);
     else
         uv_timer_start(&i->again, on_again, ROOM_WAIT_MS, 0);
@@ -335,7 +404,7 @@ static void read_history(struct intake *i)
     struct err err = {0};
     char count[24];
 
-    if (i->queue >= i->w->queue_count) {
+    if (i->queue >= 2 * i->w->queue_count) {
         i->state = INTAKE_IDLE;
         go_on(i);
         return;
@@ -372,7 +441,7 @@ static void on_group(void *owner, const struct redis_reply *reply, const struct 
     if (i->state != INTAKE_GROUPS || i->asked > 0)
         return;
     i->state = INTAKE_HISTORY;
-    i->queue = i->was_up ? 0 : i->w->queue_count; /* a new name has no history */
+    i->queue = i->was_up ? 0 : 2 * i->w->queue_count; /* a new name has no history */
     i->was_up = true;
     snprintf(i->last, sizeof i->last, "0");
     read_history(i);
@@ -404,6 +473,27 @@ static void on_client_id(void *owner, const struct redis_reply *reply, const str
     i->client_id = err ? 0 : redis_reply_int(reply, 0);
 }
 
+static void on_lane_length(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct queue *lane = owner;
+
+    if (!err && redis_reply_int(reply, 0) > 0)
+        lane->used_boot_ms = clock_boot_ms();
+}
+
+void intake_look_at_lanes(struct intake *i)
+{
+    struct err err = {0};
+
+    for (size_t q = i->w->queue_count; q < 2 * i->w->queue_count; q++) {
+        const struct slice argv[] = {SLICE_LIT("XLEN"), key_slice(&i->w->queues[q].key)};
+
+        if (redis_is_up(i->w->link))
+            (void)redis_command(i->w->link, ARRAY_LEN(argv), argv, 0, on_lane_length,
+                                &i->w->queues[q], &err);
+    }
+}
+
 static void make_groups(struct intake *i)
 {
     struct err err = {0};
@@ -414,7 +504,7 @@ static void make_groups(struct intake *i)
         return;
     }
     i->asked = 0;
-    for (size_t q = 0; q < i->w->queue_count; q++) {
+    for (size_t q = 0; q < 2 * i->w->queue_count; q++) {
         /* from 0: what producers added before the group was there is not missed */
         const struct slice argv[] = {
             SLICE_LIT("XGROUP"), SLICE_LIT("CREATE"), key_slice(&i->w->queues[q].key),
@@ -425,8 +515,10 @@ static void make_groups(struct intake *i)
             return;
         }
         i->asked++;
-        name_queue(i, &i->w->queues[q]);
+        if (q < i->w->queue_count)
+            name_queue(i, &i->w->queues[q]);
     }
+    intake_look_at_lanes(i);
 }
 
 /* ---- the whole ---- */

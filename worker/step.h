@@ -30,6 +30,7 @@ struct delivery { /* one stream entry, as XREADGROUP gave it */
     bool has_j;
     struct slice j, s;
     uint32_t reclaims; /* field d */
+    int64_t moved_ms;  /* field t: when it was queued, if it was moved since */
     bool replayed;     /* field x: sent back by a person */
 };
 

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/clock.h"
 #include "common/log.h"
 #include "worker/step_parts.h"
 
@@ -17,6 +18,8 @@ static int64_t entry_ms(const struct step *s)
     struct slice id = slice_cstr(s->entry);
     int64_t ms = 0;
 
+    if (s->moved_ms > 0) /* into the lane: the entry's id tells when that was */
+        return s->moved_ms;
     slice_to_i64(slice_sub(id, 0, slice_find(id, '-')), &ms);
     return ms;
 }
@@ -91,6 +94,8 @@ enum step_state step_taken(struct step *s)
     s->started_ms = worker_now_ms(s->w);
     if (!open_envelope(s, &err) || !find_place(s, &err))
         return step_bury_bad(s, &err);
+    if (s->env.tenant.len > 0)
+        s->w->queues[s->queue].tenant_boot_ms = clock_boot_ms();
     log_event(LOG_DEBUG, EV_JOB_TAKEN, F_CSTR("job", s->name), F_CSTR("entry", s->entry));
     return STEP_VOUCH;
 }

@@ -64,6 +64,7 @@ struct step {
     unsigned queue;
     char entry[48];
     uint32_t reclaims;
+    int64_t moved_ms; /* field t: when it was queued, of a job that was moved since */
     uint64_t
         lapses; /* of our life, when it was taken: more since, and it may be another's by now */
     bool replayed, suspect, bad; /* bad: its envelope could not be trusted; only bury is left */

@@ -94,7 +94,7 @@ struct steps *steps_new(struct worker *w, size_t slots, struct err *err)
     if (p) {
         p->all = calloc(slots, sizeof *p->all);
         p->free_list = calloc(slots, sizeof *p->free_list);
-        p->last = calloc(w->queue_count, sizeof *p->last);
+        p->last = calloc(2 * w->queue_count, sizeof *p->last);
     }
     if (!p || !p->all || !p->free_list || !p->last) {
         steps_free(p);
@@ -196,6 +196,7 @@ bool steps_take(struct steps *p, const struct delivery *d)
         p->last[d->queue] = id_of(d->entry);
     s->queue = d->queue;
     s->reclaims = d->reclaims;
+    s->moved_ms = d->moved_ms;
     s->lapses = liveness_lapses(p->w->liveness);
     s->replayed = d->replayed;
     s->bad = !d->has_j;

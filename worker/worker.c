@@ -13,6 +13,7 @@
 #include "worker/changes.h"
 #include "worker/commit.h"
 #include "worker/endpoint.h"
+#include "worker/fair.h"
 #include "worker/hints.h"
 #include "worker/housekeeping.h"
 #include "worker/intake.h"
@@ -76,6 +77,7 @@ static void close_parts(struct worker *w)
     intake_free(w->intake);
     house_free(w->house);
     inbox_free(w->inbox);
+    fair_free(w->fair);
     liveness_free(w->liveness);
     http_free(w->http);
     redis_free(w->link);
@@ -122,7 +124,7 @@ static void on_left(void *owner, const struct redis_reply *reply, const struct e
 static void leave(struct worker *w)
 {
     struct key workers, numbers, boss;
-    struct slice argv[3 + 16 + 1];
+    struct slice argv[3 + 2 * QUEUES_MAX + 1];
     struct err err = {0};
     size_t n = 0;
 
@@ -133,7 +135,7 @@ static void leave(struct worker *w)
     argv[n++] = key_slice(&workers);
     argv[n++] = key_slice(&numbers);
     argv[n++] = key_slice(&boss);
-    for (size_t q = 0; q < w->queue_count; q++)
+    for (size_t q = 0; q < 2 * w->queue_count; q++)
         argv[n++] = key_slice(&w->queues[q].key);
     argv[n] = slice_cstr(w->id);
     if (!redis_script(w->link, SCRIPT_leave, n, n + 1, argv, on_left, w, &err))
@@ -464,7 +466,7 @@ void worker_on_alive(struct worker *w)
 
 static void name_queues(struct worker *w)
 {
-    for (size_t i = 0; i < w->set->queues.count && i < ARRAY_LEN(w->queues); i++) {
+    for (size_t i = 0; i < w->set->queues.count && i < QUEUES_MAX; i++) {
         struct slice text = slice_cstr(w->set->queues.items[i]), name;
         struct queue *q = &w->queues[w->queue_count++];
         uint64_t weight = 1;
@@ -474,6 +476,12 @@ static void name_queues(struct worker *w)
         slice_to_u64(text, &weight); /* stays 1 when there is none */
         q->weight = (unsigned)weight;
         key_queue(&q->key, SHARD, name);
+    }
+    for (size_t i = 0; i < w->queue_count; i++) {
+        struct queue *lane = &w->queues[w->queue_count + i];
+
+        *lane = w->queues[i];
+        key_lane(&lane->key, SHARD, slice_cstr(lane->name));
     }
 }
 
@@ -499,11 +507,12 @@ static bool make_parts(struct worker *w, struct err *err)
     w->audit = audit_new(w);
     w->producers = producers_new(w);
     w->inbox = inbox_new(w);
+    w->fair = fair_new(w);
     w->tokens = tokens_new(w, err);
     w->steps = steps_new(w, (size_t)w->set->slots, err);
     w->http = http_new(w->loop, &ho, err);
     if (!w->commits || !w->liveness || !w->house || !w->memory || !w->endpoints || !w->changes ||
-        !w->replicas || !w->audit || !w->producers || !w->inbox)
+        !w->replicas || !w->audit || !w->producers || !w->inbox || !w->fair)
         return err_set(err, ERR_NOMEM, "out of memory");
     if (!w->tokens || !w->steps || !w->http)
         return false;

@@ -26,10 +26,17 @@
 
 #define SHARD 0 /* one shard until more can be chosen at install */
 
+#define QUEUES_MAX 16
+
 struct queue {
     char name[ID_MAX + 1];
     struct key key;
     unsigned weight;
+    /* intake.c and fair.c */
+    int64_t tenant_boot_ms; /* a job of a tenant was taken from it */
+    int64_t full_boot_ms; /* fetches have brought all they asked for since; 0 = the last did not */
+    int64_t said_boot_ms; /* that it has a backlog */
+    int64_t used_boot_ms; /* a lane: it had jobs, or may have */
 };
 
 enum phase {
@@ -48,8 +55,9 @@ struct worker {
     char id[WORKER_ID_MAX];
     char nonce[17]; /* of this process: tells its own commits from others' */
     char install[33];
-    struct queue queues[16];
-    size_t queue_count;
+    struct queue queues[2 * QUEUES_MAX]; /* behind them, in the same order, their lanes (fair.h) */
+    size_t queue_count;                  /* without lanes */
+    struct fair *fair;
     struct redis *link; /* scripts and short commands */
     struct http *http;
     struct steps *steps;

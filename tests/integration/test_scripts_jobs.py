@@ -1052,3 +1052,52 @@ def test_act_follows_the_line_that_its_writer_saw(m):
     assert add(second, "three")[0] == "ADDED"
     m.roomy()
     assert [fields[b"l"] for _, fields in m.r.xrange(acts)] == [b"one", b"two", b"three"]
+
+
+class TestFavor:
+    """favor: jobs of a stretch of a queue onto its lane."""
+
+    QUEUE, LANE = key("q:default"), key("q:default~")
+
+    def favor(self, m, after, last, count=10):
+        return m.call("favor", [self.QUEUE, self.LANE], after, last, count)
+
+    def put(self, m, *names):
+        return [m.r.xadd(self.QUEUE, {"j": n, "s": f"s:{n}", "d": "1"}).decode() for n in names]
+
+    def lane(self, m):
+        return [fields for _, fields in m.r.xrange(self.LANE)]
+
+    def test_moves_a_stretch_as_it_is(self, m):
+        ids = self.put(m, "a", "b", "c", "d")
+        moved, looked, last = self.favor(m, ids[0], ids[2])
+        assert (moved, looked) == (2, ids[2]) and last == m.r.xrange(self.LANE)[-1][0].decode()
+        assert [f[b"j"] for _, f in m.r.xrange(self.QUEUE)] == [b"a", b"d"]
+        assert self.lane(m) == [{b"j": n, b"s": b"s:" + n, b"d": b"1", b"t": i.split("-")[0].encode()}
+                                for n, i in ((b"b", ids[1]), (b"c", ids[2]))]
+
+    def test_leaves_what_a_worker_has(self, m):
+        ids = self.put(m, "a", "b")
+        m.r.xreadgroup("w", "me", {self.QUEUE: ">"}, count=1)
+        assert self.favor(m, "0-0", ids[1])[0] == 1
+        assert [f[b"j"] for _, f in m.r.xrange(self.QUEUE)] == [b"a"]
+
+    def test_as_many_as_it_may(self, m):
+        ids = self.put(m, *[str(n) for n in range(100)])
+        assert self.favor(m, "0-0", ids[-1], 3)[0] == 3
+        assert self.favor(m, ids[2], ids[-1], 1000)[0] == 64
+
+    def test_keeps_the_first_time(self, m):
+        m.r.xadd(self.QUEUE, {"j": "a", "t": "5"})
+        assert self.favor(m, "0-0", "+")[0] == 1 and self.lane(m)[0][b"t"] == b"5"
+
+    def test_a_full_redis_loses_nothing(self, m):
+        ids = self.put(m, "a", "b")
+        m.full()
+        with pytest.raises(Exception, match="OOM"):
+            self.favor(m, "0-0", ids[1])
+        m.roomy()
+        assert m.r.xlen(self.QUEUE) == 2 and not m.r.exists(self.LANE)
+
+    def test_nothing_there(self, m):
+        assert self.favor(m, "0-0", "5-0") == [0, "", ""]

@@ -98,8 +98,13 @@ static bool find_entry(struct cancel *x, struct slice queue, struct err *err)
 
     key_queue(&x->queue, CTL_SHARD, queue);
     snprintf(put, sizeof put, "%" PRId64, x->run.time_ms);
-    return (x->run.time_ms <= 0 || find_from(x, put, err)) &&
-           (x->entry[0] || find_from(x, "-", err));
+    if ((x->run.time_ms > 0 && !find_from(x, put, err)) ||
+        (!x->entry[0] && !find_from(x, "-", err)))
+        return false;
+    if (x->entry[0])
+        return true;
+    key_lane(&x->queue, CTL_SHARD, queue); /* its tenant had its turn */
+    return find_from(x, "-", err);
 }
 
 static bool find_place(struct cancel *x, struct err *err)

@@ -155,7 +155,7 @@ static int look_into(struct uses *u, struct ctl *c, const struct key *place)
 static int look_at_jobs(struct uses *u, struct ctl *c)
 {
     struct redis_reply *names;
-    struct key held, queues, queue;
+    struct key held, queues, queue, lane;
     struct err err = {0};
     int code;
 
@@ -168,7 +168,9 @@ static int look_at_jobs(struct uses *u, struct ctl *c)
         return ctl_fail(c, &err);
     for (size_t i = 0; i < redis_reply_len(names) && code == CTL_OK; i++) {
         key_queue(&queue, CTL_SHARD, redis_reply_str(redis_reply_at(names, i)));
-        code = look_into(u, c, &queue);
+        key_lane(&lane, CTL_SHARD, redis_reply_str(redis_reply_at(names, i)));
+        if ((code = look_into(u, c, &queue)) == CTL_OK)
+            code = look_into(u, c, &lane);
     }
     redis_reply_free(names);
     return code;

@@ -38,12 +38,13 @@ static const char *const table_columns[] = {"queue", "ready", "in_flight", "olde
 
 static void row(struct ctl *c, const struct queue_seen *q, int64_t now)
 {
-    struct key queue;
+    struct key queue, lane;
     int64_t all, pending, oldest;
 
     key_queue(&queue, CTL_SHARD, slice_cstr(q->name));
-    all = number(c, "XLEN", queue.s, NULL, 0);
-    pending = number(c, "XPENDING", queue.s, "w", 0);
+    key_lane(&lane, CTL_SHARD, slice_cstr(q->name));
+    all = number(c, "XLEN", queue.s, NULL, 0) + number(c, "XLEN", lane.s, NULL, 0);
+    pending = number(c, "XPENDING", queue.s, "w", 0) + number(c, "XPENDING", lane.s, "w", 0);
     oldest = oldest_ms(c, queue.s);
     out_row(&c->out);
     out_cstr(&c->out, q->name);
