@@ -163,6 +163,11 @@ bench: build $(PEERS) ## what a step costs, against others (B=NAME,... picks fig
 $(PEERS): $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.o $(LIB)
 	$(call link)
 
+.PHONY: tokens
+tokens: build ## what waits for tokens, by the servers' logs (T=waiting or T=short; three minutes)
+	@sh deploy/deps.sh test
+	@AWQ_BUILD=$(BUILD) /usr/bin/python3 tests/bench/tokens.py $(T)
+
 # ---- fuzzing --------------------------------------------------------------------------------------
 
 # libFuzzer: each target starts from the vectors and keeps what it finds in build/fuzz/corpus/.

@@ -31,6 +31,7 @@ enum group {
     GROUP_WORKER,
     GROUP_REDIS,
     GROUP_TRIPS,
+    GROUP_AUDIT,
     GROUP_AOF,
     GROUP_TLS,
     GROUP_LINK,
@@ -52,6 +53,7 @@ static const struct {
     [GROUP_REDIS] = {"redis_cpu",
                      1u << CASE_AWQ | 1u << CASE_CYCLE | 1u << CASE_CALLS | 1u << CASE_BULLMQ},
     [GROUP_TRIPS] = {"round_trips", 1u << CASE_AWQ},
+    [GROUP_AUDIT] = {"audit", 1u << CASE_AWQ | 1u << CASE_ACTS | 1u << CASE_USES},
     [GROUP_AOF] = {"aof", 1u << CASE_AWQ | 1u << CASE_AOF},
     [GROUP_TLS] = {"tls", 1u << CASE_AWQ | 1u << CASE_TLS},
     [GROUP_LINK] = {"link", 1u << CASE_TLS | 1u << CASE_ONCE},
@@ -67,7 +69,7 @@ static const char usage[] =
     "usage: awq-bench [--only NAME,...] [--rounds N] [--window-ms N] [--node FILE] [--peers DIR]\n"
     "From the top of the source tree; `make bench B=NAME,...` builds the peers and runs it.\n"
     "Ends with one line per figure, and with 1 if a figure is short of its bar.\n"
-    "  --only NAME,...  of: steps worker_cpu redis_cpu round_trips aof tls link memory idle\n"
+    "  --only NAME,...  of: steps worker_cpu redis_cpu round_trips audit aof tls link memory idle\n"
     "                   backlog connections latency recovery\n";
 
 struct options {
@@ -198,6 +200,12 @@ static void from_rounds(const struct options *o, const struct samples *s, struct
     }
     if (o->wanted[GROUP_TRIPS])
         figure_add(f, "redis_trips_per_16_steps", 16 * m[CASE_AWQ].commands, "trips", "<=", 2.2);
+    if (o->wanted[GROUP_AUDIT]) {
+        figure_add(f, "cost_audit_renewals_vs_acts", samples_ratio(s, CASE_AWQ, CASE_ACTS, cost),
+                   "x", NULL, 0);
+        figure_add(f, "cost_audit_uses_vs_acts", samples_ratio(s, CASE_USES, CASE_ACTS, cost), "x",
+                   NULL, 0);
+    }
     if (o->wanted[GROUP_AOF])
         figure_add(f, "aof_everysec_vs_off", samples_ratio(s, CASE_AOF, CASE_AWQ, rate), "x",
                    ">=", 0.85);

@@ -21,6 +21,8 @@
 
 static const char *const names[CASES] = {
     [CASE_AWQ] = "awq",
+    [CASE_ACTS] = "awq, audit level acts",
+    [CASE_USES] = "awq, audit level uses",
     [CASE_AOF] = "awq, append-only file",
     [CASE_TLS] = "awq, TLS",
     [CASE_ONCE] = "awq, a new TLS link per call",
@@ -174,7 +176,9 @@ static bool run_awq(struct bench *b, enum run_case c, struct sample *out, struct
                                                : b->rig.plain,
                               1};
     char bundle[96];
-    const char *const options[] = {"--slots", IN_FLIGHT, tls ? "--http-ca" : NULL, bundle, NULL};
+    const char *level = c == CASE_ACTS ? "acts" : c == CASE_USES ? "uses" : "renewals";
+    const char *const options[] = {
+        "--slots", IN_FLIGHT, "--audit-level", level, tls ? "--http-ca" : NULL, bundle, NULL};
 
     snprintf(bundle, sizeof bundle, "%s/bundle.pem", b->rig.folder);
     return start_store(b, s, c == CASE_AOF ? "redis-aof" : "redis", c == CASE_AOF, err) &&
@@ -312,6 +316,8 @@ bool run_case(struct bench *b, enum run_case c, struct sample *out, struct err *
 
     switch (c) {
     case CASE_AWQ:
+    case CASE_ACTS:
+    case CASE_USES:
     case CASE_AOF:
     case CASE_TLS:
     case CASE_ONCE:

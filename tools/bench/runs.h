@@ -13,6 +13,8 @@ enum run_case {              /* in the order of a round: what is compared runs c
                 CASE_CALLS,  /* the same with the calls between its scripts */
                 CASE_POST,   /* tests/bench/post */
                 CASE_AWQ,    /* 64 in flight, TCP Redis, default settings */
+                CASE_ACTS,   /* nothing into the audit stream */
+                CASE_USES,   /* each call into it */
                 CASE_AOF,    /* Redis with its append-only file, everysec */
                 CASE_CONNS,  /* 100,000 connections, in turn */
                 CASE_TLS,    /* links to the upstream by TLS, kept */
