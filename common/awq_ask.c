@@ -24,7 +24,7 @@ static void on_put(void *owner, const struct redis_reply *reply, const struct er
         awq_request_again(rq);
     else if (why)
         awq_request_finish_err(rq, why);
-    else if (slice_is(said, "OK"))
+    else if (rq->q->inbox || slice_is(said, "OK")) /* an inbox answers with its entry's id */
         awq_request_finish(rq, NULL);
     else if (slice_is(said, "DUPLICATE"))
         awq_request_finish_error(rq, AWQ_DUPLICATE, "a job of this id is there already");
@@ -32,23 +32,6 @@ static void on_put(void *owner, const struct redis_reply *reply, const struct er
         awq_request_finish_error(rq, AWQ_FULL, "the backlog is full; come back later");
     else
         awq_request_finish_error(rq, AWQ_UNKNOWN, "Redis answered the put with something unknown");
-}
-
-static void on_inbox(void *owner, const struct redis_reply *reply, const struct err *why)
-{
-    struct awq_request *rq = owner;
-
-    (void)reply;
-    rq->in_flight = false;
-    if (why && why->code == ERR_CANCELLED)
-        awq_request_finish_error(rq, AWQ_CLOSED,
-                                 "closed before Redis answered; it may have been put");
-    else if (why && may_repeat(why))
-        awq_request_again(rq);
-    else if (why)
-        awq_request_finish_err(rq, why);
-    else
-        awq_request_finish(rq, NULL);
 }
 
 static bool is_end(struct slice st)
@@ -144,7 +127,7 @@ static bool send_inbox(struct awq_request *rq, struct err *err)
                                  SLICE_LIT("q"),        slice_cstr(rq->queue), SLICE_LIT("j"),
                                  buf_slice(&rq->bytes), SLICE_LIT("s"),        buf_slice(&rq->sig)};
 
-    return redis_command(rq->q->link, ARRAY_LEN(argv), argv, 0, on_inbox, rq, err);
+    return redis_command(rq->q->link, ARRAY_LEN(argv), argv, 0, on_put, rq, err);
 }
 
 static bool send_look(struct awq_request *rq, struct err *err)

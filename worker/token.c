@@ -237,27 +237,6 @@ static bool set_scope(struct conn *c, struct slice scope)
     return true;
 }
 
-bool conn_has_scope(const struct conn *c, struct slice scope)
-{
-    struct slice granted = c->scope ? slice_cstr(c->scope) : c->cfg->scopes, word;
-
-    while (slice_cut(&granted, ' ', &word)) {
-        if (slice_eq(word, scope))
-            return true;
-    }
-    return false;
-}
-
-bool conn_takes_producer(const struct conn *c, struct slice producer)
-{
-    const struct policy *p = c->cfg ? &c->cfg->policy : NULL;
-    bool takes = !p || p->producer_count == 0;
-
-    for (size_t i = 0; !takes && i < p->producer_count; i++)
-        takes = slice_eq(p->producers[i], producer);
-    return takes;
-}
-
 void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
                   int64_t exp_ms, struct slice access_token, struct slice scope)
 {

@@ -1,5 +1,6 @@
 """The rig itself: a test that trusts its servers must have seen them behave, and misbehave."""
 import signal
+import sys
 import time
 
 import pytest
@@ -202,3 +203,12 @@ def test_a_record_opens_only_in_its_place(rig):
     assert keys.open("grant", ("awq", "other", *place[2:]), record[b"rt"]) is None
     assert keys.open("grant", ("awq", "acct", "cs", *place[3:]), record[b"rt"]) is None
     assert rig.link_by_hand(conn, "another") > gen
+
+
+def test_each_mutant_fits():
+    """The faults of `make mutants` (which takes most of an hour): each text still stands where it is to be broken."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    import mutants
+    for row in mutants.read_rows((ROOT / "tests/mutants.txt").read_text()):
+        found = sum(path.read_text().count(row["old"]) for path in ROOT.glob(row["file"]))
+        assert found == 1, f"{row['name']}: its text stands {found} times in {row['file']}"
