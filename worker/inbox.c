@@ -12,7 +12,7 @@
 #include "worker/worker.h"
 
 #define LOOK_MS     250
-#define PAGE        50 /* entries of one inbox that are moved in one go */
+#define PAGE        "50" /* entries of one inbox that are moved in one go */
 #define INBOXES_MAX 256
 #define BACKLOG_MAX "1000000"
 
@@ -86,9 +86,11 @@ static bool passes(struct inbox *b, const struct producer *p, const struct entry
         .prefix = slice_cstr(b->w->set->common.prefix), .queue = e->queue, .j = e->j};
     struct slice name;
 
+    envelope_clear(&b->env);
     if (!id_is_queue(e->queue) || e->j.len == 0)
-        return err_rule(err, ERR_FORMAT, "envelope_field_missing",
-                        "an entry of an inbox has the fields q, j and s");
+        return err_rule(
+            err, ERR_FORMAT, "envelope_field_missing",
+            "an entry of an inbox has the fields q, j and s, and is not longer than --job-max");
     if (!producer_split(e->s, &job.signature, &name) || !slice_is(name, p->name))
         return err_rule(err, ERR_DENIED, "signature_bad",
                         "its field s is no signature of producer %s", p->name);
@@ -159,10 +161,10 @@ static void move(struct inbox *b, size_t at, const struct entry *e, bool refused
 static void take(struct inbox *b, size_t at, const struct redis_reply *entries)
 {
     const struct producer *p;
+    size_t passed = 0;
 
     if (!producers_find(b->w->producers, slice_cstr(b->names[at]), &p) || !p)
         return; /* it changed meanwhile: the next look knows */
-    b->more = b->more || redis_reply_len(entries) == PAGE;
     for (size_t i = 0; i < redis_reply_len(entries); i++) {
         struct entry e = read_entry(redis_reply_at(entries, i));
         struct err err = {0};
@@ -171,8 +173,11 @@ static void take(struct inbox *b, size_t at, const struct redis_reply *entries)
         if (!fine)
             log_event(LOG_WARN, EV_INBOX_REFUSED, F_CSTR("producer", p->name), F_STR("entry", e.id),
                       F_STR("id", b->env.id), F_ERR(&err));
+        passed += fine;
         move(b, at, &e, !fine);
     }
+    /* who only puts rubbish is looked at four times a second, and no more often */
+    b->more = b->more || (passed > 0 && redis_reply_len(entries) > 1);
 }
 
 static void on_entries(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -214,23 +219,21 @@ static size_t name_inboxes(struct inbox *b)
 static void look(uv_timer_t *t)
 {
     struct inbox *b = t->data;
-    struct slice argv[4 + 2 * INBOXES_MAX];
+    struct slice argv[INBOXES_MAX + 2];
+    char job_max[24];
     struct err err = {0};
-    size_t n = 0, count = 0;
+    size_t n = 0;
 
     if (b->w->phase == PHASE_RUNNING && liveness_is_boss(b->w->liveness) &&
         redis_is_up(b->w->link) && !b->w->refuse_new)
         n = name_inboxes(b);
     b->more = false;
-    argv[count++] = SLICE_LIT("XREAD");
-    argv[count++] = SLICE_LIT("COUNT");
-    argv[count++] = SLICE_LIT("50");
-    argv[count++] = SLICE_LIT("STREAMS");
     for (size_t i = 0; i < n; i++)
-        argv[count++] = key_slice(&b->keys[i]);
-    for (size_t i = 0; i < n; i++)
-        argv[count++] = SLICE_LIT("0");
-    if (n > 0 && redis_command(b->w->link, count, argv, 0, on_entries, b, &err))
+        argv[i] = key_slice(&b->keys[i]);
+    snprintf(job_max, sizeof job_max, "%" PRId64, b->w->set->job_max_bytes);
+    argv[n] = SLICE_LIT(PAGE);
+    argv[n + 1] = slice_cstr(job_max);
+    if (n > 0 && redis_script(b->w->link, SCRIPT_inboxes, n, n + 2, argv, on_entries, b, &err))
         b->waiting = 1;
     else
         sleep_for(b, LOOK_MS);

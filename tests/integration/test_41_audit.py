@@ -264,6 +264,16 @@ def found_any(rig, change):
     return rig.run_ctl("audit", "verify").out
 
 
+@pytest.mark.parametrize("number", [2 ** 62, 2 ** 63 - 1, 2 ** 64, -1, 0])
+def test_an_absurd_number(written, number):
+    """What stands in Redis may be anything."""
+    fields = {**lines(written)[2][1], b"n": str(number)}
+    written.redis.client.xadd(USES, fields)
+    written.redis.client.xadd(USES, fields)
+    out = verify(written, *written.logs, code=1).out
+    assert "was altered" in out or "is no line of awq" in out
+
+
 def test_a_second_line_with_its_number(written):
     """A line of before put in again under a new text cannot be signed; its copy is the same line."""
     entries = lines(written)

@@ -33,8 +33,8 @@ struct chain { /* one writer's */
     struct audit_digest digest; /* of `last` */
     struct early *early;
     size_t early_count;
-    struct audit_digest *known; /* of first..last, for the checkpoints */
-    size_t known_room;
+    struct audit_digest *known; /* of first and those that follow it without a gap */
+    size_t known_count, known_room;
 };
 
 struct verify {
@@ -91,23 +91,38 @@ static bool same(const struct audit_digest *a, struct slice b)
 
 /* ---- the chain ---- */
 
-static void advance(struct chain *ch, uint64_t number, const struct audit_digest *digest)
+/* Keeps the digest if there is room: numbers come from Redis, and may be anything. */
+static void remember(struct chain *ch, const struct audit_digest *digest)
 {
-    size_t at = number - ch->first;
-
-    if (at >= ch->known_room) {
+    if (ch->known_count == ch->known_room) {
         size_t room = ch->known_room ? 2 * ch->known_room : 64;
         struct audit_digest *more = realloc(ch->known, room * sizeof *more);
 
-        if (more) {
-            ch->known = more;
-            ch->known_room = room;
-        }
+        if (!more)
+            return;
+        ch->known = more;
+        ch->known_room = room;
     }
-    if (at < ch->known_room)
-        ch->known[at] = *digest;
+    ch->known[ch->known_count++] = *digest;
+}
+
+static void advance(struct chain *ch, uint64_t number, const struct audit_digest *digest)
+{
+    if (number != ch->last + 1) { /* behind a gap: known is what follows from here */
+        ch->first = number;
+        ch->known_count = 0;
+    }
+    if (number - ch->first == ch->known_count)
+        remember(ch, digest);
     ch->last = number;
     ch->digest = *digest;
+}
+
+static const struct audit_digest *known_digest(const struct chain *ch, uint64_t number)
+{
+    return number >= ch->first && number - ch->first < ch->known_count
+               ? &ch->known[number - ch->first]
+               : NULL;
 }
 
 /* Those that waited for this one. */
@@ -194,6 +209,7 @@ static void follow(struct verify *v, struct chain *ch, struct slice id,
                    const struct audit_line *line)
 {
     struct audit_digest digest = audit_digest(line);
+    const struct audit_digest *known;
 
     if (ch->last == 0) {
         begin(v, ch, line, &digest);
@@ -208,8 +224,8 @@ static void follow(struct verify *v, struct chain *ch, struct slice id,
         keep_early(v, ch, line, &digest);
         if (ch->early_count > EARLY_MAX)
             close_gap(v, ch);
-    } else if (line->number >= ch->first && memcmp(ch->known[line->number - ch->first].bytes,
-                                                   digest.bytes, sizeof digest.bytes) == 0) {
+    } else if ((known = known_digest(ch, line->number)) &&
+               memcmp(known->bytes, digest.bytes, sizeof digest.bytes) == 0) {
         v->repeats++; /* its answer was lost, and it was written again */
     } else {
         problem(v, "%s: %.*s is a second line %" PRIu64 " of %s", v->key.s, SLICE_FMT(id),
@@ -307,6 +323,7 @@ static void check_checkpoint(struct verify *v, const struct json_val *line)
 {
     struct slice event, writer, hex;
     struct audit_digest digest;
+    const struct audit_digest *known;
     const struct chain *ch;
     int64_t n;
     uint64_t number;
@@ -329,8 +346,8 @@ static void check_checkpoint(struct verify *v, const struct json_val *line)
                 " (audit.checkpoint), and its last one here is %" PRIu64
                 ": its newest were taken off",
                 v->key.s, SLICE_FMT(slice_sub(writer, 0, 100)), n, ch->last);
-    else if (ch && number >= ch->first &&
-             memcmp(ch->known[number - ch->first].bytes, digest.bytes, sizeof digest.bytes) != 0)
+    else if (ch && (known = known_digest(ch, number)) &&
+             memcmp(known->bytes, digest.bytes, sizeof digest.bytes) != 0)
         problem(v, "%s: line %" PRId64 " of %s is not the one of its audit.checkpoint", v->key.s, n,
                 ch->writer);
 }
