@@ -97,7 +97,8 @@ def test_an_act_is_written_before_it_is_done_and_how_it_ended_after(rig):
     assert got[2]["who"] == "ines" and got[2]["reason"] == "asked by its owner" and got[2]["args"] == ["crm"]
     assert got[3]["of"] == 3 and got[3]["exit"] == 0 and got[5]["exit"] == 3
     said = rig.ctl("audit", "tail", "--connection", "crm", "-o", "json").json()
-    assert [(e["kind"], e["line"]["act"]) for e in said] == [("act", "conn disable"), ("act", "conn apply")]
+    assert [(e["kind"], e["line"]["act"], e["connection"]) for e in said] == [
+        ("act", "conn disable", "crm"), ("act", "conn apply", "crm")]
     assert "asked by its owner" in rig.ctl("audit", "tail").out
     assert verify(rig).code == 0
 
@@ -230,7 +231,7 @@ def test_missing_last_lines_need_the_log(written):
     def change(entries):
         del entries[-2:]
     assert "its newest were taken off" in found(written, USES, change)
-    verify(written)  # nobody can tell without the log
+    assert "only workers' logs can tell" in verify(written).out
 
 
 def test_two_lines_swapped(written):

@@ -194,6 +194,8 @@ int act_begin(struct ctl *c)
         return code;
     begin(c, &jw, &text, "act");
     add_who(&jw, c->args);
+    if (c->about.len == 0 && strcmp(c->verb->noun, "conn") == 0 && c->args->count > 0)
+        c->about = slice_sub(slice_cstr(c->args->names[0]), 0, 100);
     if (c->about.len > 0) {
         jw_key(&jw, "connection");
         jw_str(&jw, c->about);

@@ -392,13 +392,16 @@ static void verify_free(struct verify *v)
     free(v);
 }
 
-static int report(struct verify *v)
+static int report(struct verify *v, bool logs)
 {
     struct out *o = &v->c->out;
 
     out_list_end(o, "every line is as it was written");
     out_note(o, "%zu lines of %zu writers checked, %zu checkpoints compared: %zu problems",
              v->lines, v->writers, v->checkpoints, v->problems);
+    if (!logs)
+        out_note(o, "Whether the newest lines of a writer were taken off only workers' logs can "
+                    "tell: name them.");
     if (v->problems > SHOWN)
         out_note(o, "the first %d are shown", SHOWN);
     if (v->unsigned_lines > 0)
@@ -439,7 +442,7 @@ int audit_verify(struct ctl *c, const struct args *a)
     for (size_t i = 0; ok && code == CTL_OK && i < a->count; i++)
         code = check_log(v, a->names[i]);
     if (ok && code == CTL_OK) {
-        code = report(v);
+        code = report(v, a->count > 0);
     } else {
         out_list_drop(&c->out);
         code = ok ? code : ctl_fail(c, &err);
