@@ -14,7 +14,7 @@
  *     l   the line itself, JSON: `t` (Unix ms), `kind`, and what follows from that; never a token
  *     m   keyed hash over prefix, w, n, b and l; empty when it was written without the key file
  * Workers write `prev` into each line, the `t` of the one before: a chain that begins in the middle
- * is fine only if what is missing is older than all that is there.
+ * is fine only if what is missing is older than all that is there (by a second: clocks differ).
  */
 #ifndef AWQ_AUDIT_H
 #define AWQ_AUDIT_H
