@@ -15,6 +15,7 @@
 #define ROOM_WAIT_MS 2 /* a few free slots are worth a fetch when more do not come at once */
 #define FETCH_BYTES  (8 << 20) /* a fetch should not bring more than about this */
 #define HISTORY_PAGE 50
+#define LANES_MS     30000 /* hints may be missed: lanes are looked at so often in any case */
 #define LANE_MS      10000 /* a lane is looked into for so long after it had jobs */
 #define FULL_MS      200   /* a queue that was full for so long has a backlog */
 #define SAY_MS       500   /* which is said so often */
@@ -48,6 +49,7 @@ struct intake {
     char last[48];              /* HISTORY: read up to here */
     int64_t answered_ms, expected_ms;
     unsigned failures;
+    int64_t lanes_boot_ms; /* when lanes were looked at */
 };
 
 static void go_on(struct intake *i);
@@ -481,9 +483,17 @@ static void on_lane_length(void *owner, const struct redis_reply *reply, const s
         lane->used_boot_ms = clock_boot_ms();
 }
 
+void intake_tick(struct intake *i)
+{
+    if (clock_boot_ms() - i->lanes_boot_ms >= LANES_MS)
+        intake_look_at_lanes(i);
+}
+
 void intake_look_at_lanes(struct intake *i)
 {
     struct err err = {0};
+
+    i->lanes_boot_ms = clock_boot_ms();
 
     for (size_t q = i->w->queue_count; q < 2 * i->w->queue_count; q++) {
         const struct slice argv[] = {SLICE_LIT("XLEN"), key_slice(&i->w->queues[q].key)};

@@ -27,6 +27,7 @@ void intake_free(struct intake *i);
 void intake_wake(struct intake *i); /* there may be room again */
 /* Jobs may lie in lanes, and nobody told us (fair.h). */
 void intake_look_at_lanes(struct intake *i);
+void intake_tick(struct intake *i); /* with each beat */
 void intake_stop(struct intake *i); /* drain, pause: end the fetch that waits; nothing more is
                              fetched while the phase or the pause forbids it */
 bool intake_is_quiet(const struct intake *i); /* no fetch is on its way */

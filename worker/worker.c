@@ -460,6 +460,7 @@ void worker_on_alive(struct worker *w)
     worker_on_idle(w);
     house_tick(w->house);
     audit_tick(w->audit);
+    intake_tick(w->intake);
 }
 
 /* ---- the beginning ---- */

@@ -115,6 +115,14 @@ def test_a_lane_is_emptied_by_who_comes_later(rig):
     rig.results(ids, 90)
 
 
+def test_a_lane_is_emptied_without_hints(rig):
+    """A worker that may not listen to channels finds what lies in a lane all the same, within half a minute."""
+    w = start(rig)
+    entry = rig.redis.client.xadd(lane(rig), {"j": msgpack.packb(jobs_of(rig, "small", 1)[0])})
+    rig.results(["small-0"], 60)
+    assert w.running and not rig.redis.client.xrange(lane(rig), entry, entry)
+
+
 def test_when_a_job_was_queued_is_known_still(rig):
     start(rig)
     rig.enqueue(jobs_of(rig, "big", 400))
