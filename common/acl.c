@@ -27,7 +27,7 @@ static const struct acl_row worker[] = {
     {"{c:*}", NULL, "hget hmget hset hsetnx hdel hincrby", S},
     {"{c:*}:lease", NULL, "get set del pttl", S},
     {"{c:*}:lane", NULL, "zadd zrem zcard zrange zscore zremrangebyscore pexpireat", S},
-    {"{s0}:in:*", NULL, "xrange xdel", S},
+    {"{s0}:in:*", NULL, "xlen xrange xdel", S},
     {"{s0}:id:* {s0}:run:*", NULL, "exists", S},
     {"{s0}:id:*", NULL, "set", S},
     {"producers", NULL, "hgetall", R},

@@ -13,7 +13,7 @@
 
 #define LOOK_MS     250
 #define PAGE        "50" /* entries of one inbox that are moved in one go */
-#define INBOXES_MAX 256
+#define INBOXES_MAX 64   /* in one look; if there are more, the next ones are for the next look */
 #define BACKLOG_MAX "1000000"
 
 struct inbox {
@@ -21,6 +21,7 @@ struct inbox {
     uv_timer_t timer;
     struct envelope env;
     size_t waiting; /* answers that are owed */
+    size_t next;    /* whose inbox is looked at first: producers_next_inbox */
     bool more;      /* some inbox had a full page: look again at once */
     struct key keys[INBOXES_MAX];
     char names[INBOXES_MAX][PRODUCER_NAME_MAX + 1];
@@ -207,7 +208,7 @@ static size_t name_inboxes(struct inbox *b)
 
     if (!producers_find(b->w->producers, SLICE_LIT("-"), &any))
         return 0; /* they are being read */
-    while (n < INBOXES_MAX && (p = producers_with_inbox(b->w->producers, n))) {
+    while (n < INBOXES_MAX && (p = producers_next_inbox(b->w->producers, &b->next))) {
         snprintf(b->names[n], sizeof b->names[n], "%s", p->name);
         key_inbox(&b->keys[n++], SHARD, slice_cstr(p->name));
     }

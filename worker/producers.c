@@ -114,10 +114,14 @@ void producers_forget(struct producers *p)
     p->read_boot_ms = p->asked_boot_ms = 0;
 }
 
-const struct producer *producers_with_inbox(const struct producers *p, size_t i)
+const struct producer *producers_next_inbox(const struct producers *p, size_t *at)
 {
-    for (size_t at = 0; at < p->count; at++)
-        if (p->all[at]->inbox && i-- == 0)
-            return p->all[at];
+    while (*at < p->count) {
+        const struct producer *one = p->all[(*at)++];
+
+        if (one->inbox)
+            return one;
+    }
+    *at = 0;
     return NULL;
 }

@@ -24,7 +24,7 @@ bool producers_find(struct producers *p, struct slice name, const struct produce
 void producers_forget(
     struct producers *p); /* something changed: read them again before the next is looked for */
 
-/* Those with an inbox: the i-th, or NULL at the end. */
-const struct producer *producers_with_inbox(const struct producers *p, size_t i);
+/* The next one with an inbox, from *at (0 = the first) on; NULL at the end, and *at is 0 again. */
+const struct producer *producers_next_inbox(const struct producers *p, size_t *at);
 
 #endif

@@ -34,16 +34,24 @@ static bool may(struct step *s, const struct producer *p, struct err *err)
 
 /* ---- VOUCHING: is it a copy? ---- */
 
-/* Where its run stands: committed already, or set aside. Then the move below tells for sure. */
+static bool has_ended(struct slice state)
+{
+    return slice_is(state, "done") || slice_is(state, "failed") || slice_is(state, "expired") ||
+           slice_is(state, "cancelled");
+}
+
+/* Where its run stands: committed already, set aside, or at its end. Then the move below tells for
+ * sure. */
 static void on_run(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct step *s = owner;
     struct slice committed = redis_reply_str(redis_reply_at(reply, 0));
     struct slice place = redis_reply_str(redis_reply_at(reply, 1));
+    bool aside = place.len > 0 && !slice_starts(place, SLICE_LIT("q:"));
 
     s->err = err ? *err : (struct err){0};
-    s->copied =
-        !err && (committed.len > 0 || (place.len > 0 && !slice_starts(place, SLICE_LIT("q:"))));
+    s->copied = !err && (committed.len > 0 || aside ||
+                         has_ended(redis_reply_str(redis_reply_at(reply, 2))));
     s->look_done = true;
     step_advance(s);
 }
@@ -54,7 +62,7 @@ static enum step_state look_at_run(struct step *s)
 
     key_run(&run, SHARD, slice_cstr(s->run));
     const struct slice argv[] = {SLICE_LIT("HMGET"), key_slice(&run), SLICE_LIT("c0"),
-                                 SLICE_LIT("pl")};
+                                 SLICE_LIT("pl"), SLICE_LIT("st")};
 
     s->look_done = false;
     if (redis_command(s->w->link, ARRAY_LEN(argv), argv, 0, on_run, s, &s->err))
@@ -65,8 +73,15 @@ static enum step_state look_at_run(struct step *s)
 
 enum step_state step_vouching(struct step *s)
 {
+    struct err err = {0};
+
     if (!s->look_done)
         return STEP_VOUCHING;
+    if (s->err.code == ERR_FORMAT) { /* to ask again would give the same, and hold a slot for it */
+        err_rule(&err, ERR_FORMAT, "run_broken",
+                 "something else stands where the record of its run would be: %s", s->err.msg);
+        return refuse(s, &err);
+    }
     if (s->err.code) {
         s->stalled = true;
         return STEP_VOUCH;

@@ -3,12 +3,9 @@
 -- ARGV entry id, backlog limit, j, s (j empty: it is refused, and only taken out of the inbox), dedup ms, queue name
 -- Answers MOVED, REFUSED, DUPLICATE (its id is known, as enqueue says it), FULL (it stays) or GONE (another worker
 -- was quicker).
--- What was looked at is what is put: the entry's fields are not read again.
+-- What was looked at is what is put: the entry's fields are not read again. Of one that is refused they may be huge.
+if ARGV[3] == '' then return redis.call('XDEL', KEYS[1], ARGV[1]) == 1 and 'REFUSED' or 'GONE' end
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'GONE' end
-if ARGV[3] == '' then
-  redis.call('XDEL', KEYS[1], ARGV[1])
-  return 'REFUSED'
-end
 if redis.call('EXISTS', KEYS[5], KEYS[6]) > 0 then
   redis.call('XDEL', KEYS[1], ARGV[1])
   return 'DUPLICATE'

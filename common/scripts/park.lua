@@ -13,10 +13,11 @@ local seq, till, look = tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[11])
 if not seq or not till or not look or till ~= till or look ~= look then
   return redis.error_reply('ERR seq or time is not a number')
 end
-local h = redis.call('HMGET', KEYS[5], 'c0', 'cn', 'cr') -- SEQ:nonce of the last commit (commit.lua)
+local h = redis.call('HMGET', KEYS[5], 'c0', 'cn', 'cr', 'st') -- c0: SEQ:nonce of the last commit (commit.lua)
 local done = h[1] and tonumber(h[1]:match('^x?(%d+)')) or -1
 local cancelled = h[1] and h[1]:sub(1, 1) == 'x' and tonumber(h[2]) and h[3]
-local passed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 or done >= seq
+local ended = h[4] == 'done' or h[4] == 'failed' or h[4] == 'expired' or h[4] == 'cancelled'
+local passed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 or done >= seq or ended
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[12]) and not passed and not cancelled then return 'FULL' end
 redis.call('ZCARD', KEYS[4])
 redis.call('XACK', KEYS[1], 'w', ARGV[2])

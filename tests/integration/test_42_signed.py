@@ -173,6 +173,36 @@ def test_a_copy_does_not_run_again(shop):
     assert len(shop.rig.all_results()) == 1 and len(shop.rig.api.log()) == 1
 
 
+@pytest.mark.parametrize("end", ["cancel", "purge"])
+def test_a_copy_of_what_never_ran_does_not_run(shop, end):
+    """The first became a dead letter, or waited, and somebody ended it: its signature is still good."""
+    rig = shop.rig
+    job = shop.job("acct" if end == "cancel" else "nobody")
+    if end == "cancel":
+        job["not_before"] = now(rig) + 4 * MINUTE
+    else:
+        shop.add("--connections", "*")
+    shop.put(job)
+    wait_until(lambda: rig.redis.client.exists(rig.key("held")), 15, "the first to be set aside")
+    if end == "cancel":
+        rig.ctl("job", "cancel", job["id"])
+    else:
+        rig.ctl("dead", "purge", "--all")
+        rig.link("nobody")
+    assert rig.redis.client.hget(rig.key(f"run:{job['id']}"), "pl") == b""
+    entry = shop.put(job)
+    wait_until(lambda: not rig.redis.client.xrange(rig.key("q:default"), entry, entry), 15, "the copy to go")
+    assert not rig.redis.client.exists(rig.key("held")) and not rig.api.log()
+
+
+def test_something_else_where_its_run_would_be(shop):
+    """It is refused, and holds no slot: to ask again would give the same."""
+    job = shop.job()
+    shop.rig.redis.client.set(shop.rig.key(f"run:{job['id']}"), "in the way")
+    shop.put(job)
+    assert job["id"] in shop.refused("run_broken")["text"]
+
+
 def test_past_its_deadline(shop):
     made = now(shop.rig)
     assert shop.result(shop.job(iat=made - 2 * MINUTE, deadline=made - MINUTE))["state"] == "expired"
@@ -356,6 +386,33 @@ def test_the_user_of_an_inbox_may_do_nothing_else(boxed):
         with pytest.raises(redispy.exceptions.NoPermissionError):
             client.execute_command(*command)
     rig.may_be_denied = True
+
+
+def test_a_full_inbox_holds_up_no_other(boxed):
+    """What anybody may put into his own is his own: megabytes of rubbish, which the worker is busy with for long."""
+    rig = boxed.rig
+    rig.ctl("producer", "add", "aaa", "--key", Producer("aaa").public, "--connections", "x", "--inbox")
+    rig.ctl("producer", "add", "zzz", "--key", Producer("zzz").public, "--connections", "x", "--inbox")
+    boxed.worker.kill()
+    for _ in range(60):
+        rig.redis.client.xadd(rig.key("in:aaa"), {"q": "default", "j": b"x" * 900000, "s": b"s"})
+        rig.redis.client.xadd(rig.key("in:zzz"), {"q": "default", "j": b"x" * 900000, "s": b"s"})
+    job = boxed.job()
+    boxed.put_inbox(job)
+    rig.worker(require_signed=True, lease="1s")
+    assert rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
+    assert rig.redis.client.xlen(rig.key("in:aaa")) > 0 and rig.redis.client.xlen(rig.key("in:zzz")) > 0
+
+
+def test_more_inboxes_than_one_look_has(rig):
+    shop = Shop(rig, "--inbox")
+    for n in range(70):
+        rig.ctl("producer", "add", f"p{n}", "--key", Producer("p").public, "--connections", "x", "--inbox")
+        rig.redis.client.xadd(rig.key(f"in:p{n}"), {"hello": "world"})
+    wait_until(lambda: not any(rig.redis.client.xlen(rig.key(f"in:p{n}")) for n in range(70)), 20, "all to be emptied")
+    job = shop.job()
+    shop.put_inbox(job)
+    assert rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
 
 
 def test_a_restarted_worker_goes_on_with_an_inbox(boxed):

@@ -1101,3 +1101,29 @@ class TestFavor:
 
     def test_nothing_there(self, m):
         assert self.favor(m, "0-0", "5-0") == [0, "", ""]
+
+
+class TestInboxes:
+    """inboxes: what lies in each, none of which can hold up another."""
+
+    def put(self, m, who, *sizes):
+        for size in sizes:
+            m.r.xadd(key(f"in:{who}"), {"j": b"x" * size})
+
+    def look(self, m, *who, count=50, job_max=1 << 20):
+        answer = m.call("inboxes", [key(f"in:{w}") for w in who], count, job_max)
+        return {k[len(key("in:")):]: [len(entry[1]) for entry in entries] for k, entries in answer}
+
+    def test_each_with_something_is_read(self, m):
+        self.put(m, "a", *[10] * 80)
+        self.put(m, "c", 10, 10)
+        assert self.look(m, "a", "b", "c") == {"a": [2] * 50, "c": [2, 2]}
+
+    def test_a_full_one_takes_no_others_share(self, m):
+        self.put(m, "a", *[1 << 20] * 5)
+        self.put(m, "b", *[1000] * 5)
+        assert self.look(m, "a", "b") == {"a": [2], "b": [2] * 5}
+
+    def test_what_is_too_big_is_not_given_and_ends_the_turn(self, m):
+        self.put(m, "a", 4 << 20, 4 << 20, 10)
+        assert self.look(m, "a") == {"a": [0]}
