@@ -1,6 +1,7 @@
 #include "common/audit.h"
 
 #include <sodium.h>
+#include "common/redis.h"
 
 static void add_part(struct buf *b, struct slice s)
 {
@@ -58,4 +59,21 @@ bool audit_is_sound(const struct keyring *k, struct slice prefix, const struct a
 
     buf_deinit(&bytes);
     return ok;
+}
+
+bool audit_entry_read(const struct redis_reply *entry, struct slice *id, struct audit_line *line)
+{
+    const struct redis_reply *fields = redis_reply_at(entry, 1);
+    int64_t number = redis_reply_int(redis_reply_field(fields, "n"), 0);
+
+    *id = redis_reply_str(redis_reply_at(entry, 0));
+    *line = (struct audit_line){
+        .writer = redis_reply_str(redis_reply_field(fields, "w")),
+        .number = number > 0 ? (uint64_t)number : 0,
+        .before = redis_reply_str(redis_reply_field(fields, "b")),
+        .text = redis_reply_str(redis_reply_field(fields, "l")),
+        .mac = redis_reply_str(redis_reply_field(fields, "m")),
+    };
+    return line->number > 0 && line->writer.len > 0 && line->before.len == AUDIT_DIGEST_BYTES &&
+           line->text.len > 0;
 }

@@ -38,6 +38,10 @@ struct audit_line {
     struct slice mac; /* empty: not signed */
 };
 
+struct redis_reply;
+/* One entry as XRANGE has it; its texts are the reply's. False: it is no line at all. */
+bool audit_entry_read(const struct redis_reply *entry, struct slice *id, struct audit_line *line);
+
 struct audit_digest {
     char bytes[AUDIT_DIGEST_BYTES];
 };

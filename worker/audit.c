@@ -38,7 +38,7 @@ struct audit {
     uint64_t dropped;           /* since the last line */
     uint64_t checked;           /* number at the last checkpoint */
     int64_t checked_boot_ms;
-    char acts_seen[24]; /* number of the operators' last line in our last checkpoint of it */
+    uint64_t acts_seen; /* number of the operators' last line in our last checkpoint of it */
     bool asks_acts;
     bool behind; /* some line is to go out again, before any new one */
     bool stuck;  /* Redis refused one: said once */
@@ -352,24 +352,19 @@ void audit_close(struct audit *a)
 static void on_acts(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct audit *a = owner;
-    const struct redis_reply *fields = redis_reply_at(redis_reply_at(reply, 0), 1);
-    struct slice n = redis_reply_str(redis_reply_field(fields, "n"));
+    struct audit_line last;
     struct audit_digest d;
+    struct slice id;
 
     if (err && err->code == ERR_CANCELLED)
         return;
     a->asks_acts = false;
-    if (err || n.len == 0 || slice_is(n, a->acts_seen) ||
-        !slice_copy(n, a->acts_seen, sizeof a->acts_seen))
+    if (err || !audit_entry_read(redis_reply_at(reply, 0), &id, &last) ||
+        last.number == a->acts_seen)
         return;
-    d = audit_digest(&(struct audit_line){
-        .writer = redis_reply_str(redis_reply_field(fields, "w")),
-        .number = (uint64_t)redis_reply_int(redis_reply_field(fields, "n"), 0),
-        .before = redis_reply_str(redis_reply_field(fields, "b")),
-        .text = redis_reply_str(redis_reply_field(fields, "l")),
-        .mac = redis_reply_str(redis_reply_field(fields, "m")),
-    });
-    log_checkpoint(AUDIT_ACTS, (uint64_t)redis_reply_int(redis_reply_field(fields, "n"), 0), &d);
+    a->acts_seen = last.number;
+    d = audit_digest(&last);
+    log_checkpoint(AUDIT_ACTS, last.number, &d);
 }
 
 /* The housekeeper writes down how far the operators' chain is. */

@@ -46,12 +46,11 @@ struct batch { /* what was moved into the lane in one go */
     struct batch *next;
 };
 
-struct fair {
+struct turns { /* of one queue */
     struct worker *w;
     uv_timer_t timer;
     struct envelope env;
-    /* the queue that is looked into: one at a time */
-    char queue[ID_MAX + 1];
+    char queue[ID_MAX + 1]; /* "": none */
     struct key key, lane;
     int64_t hinted_boot_ms;
     bool busy;       /* an answer is owed */
@@ -69,10 +68,14 @@ struct fair {
     uint64_t moved;
 };
 
+struct fair {
+    struct worker *w;
+    struct turns *of[FAIR_QUEUES];
+};
+
 struct asked { /* one script under way */
-    struct fair *f;
+    struct turns *f;
     struct run *run;
-    uint64_t asked;
 };
 
 /* Entry ids: MS-SEQ, both up to 20 digits. */
@@ -89,7 +92,7 @@ static int compare(const char *a, const char *b)
 
 /* ---- what is known ---- */
 
-static void forget(struct fair *f)
+static void forget(struct turns *f)
 {
     struct run *r, *next_run;
     struct batch *b, *next_batch;
@@ -114,7 +117,7 @@ static void forget(struct fair *f)
 }
 
 /* Its place in the table, or TENANTS_MAX when that is full. */
-static uint32_t tenant_of(struct fair *f, struct slice name)
+static uint32_t tenant_of(struct turns *f, struct slice name)
 {
     uint32_t h = 2166136261u;
 
@@ -134,16 +137,17 @@ static uint32_t tenant_of(struct fair *f, struct slice name)
     return TENANTS_MAX;
 }
 
-static void note(struct fair *f, struct slice tenant, struct slice entry)
+/* False when there is no place for it: it is looked at again when there is. */
+static bool note(struct turns *f, struct slice tenant, struct slice entry)
 {
     uint32_t t = tenant_of(f, tenant);
     struct run *r = f->newest;
 
     if (t == TENANTS_MAX)
-        return;
+        return false;
     if (!r || r->tenant != t) {
         if (f->run_count == RUNS_MAX || !(r = calloc(1, sizeof *r)))
-            return;
+            return false;
         r->tenant = t;
         snprintf(r->after, sizeof r->after, "%s", f->cursor);
         if (f->newest)
@@ -156,9 +160,10 @@ static void note(struct fair *f, struct slice tenant, struct slice entry)
     slice_copy(entry, r->last, sizeof r->last);
     r->count++;
     f->tenants[t].waiting++;
+    return true;
 }
 
-static void drop_first(struct fair *f)
+static void drop_first(struct turns *f)
 {
     struct run *r = f->first;
 
@@ -171,7 +176,7 @@ static void drop_first(struct fair *f)
 }
 
 /* Workers have taken all up to f->head. */
-static void drop_taken(struct fair *f)
+static void drop_taken(struct turns *f)
 {
     while (f->first && (f->first->count == 0 || compare(f->first->last, f->head) <= 0))
         drop_first(f);
@@ -181,7 +186,7 @@ static void drop_taken(struct fair *f)
         snprintf(f->cursor, sizeof f->cursor, "%s", f->head);
 }
 
-static void drop_batches(struct fair *f, const char *head)
+static void drop_batches(struct turns *f, const char *head)
 {
     while (f->oldest && compare(f->oldest->last, head) <= 0) {
         struct batch *b = f->oldest;
@@ -195,7 +200,7 @@ static void drop_batches(struct fair *f, const char *head)
     }
 }
 
-static void add_batch(struct fair *f, uint32_t tenant, uint64_t count, struct slice last)
+static void add_batch(struct turns *f, uint32_t tenant, uint64_t count, struct slice last)
 {
     struct batch *b = calloc(1, sizeof *b);
 
@@ -213,20 +218,59 @@ static void add_batch(struct fair *f, uint32_t tenant, uint64_t count, struct sl
     f->tenants[tenant].in_lane += count;
 }
 
+/* A name takes a place for as long as its queue has a backlog. When half of them are taken, and by
+ * tenants that have nothing there any more, all begin anew. */
+static void drop_idle_tenants(struct turns *f)
+{
+    struct tenant *all = f->tenants;
+    uint32_t *moved_to;
+    size_t named = 0, idle = 0;
+
+    for (uint32_t t = 0; t < TENANTS_MAX; t++) {
+        bool used = all[t].waiting + all[t].in_lane > 0;
+
+        named += used || all[t].name[0];
+        idle += !used && all[t].name[0];
+    }
+    if (named < TENANTS_MAX / 2 || idle < named / 2)
+        return;
+    f->tenants = calloc(TENANTS_MAX, sizeof *f->tenants);
+    moved_to = calloc(TENANTS_MAX, sizeof *moved_to);
+    if (!f->tenants || !moved_to) {
+        free(f->tenants);
+        free(moved_to);
+        f->tenants = all;
+        return;
+    }
+    for (uint32_t t = 0; t < TENANTS_MAX; t++) {
+        if (all[t].waiting + all[t].in_lane == 0)
+            continue;
+        moved_to[t] = tenant_of(f, slice_cstr(all[t].name));
+        f->tenants[moved_to[t]] = all[t];
+    }
+    for (struct run *r = f->first; r; r = r->next)
+        r->tenant = moved_to[r->tenant];
+    for (struct batch *b = f->oldest; b; b = b->next)
+        b->tenant = moved_to[b->tenant];
+    free(moved_to);
+    free(all);
+}
+
 /* ---- a tick: the heads, then the pages that are new, then moves ---- */
 
-static void read_head(struct fair *f);
-static void read_page(struct fair *f);
-static void fill_lane(struct fair *f);
+static void read_page(struct turns *f);
+static void fill_lane(struct turns *f);
 
-static void rest(struct fair *f)
+static void rest(struct turns *f)
 {
     f->busy = false;
     if (clock_boot_ms() - f->hinted_boot_ms > FRESH_MS || !liveness_is_boss(f->w->liveness))
         forget(f);
+    else
+        drop_idle_tenants(f);
 }
 
-static bool failed(struct fair *f, const struct err *err)
+static bool failed(struct turns *f, const struct err *err)
 {
     if (!err)
         return false;
@@ -251,7 +295,7 @@ static struct slice delivered(const struct redis_reply *groups)
     return SLICE_NONE;
 }
 
-static bool ask(struct fair *f, const struct slice *argv, size_t argc, redis_cb *cb)
+static bool ask(struct turns *f, const struct slice *argv, size_t argc, redis_cb *cb)
 {
     struct err err = {0};
 
@@ -263,7 +307,7 @@ static bool ask(struct fair *f, const struct slice *argv, size_t argc, redis_cb 
 
 static void on_lane(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    struct fair *f = owner;
+    struct turns *f = owner;
     char head[ENTRY_MAX];
 
     if (failed(f, err))
@@ -276,14 +320,14 @@ static void on_lane(void *owner, const struct redis_reply *reply, const struct e
         const struct redis_reply *g = redis_reply_at(reply, 0);
 
         f->lane_known =
-            redis_reply_len(reply) == 0 || redis_reply_int(redis_reply_field(g, "lag"), 0) == 0;
+            redis_reply_len(reply) == 0 || redis_reply_int(redis_reply_field(g, "lag"), -1) == 0;
     }
     read_page(f);
 }
 
 static void on_head(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    struct fair *f = owner;
+    struct turns *f = owner;
     const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("GROUPS"), key_slice(&f->lane)};
 
     if (failed(f, err))
@@ -294,7 +338,7 @@ static void on_head(void *owner, const struct redis_reply *reply, const struct e
     ask(f, argv, ARRAY_LEN(argv), on_lane);
 }
 
-static void read_head(struct fair *f)
+static void read_head(struct turns *f)
 {
     const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("GROUPS"), key_slice(&f->key)};
 
@@ -304,7 +348,7 @@ static void read_head(struct fair *f)
     ask(f, argv, ARRAY_LEN(argv), on_head);
 }
 
-static size_t page_size(const struct fair *f)
+static size_t page_size(const struct turns *f)
 {
     size_t mean = steps_mean_bytes(f->w->steps);
     size_t n = mean > 0 ? PAGE_BYTES / mean : PAGE;
@@ -314,7 +358,7 @@ static size_t page_size(const struct fair *f)
 
 static void on_page(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    struct fair *f = owner;
+    struct turns *f = owner;
     size_t n = redis_reply_len(reply);
 
     if (failed(f, err))
@@ -325,20 +369,27 @@ static void on_page(void *owner, const struct redis_reply *reply, const struct e
         struct slice j = redis_reply_str(redis_reply_field(redis_reply_at(entry, 1), "j"));
         struct err why = {0};
 
-        if (envelope_decode(&f->env, j, (size_t)f->w->set->job_max_bytes, &why))
-            note(f, f->env.tenant, id);
+        if (envelope_decode(&f->env, j, (size_t)f->w->set->job_max_bytes, &why) &&
+            !note(f, f->env.tenant, id)) {
+            n = 0; /* from here on when some of what is known was worked off */
+            break;
+        }
         slice_copy(id, f->cursor, sizeof f->cursor);
     }
-    if (n > 0 && f->run_count < RUNS_MAX && ++f->pages < PAGES)
+    if (n > 0 && ++f->pages < PAGES)
         read_page(f);
     else
         fill_lane(f);
 }
 
-static void read_page(struct fair *f)
+static void read_page(struct turns *f)
 {
     char from[ENTRY_MAX + 2], count[24];
 
+    if (f->run_count == RUNS_MAX) {
+        fill_lane(f);
+        return;
+    }
     snprintf(from, sizeof from, "(%s", f->cursor);
     snprintf(count, sizeof count, "%zu", page_size(f));
     const struct slice argv[] = {SLICE_LIT("XRANGE"), key_slice(&f->key), slice_cstr(from),
@@ -349,7 +400,7 @@ static void read_page(struct fair *f)
 
 /* ---- moves ---- */
 
-static uint32_t heaviest(const struct fair *f)
+static uint32_t heaviest(const struct turns *f)
 {
     uint32_t most = 0;
 
@@ -367,7 +418,7 @@ static void on_told(void *owner, const struct redis_reply *reply, const struct e
 }
 
 /* The workers are to look into the lane. */
-static void tell(struct fair *f)
+static void tell(struct turns *f)
 {
     struct key wake;
     char text[ID_MAX + 8];
@@ -383,7 +434,7 @@ static void tell(struct fair *f)
 static void on_favored(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct asked *m = owner;
-    struct fair *f = m->f;
+    struct turns *f = m->f;
     uint64_t moved = (uint64_t)redis_reply_int(redis_reply_at(reply, 0), 0);
     struct slice looked = redis_reply_str(redis_reply_at(reply, 1));
 
@@ -412,7 +463,7 @@ static void on_favored(void *owner, const struct redis_reply *reply, const struc
     rest(f);
 }
 
-static bool favor(struct fair *f, struct run *r, uint64_t count)
+static bool favor(struct turns *f, struct run *r, uint64_t count)
 {
     struct asked *m = calloc(1, sizeof *m);
     char text[24];
@@ -420,7 +471,7 @@ static bool favor(struct fair *f, struct run *r, uint64_t count)
 
     if (!m)
         return false;
-    *m = (struct asked){f, r, count};
+    *m = (struct asked){f, r};
     snprintf(text, sizeof text, "%" PRIu64, count);
     const struct slice argv[] = {key_slice(&f->key), key_slice(&f->lane), slice_cstr(r->after),
                                  slice_cstr(r->last), slice_cstr(text)};
@@ -433,7 +484,7 @@ static bool favor(struct fair *f, struct run *r, uint64_t count)
     return true;
 }
 
-static void fill_lane(struct fair *f)
+static void fill_lane(struct turns *f)
 {
     uint32_t most = heaviest(f);
     uint64_t ahead = 0, planned = 0, room = f->in_lane < LANE_MAX ? LANE_MAX - f->in_lane : 0;
@@ -465,7 +516,7 @@ static void fill_lane(struct fair *f)
 
 static void on_tick(uv_timer_t *t)
 {
-    struct fair *f = t->data;
+    struct turns *f = t->data;
 
     if (!f->busy && f->queue[0])
         read_head(f);
@@ -473,12 +524,47 @@ static void on_tick(uv_timer_t *t)
         uv_timer_stop(t);
 }
 
-void fair_hint(struct fair *f, struct slice queue)
+static struct turns *turns_new(struct worker *w)
 {
-    if (!liveness_is_boss(f->w->liveness) || !id_is_queue(queue) || !redis_is_up(f->w->link))
+    struct turns *f = calloc(1, sizeof *f);
+
+    if (!f)
+        return NULL;
+    f->w = w;
+    envelope_init(&f->env);
+    forget(f);
+    uv_timer_init(w->loop, &f->timer);
+    f->timer.data = f;
+    return f;
+}
+
+/* Those of this queue, or some that are of none. NULL: all are of others. */
+static struct turns *turns_of(struct fair *all, struct slice queue)
+{
+    struct turns *idle = NULL;
+
+    for (size_t i = 0; i < FAIR_QUEUES; i++) {
+        struct turns **f = &all->of[i];
+
+        if (*f && slice_is(queue, (*f)->queue))
+            return *f;
+        if (!idle && !*f)
+            *f = turns_new(all->w);
+        if (!idle && *f && !(*f)->queue[0] && !(*f)->busy)
+            idle = *f;
+    }
+    return idle;
+}
+
+void fair_hint(struct fair *all, struct slice queue)
+{
+    struct turns *f;
+
+    if (!liveness_is_boss(all->w->liveness) || !id_is_queue(queue) || !redis_is_up(all->w->link))
         return;
-    if (f->queue[0] && !slice_is(queue, f->queue))
-        return; /* another one has its turn; this one's hint comes again */
+    f = turns_of(all, queue);
+    if (!f)
+        return; /* its hint comes again */
     if (!f->queue[0]) {
         f->tenants = calloc(TENANTS_MAX, sizeof *f->tenants);
         if (!f->tenants)
@@ -493,29 +579,28 @@ void fair_hint(struct fair *f, struct slice queue)
 
 struct fair *fair_new(struct worker *w)
 {
-    struct fair *f = calloc(1, sizeof *f);
+    struct fair *all = calloc(1, sizeof *all);
 
-    if (!f)
-        return NULL;
-    f->w = w;
-    envelope_init(&f->env);
-    forget(f);
-    uv_timer_init(w->loop, &f->timer);
-    f->timer.data = f;
-    return f;
+    if (all)
+        all->w = w;
+    return all;
 }
 
 static void on_closed(uv_handle_t *h)
 {
-    struct fair *f = h->data;
+    struct turns *f = h->data;
 
     forget(f);
     envelope_deinit(&f->env);
     free(f);
 }
 
-void fair_free(struct fair *f)
+void fair_free(struct fair *all)
 {
-    if (f)
-        uv_close((uv_handle_t *)&f->timer, on_closed);
+    if (!all)
+        return;
+    for (size_t i = 0; i < FAIR_QUEUES; i++)
+        if (all->of[i])
+            uv_close((uv_handle_t *)&all->of[i]->timer, on_closed);
+    free(all);
 }

@@ -1,4 +1,5 @@
 """The audit streams: what is written at which level, and that a line which was touched is found."""
+import hashlib
 import json
 
 import pytest
@@ -132,7 +133,11 @@ def test_acts_without_the_key_file_are_vouched_for_by_the_next(rig):
     rig.need(keys=True)
     rig.ctl("dead", "purge", "--all", env={"AWQ_KEYS": ""})
     rig.ctl("dead", "purge", "--all")
-    assert "2 acts were written without the key file" in verify(rig).out
+    assert "every line is as it was written" in verify(rig).out
+    rig.ctl("dead", "purge", "--all", env={"AWQ_KEYS": ""})
+    assert "lines 5 to 6 of acts are written without the key file" in verify(rig, code=1).out
+    rig.ctl("dead", "purge", "--all")
+    verify(rig)
     entries = lines(rig, ACTS)
     entries[0][1][b"l"] = entries[0][1][b"l"].replace(b"dead purge", b"dead ls")
     put_back(rig, ACTS, entries)
@@ -262,14 +267,69 @@ def test_a_line_put_in(written):
     def change(entries):
         entries.append((b"9999999999999-0", {b"w": b"x", b"n": b"1", b"b": b"0" * 32, b"l": b'{"t":1,"kind":"use"}',
                                              b"m": b"y" * 36}, None))
-    assert "signed with a run key that is not in" in found_any(written, change)
+    assert "of x are signed with run key 79797979, which is not in" in found(written, USES, change)
 
 
-def found_any(rig, change):
-    entries = lines(rig)
-    change(entries)
-    put_back(rig, USES, entries)
-    return rig.run_ctl("audit", "verify").out
+def forge(entries, key_id):
+    """Every line under a key that nobody has, its digests as they must be: who has all of Redis can do that."""
+    before = {}
+    for _, f, _ in entries:
+        f[b"l"] = f[b"l"].replace(b"200", b"204")
+        f[b"m"] = key_id + b"m" * 32
+        f[b"b"] = before.get(f[b"w"], bytes(32))
+        parts = [b"%d:%s" % (len(f[k]), f[k]) for k in (b"w", b"b", b"l", b"m")]
+        parts[1:1] = [f[b"n"] + b":"]
+        before[f[b"w"]] = hashlib.blake2b(b"".join(parts), digest_size=32).digest()
+
+
+def test_all_lines_under_an_unknown_key(written):
+    def change(entries):
+        forge(entries, b"\x0a\x0b\x0c\x0d")
+    assert "is not the one of its audit.checkpoint" in found(written, USES, change)
+    out = verify(written, code=1).out
+    assert "signed with run key 0a0b0c0d, which is not in" in out and "as it was written" not in out
+    said = verify(written, "--retired", "0a0b0c0d").out
+    assert f"{len(lines(written))} lines were taken without proof" in said and "every line is as it was written" not in said
+
+
+def test_with_another_key_file(written):
+    other = written.folder / "other.keys"
+    written.ctl("keys", "new", other)
+    assert "which is not in the file of --keys" in verify(written, "--keys", other, code=1).out
+
+
+def test_the_stream_is_gone(written):
+    written.redis.client.delete(USES)
+    assert f"{USES} is empty" in verify(written, *written.logs, code=1).out
+
+
+def test_all_of_a_writer_is_gone(written):
+    last = lines(written)[-1][1][b"w"]
+
+    def change(entries):
+        entries[:] = [e for e in entries if e[1][b"w"] != last]
+    assert f"has no line of {last.decode()}" in found(written, USES, change)
+
+
+def test_a_writer_that_aged_out(rig):
+    """Its checkpoints are older than all that is there: that is no fault."""
+    written = write_some(rig, 2000)
+    written.redis.client.xtrim(USES, maxlen=6, approximate=False)
+    assert len({f[b"w"] for _, f, _ in lines(written)}) == 1
+    verify(written, *written.logs)
+
+
+def test_logs_that_say_nothing_of_a_writer(written):
+    assert "Of 3 writers" in verify(written).out
+    empty = written.folder / "empty.log"
+    empty.write_text("")
+    assert "Of 3 writers" in verify(written, empty).out
+    assert "Of 2 writers (" in verify(written, written.logs[0]).out
+
+
+def test_tail_of_a_kind_that_there_is_not(rig):
+    rig.need(keys=True)
+    rig.ctl("audit", "tail", "--kind", "bogus", code=2)
 
 
 @pytest.mark.parametrize("number", [2 ** 62, 2 ** 63 - 1, 2 ** 64, -1, 0])

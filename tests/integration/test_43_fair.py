@@ -68,6 +68,34 @@ def test_the_bound_between_three(rig):
     assert waited <= most, f"{waited} jobs of others came first, {most} may"
 
 
+def test_each_queue_has_turns(rig):
+    """Two queues with a backlog: neither's jobs have to wait until the other's is gone."""
+    start(rig, queues="alpha,beta")
+    for queue in ("alpha", "beta"):
+        rig.enqueue(jobs_of(rig, f"big{queue}", 3000), queue=queue)
+    few = [i for q in ("alpha", "beta") for i in rig.enqueue(jobs_of(rig, f"small{q}", 10), queue=q)]
+    rig.results(few, 60)
+    assert len(order(rig)) < 3000, "both are still being worked on"
+
+
+def test_more_stretches_than_are_known(rig):
+    """Behind 70,000 jobs of two tenants in turn: looked at when there is room, not passed over."""
+    start(rig)
+    both = jobs_of(rig, "a", 1)[0]
+    pipe = rig.redis.client.pipeline(transaction=False)
+    for n in range(70000):
+        tenant = "ab"[n % 2]
+        pipe.xadd(rig.key("q:default"), {"j": msgpack.packb({**both, "id": f"{tenant}-{n}", "tenant": tenant})})
+        if n % 5000 == 4999:
+            pipe.execute()
+    few = rig.enqueue(jobs_of(rig, "small", 10))
+    wait_until(lambda: rig.redis.client.xlen(rig.key("q:default")) < 68000, 60, "some of it to be worked off")
+    trimmed = rig.redis.client.xrange(rig.key("q:default"), count=10000)
+    rig.redis.client.xdel(rig.key("q:default"), *[i for i, _ in trimmed[SLOTS * 2:]])
+    rig.results(few, 90)
+    assert len(order(rig)) < 20000
+
+
 def test_one_tenant_needs_no_lane(rig):
     start(rig)
     ids = rig.enqueue(jobs_of(rig, "big", 400))

@@ -51,23 +51,19 @@ static int read_head(struct ctl *c, const char *key, struct head *h)
 {
     struct err err = {0};
     struct redis_reply *r = link_ask(c->link, &err, "XREVRANGE", key, "+", "-", "COUNT", "1");
-    const struct redis_reply *entry = redis_reply_at(r, 0), *fields = redis_reply_at(entry, 1);
+    const struct redis_reply *entry = redis_reply_at(r, 0);
     struct audit_line last;
+    struct slice id;
 
     *h = (struct head){.number = 0};
     if (!r)
         return not_written(c, &err);
-    if (entry && slice_copy(redis_reply_str(redis_reply_at(entry, 0)), h->entry, sizeof h->entry)) {
-        last = (struct audit_line){
-            .writer = redis_reply_str(redis_reply_field(fields, "w")),
-            .number = (uint64_t)redis_reply_int(redis_reply_field(fields, "n"), 0),
-            .before = redis_reply_str(redis_reply_field(fields, "b")),
-            .text = redis_reply_str(redis_reply_field(fields, "l")),
-            .mac = redis_reply_str(redis_reply_field(fields, "m")),
-        };
+    if (entry &&
+        audit_entry_read(entry, &id, &last)) { /* behind anything else a new chain begins */
         h->number = last.number;
         h->digest = audit_digest(&last);
     }
+    slice_copy(redis_reply_str(redis_reply_at(entry, 0)), h->entry, sizeof h->entry);
     redis_reply_free(r);
     return CTL_OK;
 }

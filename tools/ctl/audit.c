@@ -7,7 +7,6 @@
 #include "common/key.h"
 #include "tools/ctl/link.h"
 
-#define PAGE     500
 #define LOOK_MAX 100000 /* lines of one stream that a search reads */
 
 enum { T_LIMIT, T_CONNECTION, T_KIND };
@@ -17,23 +16,6 @@ static const struct flag tail_flags[] = {
     [T_CONNECTION] = {"--connection", NULL, "ID", "only of this connection"},
     [T_KIND] = {"--kind", NULL, "KIND", "only these: act, ended, renewal, use or dropped"},
 };
-
-bool audit_entry_read(const struct redis_reply *entry, struct slice *id, struct audit_line *line)
-{
-    const struct redis_reply *fields = redis_reply_at(entry, 1);
-    int64_t number = redis_reply_int(redis_reply_field(fields, "n"), 0);
-
-    *id = redis_reply_str(redis_reply_at(entry, 0));
-    *line = (struct audit_line){
-        .writer = redis_reply_str(redis_reply_field(fields, "w")),
-        .number = number > 0 ? (uint64_t)number : 0,
-        .before = redis_reply_str(redis_reply_field(fields, "b")),
-        .text = redis_reply_str(redis_reply_field(fields, "l")),
-        .mac = redis_reply_str(redis_reply_field(fields, "m")),
-    };
-    return line->number > 0 && line->writer.len > 0 && line->before.len == AUDIT_DIGEST_BYTES &&
-           line->text.len > 0;
-}
 
 /* One stream, read backwards a page at a time. */
 struct source {
@@ -78,8 +60,8 @@ static bool next_page(struct source *s, struct err *err)
     snprintf(from, sizeof from, "%s%s", s->last[0] ? "(" : "+", s->last);
     redis_reply_free(s->page);
     s->at = 0;
-    s->page = link_ask(s->c->link, err, "XREVRANGE", s->key.s, from, "-", "COUNT", "500");
-    s->ended = redis_reply_len(s->page) < PAGE;
+    s->page = link_ask(s->c->link, err, "XREVRANGE", s->key.s, from, "-", "COUNT", AUDIT_PAGE);
+    s->ended = redis_reply_len(s->page) < strtoul(AUDIT_PAGE, NULL, 10);
     return s->page != NULL;
 }
 
@@ -167,6 +149,16 @@ static void show(struct out *o, const struct source *s)
     buf_deinit(&raw);
 }
 
+static bool is_kind(const char *text)
+{
+    static const char *const kinds[] = {"act", "ended", "renewal", "use", "dropped"};
+
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        if (slice_is(slice_cstr(text), kinds[i]))
+            return true;
+    return false;
+}
+
 static int audit_tail(struct ctl *c, const struct args *a)
 {
     static const char *const columns[] = {"time", "kind", "connection", "writer", "line"};
@@ -176,6 +168,8 @@ static int audit_tail(struct ctl *c, const struct args *a)
     bool ok;
     int code;
 
+    if (a->flag[T_KIND] && !is_kind(a->flag[T_KIND]))
+        return ctl_usage(c, "--kind must be act, ended, renewal, use or dropped");
     if ((code = ctl_flag_int(c, a, T_LIMIT, 1, 1000, 20, &limit)) || (code = ctl_connect(c)) ||
         (code = ctl_now(c, &now)))
         return code;
@@ -216,12 +210,18 @@ const struct verb audit_verbs[] = {
      .run = audit_tail},
     {.noun = "audit",
      .name = "verify",
-     .usage = "[LOGFILE..]",
+     .usage = "[--retired IDS] [LOGFILE..]",
      .help = "Check every line of the audit streams, and with the checkpoints in workers' logs "
              "their ends",
      .more =
          "Finds a line that was altered, taken out or put in. Without log files nobody can tell\n"
-         "whether the newest lines of a writer were taken off. Exit 1 when something is wrong.",
+         "whether the newest lines of a writer were taken off. A line without a keyed hash, or "
+         "with\n"
+         "one under a key that --keys does not have, is vouched for by a later line or checkpoint "
+         "of\n"
+         "its writer; where there is none, it is a problem. Exit 1 when something is wrong.",
+     .flags = audit_verify_flags,
+     .flag_count = 1,
      .most = 512,
      .run = audit_verify},
     {.name = NULL},

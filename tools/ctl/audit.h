@@ -9,11 +9,9 @@
 #include "common/audit.h"
 #include "tools/ctl/ctl.h"
 
-struct redis_reply;
+#define AUDIT_PAGE "500" /* lines read at once */
 
-/* One entry as XRANGE has it; its texts are the reply's. False: it is no line at all. */
-bool audit_entry_read(const struct redis_reply *entry, struct slice *id, struct audit_line *line);
-
+extern const struct flag audit_verify_flags[1];
 int audit_verify(struct ctl *c, const struct args *a); /* audit_verify.c */
 
 #endif

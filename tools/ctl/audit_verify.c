@@ -8,16 +8,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include "common/char.h"
 #include "common/key.h"
 #include "tools/ctl/link.h"
 
-#define PAGE       500
 #define BUCKETS    4096
 #define SHOWN      100  /* problems that are printed; all are counted */
 #define EARLY_MAX  1000 /* lines of a writer that wait for one before them */
 #define CLOCKS_MS  1000 /* so far the clocks of writers and Redis may differ */
 #define WRITER_MAX 128
+
+enum { F_RETIRED };
+
+const struct flag audit_verify_flags[1] = {
+    [F_RETIRED] =
+        {"--retired", NULL, "IDS",
+         "run keys (keys ls) that are in no file any more, commas between: their lines are "
+         "taken without proof"},
+};
 
 /* A line that stands before one with a lower number: Redis refused that one at first. */
 struct early {
@@ -32,6 +41,10 @@ struct chain { /* one writer's */
     bool acts;
     uint64_t first, last;       /* numbers */
     struct audit_digest digest; /* of `last` */
+    uint64_t vouched;           /* by a keyed hash of ours, or a checkpoint: all up to this one */
+    uint64_t doubtful;          /* the last one without */
+    char key_id[KEY_ID_HEX];    /* of that; "" = not signed */
+    bool checkpointed;
     struct early *early;
     size_t early_count;
     struct audit_digest *known; /* of first and those that follow it without a gap */
@@ -43,8 +56,9 @@ struct verify {
     struct chain *buckets[BUCKETS];
     struct key key; /* of the stream in hand */
     bool acts;
-    int64_t oldest_ms; /* of its first line */
-    size_t lines, writers, unsigned_lines, foreign, repeats, problems, checkpoints;
+    int64_t oldest_ms[2]; /* of the first line, of uses and of acts; 0 = there is none */
+    struct slice retired;
+    size_t lines, writers, taken, repeats, problems, checkpoints;
 };
 
 static void problem(struct verify *v, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -200,7 +214,7 @@ static void begin(struct verify *v, struct chain *ch, const struct audit_line *l
 
     ch->first = line->number;
     if (line->number > 1 && json_int(json_get(json_root(doc), "prev"), &prev) &&
-        prev > v->oldest_ms + CLOCKS_MS)
+        prev > v->oldest_ms[v->acts] + CLOCKS_MS)
         say_missing(v, ch, 1, line->number - 1);
     json_free(doc);
     advance(ch, line->number, digest);
@@ -234,28 +248,76 @@ static void follow(struct verify *v, struct chain *ch, struct slice id,
     }
 }
 
+/* ---- who vouches for it ---- */
+
+static bool is_retired(const struct verify *v, const char *key_id)
+{
+    struct slice rest = v->retired, one;
+
+    while (slice_cut(&rest, ',', &one))
+        if (slice_is(one, key_id))
+            return true;
+    return false;
+}
+
+/* A keyed hash covers the digest of the line before, that one's the line before it, and so on: one
+ * that we can check vouches for all before it. Those behind the last such line are doubtful. */
+static void vouch(struct verify *v, struct chain *ch, const struct audit_line *line, bool sound)
+{
+    char key_id[KEY_ID_HEX] = "";
+
+    if (!sound && seal_mac_key_id(line->mac, key_id) && is_retired(v, key_id)) {
+        v->taken++;
+        sound = true;
+    }
+    if (sound && line->number > ch->vouched)
+        ch->vouched = line->number;
+    if (!sound && line->number > ch->doubtful) {
+        ch->doubtful = line->number;
+        slice_copy(slice_cstr(key_id), ch->key_id, sizeof ch->key_id);
+    }
+}
+
+static void check_doubtful(struct verify *v, const struct chain *ch)
+{
+    uint64_t from = ch->vouched >= ch->first ? ch->vouched + 1 : ch->first;
+    char why[100] = "written without the key file";
+
+    if (ch->doubtful <= ch->vouched)
+        return;
+    if (ch->key_id[0])
+        snprintf(why, sizeof why, "signed with run key %s, which is not in the file of --keys",
+                 ch->key_id);
+    problem(v,
+            "lines %" PRIu64 " to %" PRIu64
+            " of %s are %s, and no later line or checkpoint vouches for them",
+            from, ch->doubtful, ch->writer, why);
+}
+
 static void check_line(struct verify *v, const struct redis_reply *entry)
 {
     struct audit_line line;
     struct slice id;
     struct chain *ch;
+    bool sound, unknown;
 
     v->lines++;
     if (!audit_entry_read(entry, &id, &line)) {
         problem(v, "%s: %.*s is no line of awq", v->key.s, SLICE_FMT(id));
         return;
     }
-    if (line.mac.len == 0 && v->acts)
-        v->unsigned_lines++;
-    else if (line.mac.len == SEAL_MAC_BYTES && !seal_mac_known(v->c->keyring, KEY_RUN, line.mac))
-        v->foreign++;
-    else if (!audit_is_sound(v->c->keyring, slice_cstr(v->c->common.prefix), &line))
+    sound = audit_is_sound(v->c->keyring, slice_cstr(v->c->common.prefix), &line);
+    unknown = (line.mac.len == 0 && v->acts) ||
+              (line.mac.len == SEAL_MAC_BYTES && !seal_mac_known(v->c->keyring, KEY_RUN, line.mac));
+    if (!sound && !unknown)
         problem(v, "%s: %.*s, line %" PRIu64 " of %.*s, was altered", v->key.s, SLICE_FMT(id),
                 line.number, SLICE_FMT(slice_sub(line.writer, 0, 100)));
-    if (!(ch = find(v, line.writer, true)))
+    if (!(ch = find(v, line.writer, true))) {
         problem(v, "%s: %.*s has a writer whose name is too long", v->key.s, SLICE_FMT(id));
-    else
-        follow(v, ch, id, &line);
+        return;
+    }
+    follow(v, ch, id, &line);
+    vouch(v, ch, &line, sound || !unknown);
 }
 
 /* awq never deletes a line of these streams, it only lets the oldest go. */
@@ -271,13 +333,13 @@ static void check_deleted(struct verify *v)
 
 static bool check_stream(struct verify *v, struct err *err)
 {
+    const size_t page = strtoul(AUDIT_PAGE, NULL, 10);
     char from[64] = "-";
-    size_t count = PAGE;
+    size_t count = page;
 
-    v->oldest_ms = 0;
-    while (count == PAGE) {
+    while (count == page) {
         struct redis_reply *r =
-            link_ask(v->c->link, err, "XRANGE", v->key.s, from, "+", "COUNT", "500");
+            link_ask(v->c->link, err, "XRANGE", v->key.s, from, "+", "COUNT", AUDIT_PAGE);
         struct slice last;
 
         if (!r)
@@ -285,14 +347,14 @@ static bool check_stream(struct verify *v, struct err *err)
         count = redis_reply_len(r);
         for (size_t i = 0; i < count; i++) {
             last = redis_reply_str(redis_reply_at(redis_reply_at(r, i), 0));
-            if (v->oldest_ms == 0)
-                slice_to_i64(slice_sub(last, 0, slice_find(last, '-')), &v->oldest_ms);
+            if (v->oldest_ms[v->acts] == 0)
+                slice_to_i64(slice_sub(last, 0, slice_find(last, '-')), &v->oldest_ms[v->acts]);
             check_line(v, redis_reply_at(r, i));
             snprintf(from, sizeof from, "(%.*s", SLICE_FMT(slice_sub(last, 0, 48)));
         }
         redis_reply_free(r);
     }
-    if (v->lines > 0)
+    if (v->oldest_ms[v->acts] > 0)
         check_deleted(v);
     for (size_t b = 0; b < BUCKETS; b++)
         for (struct chain *ch = v->buckets[b]; ch; ch = ch->next)
@@ -320,12 +382,40 @@ static bool from_hex(struct slice hex, struct audit_digest *d)
     return true;
 }
 
+/* When the log says that it was written; 0 when it does not say. */
+static int64_t logged_ms(const struct json_val *line)
+{
+    char text[40];
+    struct slice ts;
+    struct tm tm = {0};
+
+    if (!json_str(json_get(line, "ts"), &ts) || !slice_copy(ts, text, sizeof text) ||
+        !strptime(text, "%Y-%m-%dT%H:%M:%S", &tm))
+        return 0;
+    return (int64_t)timegm(&tm) * 1000;
+}
+
+/* No line of this writer is here. That is as it should be only if all there is came later. */
+static void check_absent(struct verify *v, struct slice writer, int64_t n, int64_t at_ms)
+{
+    int64_t oldest = v->oldest_ms[v->acts];
+
+    if (oldest == 0)
+        problem(v, "%s is empty, and %.*s had written %" PRId64 " lines (audit.checkpoint)",
+                v->key.s, SLICE_FMT(slice_sub(writer, 0, 100)), n);
+    else if (at_ms + CLOCKS_MS >= oldest)
+        problem(v,
+                "%s has no line of %.*s, which had written %" PRId64
+                " (audit.checkpoint): they were taken out",
+                v->key.s, SLICE_FMT(slice_sub(writer, 0, 100)), n);
+}
+
 static void check_checkpoint(struct verify *v, const struct json_val *line)
 {
     struct slice event, writer, hex;
     struct audit_digest digest;
     const struct audit_digest *known;
-    const struct chain *ch;
+    struct chain *ch;
     int64_t n;
     uint64_t number;
 
@@ -341,16 +431,23 @@ static void check_checkpoint(struct verify *v, const struct json_val *line)
     else
         key_audit(&v->key, CTL_SHARD);
     ch = find(v, writer, false);
-    if (ch && number > ch->last)
+    if (!ch) {
+        check_absent(v, writer, n, logged_ms(line));
+        return;
+    }
+    ch->checkpointed = true;
+    known = known_digest(ch, number);
+    if (number > ch->last)
         problem(v,
                 "%s: %.*s had written line %" PRId64
                 " (audit.checkpoint), and its last one here is %" PRIu64
                 ": its newest were taken off",
                 v->key.s, SLICE_FMT(slice_sub(writer, 0, 100)), n, ch->last);
-    else if (ch && (known = known_digest(ch, number)) &&
-             memcmp(known->bytes, digest.bytes, sizeof digest.bytes) != 0)
+    else if (known && memcmp(known->bytes, digest.bytes, sizeof digest.bytes) != 0)
         problem(v, "%s: line %" PRId64 " of %s is not the one of its audit.checkpoint", v->key.s, n,
                 ch->writer);
+    else if (known && number > ch->vouched)
+        ch->vouched = number;
 }
 
 static int check_log(struct verify *v, const char *path)
@@ -386,6 +483,10 @@ static void verify_free(struct verify *v)
 
         for (; ch; ch = next) {
             next = ch->next;
+            for (struct early *e = ch->early, *after; e; e = after) {
+                after = e->next;
+                free(e);
+            }
             free(ch->known);
             free(ch);
         }
@@ -393,28 +494,39 @@ static void verify_free(struct verify *v)
     free(v);
 }
 
-static int report(struct verify *v, bool logs)
+/* Of whom no log that was named has a checkpoint: their ends are not known. */
+static size_t without_checkpoint(const struct verify *v, const char **one)
+{
+    size_t n = 0;
+
+    for (size_t b = 0; b < BUCKETS; b++)
+        for (const struct chain *ch = v->buckets[b]; ch; ch = ch->next)
+            if (!ch->checkpointed) {
+                *one = ch->acts ? "the operators" : ch->writer;
+                n++;
+            }
+    return n;
+}
+
+static int report(struct verify *v)
 {
     struct out *o = &v->c->out;
+    const char *one = "";
+    size_t open_ends = without_checkpoint(v, &one);
 
-    out_list_end(o, "every line is as it was written");
+    out_list_end(o, v->taken > 0 ? "no line was found to be other than it was written"
+                                 : "every line is as it was written");
     out_note(o, "%zu lines of %zu writers checked, %zu checkpoints compared: %zu problems",
              v->lines, v->writers, v->checkpoints, v->problems);
-    if (!logs)
-        out_note(o, "Whether the newest lines of a writer were taken off only workers' logs can "
-                    "tell: name them.");
+    if (open_ends > 0)
+        out_note(o,
+                 "Of %zu writers (%s%s) no checkpoint was found: whether their newest lines were "
+                 "taken off only workers' logs can tell: name them.",
+                 open_ends, one, open_ends > 1 ? " and others" : "");
     if (v->problems > SHOWN)
         out_note(o, "the first %d are shown", SHOWN);
-    if (v->unsigned_lines > 0)
-        out_note(
-            o,
-            "%zu acts were written without the key file: only the line behind each vouches for it",
-            v->unsigned_lines);
-    if (v->foreign > 0)
-        out_note(o,
-                 "%zu lines are signed with a run key that is not in %s (a retired one?): only "
-                 "their order was checked",
-                 v->foreign, v->c->common.keys);
+    if (v->taken > 0)
+        out_note(o, "%zu lines were taken without proof (--retired)", v->taken);
     return v->problems > 0 ? CTL_FAILED : CTL_OK;
 }
 
@@ -431,6 +543,7 @@ int audit_verify(struct ctl *c, const struct args *a)
     if (!(v = calloc(1, sizeof *v)))
         return ctl_say(CTL_FAILED, "out of memory");
     v->c = c;
+    v->retired = slice_cstr(a->flag[F_RETIRED]);
     out_list(&c->out, columns, ARRAY_LEN(columns));
     for (int acts = 0; ok && acts < 2; acts++) {
         v->acts = acts;
@@ -442,8 +555,11 @@ int audit_verify(struct ctl *c, const struct args *a)
     }
     for (size_t i = 0; ok && code == CTL_OK && i < a->count; i++)
         code = check_log(v, a->names[i]);
+    for (size_t b = 0; ok && code == CTL_OK && b < BUCKETS; b++)
+        for (struct chain *ch = v->buckets[b]; ch; ch = ch->next)
+            check_doubtful(v, ch);
     if (ok && code == CTL_OK) {
-        code = report(v, a->count > 0);
+        code = report(v);
     } else {
         out_list_drop(&c->out);
         code = ok ? code : ctl_fail(c, &err);
