@@ -79,6 +79,8 @@ X(HOUSE_RECLAIMED, "house.reclaimed", "jobs of a worker that is gone are ready a
 X(HOUSE_PROMOTED, "house.promoted", "due or woken jobs are ready again")
 X(HOUSE_GROUP_RECREATED, "house.group_recreated", "a consumer group was gone and is made again")
 X(HOUSE_PURGED, "house.purged", "old dead letters aged out")
+X(HOUSE_TURNS, "house.turns",
+  "a queue has a backlog, and its tenants take turns; who has most waiting, and how much")
 X(HOUSE_JUNK, "house.junk", "what lay among the jobs, lots or workers and is none was set aside")
 
 /* The journal: outcomes kept on disk while Redis is away. */

@@ -161,9 +161,15 @@ struct producer *producer_open(const struct keyring *k, struct slice prefix, str
     struct slice mac = slice_sub(record, 0, SEAL_MAC_BYTES),
                  json = slice_sub(record, SEAL_MAC_BYTES, record.len);
     struct buf bytes;
-    bool ok = record.len > SEAL_MAC_BYTES && record_bytes(&bytes, prefix, name, json);
+    bool ok =
+        record.len > SEAL_MAC_BYTES && json.len <= PRODUCER_RECORD_MAX && producer_is_name(name);
 
     if (ok) {
+        if (!record_bytes(&bytes, prefix, name, json)) {
+            buf_deinit(&bytes);
+            err_set(err, ERR_NOMEM, "out of memory");
+            return NULL;
+        }
         ok = seal_mac_ok(k, KEY_RUN, PURPOSE, buf_slice(&bytes), mac);
         buf_deinit(&bytes);
     }
@@ -200,12 +206,12 @@ static bool is_signed(const struct producer *p, const struct producer_job *job)
     size_t len = 0;
     bool ok = job->signature.len == crypto_sign_BYTES &&
               sodium_hex2bin(key, sizeof key, p->key, PRODUCER_KEY_HEX, NULL, &len, NULL) == 0 &&
-              len == sizeof key &&
-              producer_signed_bytes(&bytes, job->prefix, job->queue, slice_cstr(p->name), job->j);
+              len == sizeof key;
 
     if (!ok)
         return false;
-    ok = crypto_sign_verify_detached((const unsigned char *)job->signature.ptr,
+    ok = producer_signed_bytes(&bytes, job->prefix, job->queue, slice_cstr(p->name), job->j) &&
+         crypto_sign_verify_detached((const unsigned char *)job->signature.ptr,
                                      (const unsigned char *)bytes.ptr, bytes.len, key) == 0;
     buf_deinit(&bytes);
     return ok;

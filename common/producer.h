@@ -1,11 +1,14 @@
 /*
  * producer.h - who may put jobs: a producer's key, what it may do with it, its signature over a
- * job. Owns    a struct producer owns its lists; a struct producer_key its secret, in guarded
- * memory. Thread  any one at a time. Units   milliseconds, Unix time. Errors  ERR_CONFIG for key
- * files, ERR_FORMAT for records; ERR_DENIED from producer_check, with a rule that becomes the dead
- * letter's code: unsigned, signature_bad, producer_queue, producer_connection, producer_out,
- * producer_id, producer_time. Source  Ed25519 (RFC 8032; libsodium crypto_sign_detached).
- * common/PROTOCOL.md, "Signed jobs".
+ * job.
+ *
+ * Owns    a struct producer owns its lists; a struct producer_key its secret, in guarded memory.
+ * Thread  any one at a time.
+ * Units   milliseconds, Unix time.
+ * Errors  ERR_CONFIG for key files, ERR_FORMAT for records; ERR_DENIED from producer_check, with a
+ *         rule that becomes the dead letter's code: unsigned, signature_bad, producer_queue,
+ *         producer_connection, producer_out, producer_id, producer_time.
+ * Source  Ed25519 (RFC 8032; libsodium crypto_sign_detached). common/PROTOCOL.md, "Signed jobs".
  *
  * An entry's field `s` is then the signature (64 bytes) and behind it the producer's name. It is
  * over

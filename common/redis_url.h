@@ -1,12 +1,18 @@
 /*
- * redis_url.h - where a Redis is: redis://[user@]host[:port][/db], rediss://... (TLS),
- * unix:///path, or a bare /path; or who knows it:
- * redis+sentinel://[user@]host[:port],.../NAME[/db], rediss+sentinel://... (TLS to the Sentinels
- * and to the primary). The user is Redis', not theirs. Owns    copies of its parts, until
- * redis_url_deinit. Thread  any. Errors  ERR_CONFIG. The text never repeats the address: somebody
- * may have put a password in it, which is refused (arguments and environments are visible to
- * others). Source  RFC 3986 sections 3 and 2.1; the redis and rediss schemes as registered with
- * IANA. redis+sentinel is registered nowhere; this form is the one that most clients share.
+ * redis_url.h - where a Redis is, or who knows it.
+ *
+ *     redis://[user@]host[:port][/db]      rediss://... (TLS)
+ *     unix:///path                         a bare /path
+ *     redis+sentinel://[user@]host[:port],.../NAME[/db]
+ *     rediss+sentinel://... (TLS to the Sentinels and to the primary). The user is Redis', not
+ * theirs.
+ *
+ * Owns    copies of its parts, until redis_url_deinit.
+ * Thread  any.
+ * Errors  ERR_CONFIG. The text never repeats the address: somebody may have put a password in it,
+ *         which is refused (arguments and environments are visible to others).
+ * Source  RFC 3986 sections 3 and 2.1; the redis and rediss schemes as registered with IANA.
+ *         redis+sentinel is registered nowhere; this form is the one that most clients share.
  */
 #ifndef AWQ_REDIS_URL_H
 #define AWQ_REDIS_URL_H

@@ -13,6 +13,7 @@
 #include "worker/step.h"
 #include "worker/worker.h"
 
+#define SAY_MS      60000
 #define TICK_MS     50   /* how often a lane is filled up */
 #define FRESH_MS    1500 /* so long after a hint a queue is worked on */
 #define PAGE        200  /* entries read at once */
@@ -61,6 +62,7 @@ struct turns { /* of one queue */
     struct batch *oldest, *latest;
     uint64_t in_lane;
     struct tenant *tenants; /* open addressing */
+    int64_t said_boot_ms;   /* when it was logged who has most; 0 = not yet */
     uint64_t tick;
     size_t pages; /* read in this tick */
     /* moves of this tick */
@@ -112,6 +114,7 @@ static void forget(struct turns *f)
     f->run_count = 0;
     f->in_lane = 0;
     f->lane_known = false;
+    f->said_boot_ms = 0;
     snprintf(f->cursor, sizeof f->cursor, "0-0");
     f->queue[0] = '\0';
 }
@@ -484,6 +487,24 @@ static bool favor(struct turns *f, struct run *r, uint64_t count)
     return true;
 }
 
+/* At once, and each minute while it goes on: people ask who it is. */
+static void say_who(struct turns *f, uint32_t most)
+{
+    int64_t now = clock_boot_ms();
+    uint64_t others = 0;
+
+    if (f->said_boot_ms > 0 && now - f->said_boot_ms < SAY_MS)
+        return;
+    for (uint32_t t = 0; t < TENANTS_MAX; t++)
+        others += t != most ? f->tenants[t].waiting : 0;
+    if (others == 0)
+        return;
+    f->said_boot_ms = now;
+    log_event(LOG_INFO, EV_HOUSE_TURNS, F_CSTR("queue", f->queue),
+              F_CSTR("most", f->tenants[most].name), F_UINT("waiting", f->tenants[most].waiting),
+              F_UINT("others", others));
+}
+
 static void fill_lane(struct turns *f)
 {
     uint32_t most = heaviest(f);
@@ -491,6 +512,7 @@ static void fill_lane(struct turns *f)
     size_t moves = 0;
 
     f->owed = f->moved = 0;
+    say_who(f, most);
     for (struct run *r = f->first; r && f->lane_known && planned < room && moves < MOVES_MAX;
          r = r->next) {
         struct tenant *t = &f->tenants[r->tenant];

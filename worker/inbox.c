@@ -22,7 +22,7 @@ struct inbox {
     struct envelope env;
     size_t waiting; /* answers that are owed */
     size_t next;    /* whose inbox is looked at first: producers_next_inbox */
-    bool more;      /* some inbox had a full page: look again at once */
+    bool more;      /* something was moved: look again at once */
     struct key keys[INBOXES_MAX];
     char names[INBOXES_MAX][PRODUCER_NAME_MAX + 1];
 };

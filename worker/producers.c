@@ -45,13 +45,15 @@ void producers_free(struct producers *p)
     free(p);
 }
 
-static void take(struct producers *p, const struct redis_reply *reply)
+/* False when memory was short: then nobody is taken for unknown, they are read again. */
+static bool take(struct producers *p, const struct redis_reply *reply)
 {
     size_t n = redis_reply_len(reply) / 2;
+    bool ok;
 
     drop_all(p);
-    p->all = calloc(n ? n : 1, sizeof *p->all);
-    for (size_t i = 0; p->all && i < n; i++) {
+    ok = (p->all = calloc(n ? n : 1, sizeof *p->all)) != NULL;
+    for (size_t i = 0; ok && i < n; i++) {
         struct err err = {0};
         struct producer *one =
             producer_open(p->w->keys, slice_cstr(p->w->set->common.prefix),
@@ -60,9 +62,12 @@ static void take(struct producers *p, const struct redis_reply *reply)
 
         if (one)
             p->all[p->count++] = one;
+        else if (err.code == ERR_NOMEM)
+            ok = false;
         else
             log_event(LOG_ERROR, EV_PRODUCER_BROKEN, F_ERR(&err));
     }
+    return ok;
 }
 
 static void on_read(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -75,8 +80,7 @@ static void on_read(void *owner, const struct redis_reply *reply, const struct e
             meter_redis_error(err);
         return;
     }
-    take(p, reply);
-    if (p->asked_boot_ms > 0)
+    if (take(p, reply) && p->asked_boot_ms > 0)
         p->read_boot_ms = p->asked_boot_ms;
     steps_resume(p->w->steps);
 }

@@ -47,13 +47,13 @@ void renewal_free(struct renewal *r)
     worker_on_idle(w); /* a draining worker may have waited for this */
 }
 
-/* RFC 6749 section 6: a refresh that names no scope leaves it as it was, for we ask for none. Any
- * other answer without one grants what was asked for (section 5.1): nothing is written then. */
 struct place_in_line *renewal_place(struct renewal *r)
 {
     return &r->place;
 }
 
+/* RFC 6749 section 6: a refresh that names no scope leaves it as it was, for we ask for none. Any
+ * other answer without one grants what was asked for (section 5.1): nothing is written then. */
 struct slice renewal_scope(const struct renewal *r)
 {
     bool keeps = r->cfg && r->cfg->grant == GRANT_REFRESH_TOKEN && r->c->gen == r->gen;

@@ -110,7 +110,7 @@ class Moves:
         return {k: (self.r.dump(k), self.r.execute_command("PEXPIRETIME", k)) for k in keys}
 
     def call(self, name, keys, *args):
-        tags = {re.search(r"\{(.+?)\}", k).group(1) for k in keys}
+        tags = {re.search(r"\{(.+?)\}|$", k).group(1) for k in keys}
         assert len(tags) == 1, f"{name}: keys in more than one slot: {keys}"
         self.r.execute_command("ACL", "SETUSER", "mover", "reset", "on", ">x", *self.rules(name, sorted(set(keys))))
         answer = text(self.user.evalsha(self.sha[name], len(keys), *keys, *args))

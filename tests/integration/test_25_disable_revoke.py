@@ -46,6 +46,8 @@ def test_disabled_within_a_second_and_nothing_lost(rig):
     shown = rig.ctl("conn", "show", "acct", "-o", "json").json()
     assert (shown["state"], shown["disabled_because"]) == ("DISABLED", "token seen in a log")
     assert "is disabled" in rig.ctl("conn", "refresh", "acct", code=1).err
+    tested = rig.ctl("conn", "test", "acct", code=1).out
+    assert "conn enable" in tested and "token seen in a log" in tested and "once it is enabled" in tested
     ids = stream.end()
     rig.ctl("conn", "enable", "acct")
     results = rig.results(ids, 30)

@@ -169,6 +169,13 @@ def test_without_its_refresh_token(rig):
     assert "another client id" in done.err and "needs a refresh_token" in done.err
 
 
+def test_apply_says_that_it_is_still_disabled(rig):
+    rig.apply(rig.conn("crm"))
+    rig.ctl("conn", "disable", "crm", "--reason", "asked by its owner")
+    for conn in (rig.conn("crm"), rig.conn("crm", scopes=["other"])):
+        assert "It is still disabled (asked by its owner)" in rig.apply(conn).out
+
+
 def test_needs_consent(rig):
     conn = refresh_file(rig, "token-a")
     gen = link_anew(rig, conn, 0)

@@ -327,6 +327,8 @@ def test_dead_letters(rig):
     assert rig.ctl("dead", "replay", f"{a}.0.0", "-o", "json").json()["replayed"] == 1
     wait_until(lambda: len(rig.all_results()) == 2, 10, "the second burial")
     assert rig.ctl("dead", "ls", "-o", "json").json()[0]["name"] == f"{a}.0.0"
+    assert rig.ctl("dead", "replay", f"{a}.0.0").out.splitlines() == [f"{a}.0.0", "1 put back on their queues"]
+    wait_until(lambda: len(rig.all_results()) == 3, 10, "the third burial")
 
     assert rig.ctl("dead", "purge", f"{a}.0.0", "-o", "json").json()["purged"] == 1
     assert rig.ctl("dead", "ls", "-o", "json").json() == []

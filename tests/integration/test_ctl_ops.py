@@ -279,8 +279,21 @@ def test_queue_ls(rig):
     assert got["bulk"]["oldest_age_ms"] >= 0 and got["default"]["oldest_age_ms"] is None
     out = rig.ctl("queue", "ls").out
     assert "bulk" in out and "set aside: 0 due later, 0 parked, 0 dead letters" in out
+    assert [q["queue"] for q in rig.ctl("queue", "ls", "bulk", "-o", "json").json()] == ["bulk"]
+    rig.ctl("queue", "ls", "a b", code=2)
     # another prefix sees nothing of it
     assert "bulk" not in rig.ctl("queue", "ls", "--prefix", "other").out
+
+
+def test_queue_ls_where_there_are_too_many_keys_to_look_at(rig):
+    rig.need(keys=True)
+    rig.redis.client.xadd(rig.key("q:alone"), {"j": b"x"})
+    pipe = rig.redis.client.pipeline(transaction=False)
+    for n in range(60000):
+        pipe.set(f"somebody-elses-{n}", "")
+    pipe.execute()
+    assert "queue ls NAME" in rig.ctl("queue", "ls").out
+    assert [q["ready"] for q in rig.ctl("queue", "ls", "alone", "-o", "json").json()] == [1]
 
 
 def test_queue_ls_knows_what_workers_work_on(rig):

@@ -1103,6 +1103,62 @@ class TestFavor:
         assert self.favor(m, "0-0", "5-0") == [0, "", ""]
 
 
+    def test_so_many_bytes_at_once(self, m):
+        ids = self.put(m, *["x" * 100000] * 5)
+        assert self.favor(m, "0-0", ids[-1])[:2] == [2, ids[1]]
+
+
+class TestProducer:
+    """producer: a record is written by one operator at a time."""
+
+    def test_only_over_what_was_read(self, m):
+        def write(old, new):
+            return m.call("producer", ["awq:producers"], "shop", old, new)
+        assert write("", "one") == "OK"
+        assert write("", "two") == "MOVED" and write("other", "two") == "MOVED" and write("two", "") == "MOVED"
+        assert m.r.hget("awq:producers", "shop") == b"one"
+        assert write("one", "two") == "OK" and write("two", "") == "OK"
+        assert not m.r.exists("awq:producers")
+
+
+class TestInbox:
+    """inbox: one job of an inbox onto its queue, or away."""
+
+    IN = key("in:shop")
+
+    def move(self, m, entry, job_id="shop:1", limit=100, j="j"):
+        return m.call("inbox", [self.IN, Q, key("held"), key("dead"), key(f"id:{job_id}"), key(f"run:{job_id}")],
+                      entry, limit, j, "s", HOUR, "default")
+
+    def put(self, m):
+        return m.r.xadd(self.IN, {"j": "j"}).decode()
+
+    def queued(self, m):
+        return m.r.xlen(Q), m.r.xlen(self.IN)
+
+    def test_moved_once(self, m):
+        entry = self.put(m)
+        assert self.move(m, entry) == "MOVED" and self.queued(m) == (1, 0)
+        assert self.move(m, entry) == "GONE" and self.queued(m) == (1, 0)
+        assert run(m, "shop:1")["pl"] == "q:default"
+
+    def test_an_id_that_is_known(self, m):
+        assert self.move(m, self.put(m)) == "MOVED"
+        assert self.move(m, self.put(m)) == "DUPLICATE" and self.queued(m) == (1, 0)
+
+    def test_a_full_queue(self, m):
+        assert self.move(m, self.put(m), "shop:1", 1) == "MOVED"
+        entry = self.put(m)
+        assert self.move(m, entry, "shop:2", 1) == "FULL" and self.queued(m) == (1, 1)
+        assert not m.r.exists(key("run:shop:2"))
+        assert self.move(m, entry, "shop:2", 2) == "MOVED" and self.queued(m) == (2, 0)
+
+    def test_refused(self, m):
+        entry = self.put(m)
+        assert self.move(m, entry, j="") == "REFUSED" and self.queued(m) == (0, 0)
+        assert self.move(m, entry, j="") == "GONE"
+
+
 class TestInboxes:
     """inboxes: what lies in each, none of which can hold up another."""
 

@@ -245,6 +245,7 @@ static void test_split(void **state)
 
 static void test_record(void **state)
 {
+    static const char huge[20000] = {0};
     struct keyring *k;
     struct err err = {0};
     struct buf json, record;
@@ -273,6 +274,9 @@ static void test_record(void **state)
     assert_null(producer_open(k, SLICE_LIT("awq"), SLICE_LIT("shop"), buf_slice(&record), &err));
     assert_string_equal(err.rule, "producer_broken");
     assert_null(producer_open(k, SLICE_LIT("awq"), SLICE_LIT("shop"), SLICE_LIT("{}"), &err));
+    assert_null(
+        producer_open(k, SLICE_LIT("awq"), SLICE_LIT("shop"), slice_of(huge, sizeof huge), &err));
+    assert_int_equal(err.code, ERR_FORMAT);
     producer_free(p);
     producer_free(again);
     buf_deinit(&json);

@@ -78,7 +78,7 @@ static int ls_row(struct ctl *c, struct slice id)
     out_int(&c->out, redis_reply_int(redis_reply_at(r, 3), 0));
     out_time(&c->out, redis_reply_int(redis_reply_at(r, 4), 0));
     out_time(&c->out, redis_reply_int(redis_reply_at(r, 5), 0));
-    out_time(&c->out, redis_reply_int(redis_reply_at(r, 6), 0));
+    out_time(&c->out, slice_is(state, "BACKOFF") ? redis_reply_int(redis_reply_at(r, 6), 0) : 0);
     out_text(&c->out, redis_reply_str(redis_reply_at(r, 7)));
     redis_reply_free(r);
     return CTL_OK;

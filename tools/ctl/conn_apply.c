@@ -388,6 +388,9 @@ static void report(struct apply *a)
         out_note(o, "connection %.*s: settings written, its tokens kept", SLICE_FMT(a->id));
     else
         out_note(o, "connection %.*s: unchanged", SLICE_FMT(a->id));
+    if (slice_is(a->rec.state, "DISABLED"))
+        out_note(o, "It is still disabled (%.*s), and calls nothing: conn enable %.*s",
+                 SLICE_FMT(a->rec.disabled_why), SLICE_FMT(a->id));
     if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))
         out_note(
             o,

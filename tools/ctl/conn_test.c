@@ -165,7 +165,9 @@ static void check_token(struct test *t)
                    "needs consent: %.*s %.*s", SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
     else if (slice_is(r->state, "DISABLED"))
         checks_add(&t->checks, CHECK_BAD, "access token",
-                   "conn apply --relink, with a new refresh token if it has one", "disabled");
+                   "conn enable, when the reason has passed; its grant is kept, and not renewed "
+                   "meanwhile",
+                   "disabled by an operator: %.*s", SLICE_FMT(r->disabled_why));
     else if (slice_is(r->state, "BACKOFF"))
         checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
                    is_theirs(r->why)
@@ -206,7 +208,9 @@ static int check_waiting(struct test *t)
     n = redis_reply_int(r, 0);
     redis_reply_free(r);
     if (n > 0)
-        checks_add(&t->checks, CHECK_WARN, "waiting jobs", "They go on once there is a token",
+        checks_add(&t->checks, CHECK_WARN, "waiting jobs",
+                   slice_is(t->rec.state, "DISABLED") ? "They go on once it is enabled"
+                                                      : "They go on once there is a token",
                    "%" PRId64 " parked for a token of it", n);
     return CTL_OK;
 }

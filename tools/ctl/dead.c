@@ -224,6 +224,7 @@ static int one(struct each *e, struct slice name)
         code = ctl_fail(e->c, &err);
     } else {
         e->done++;
+        out_note(&e->c->out, "%.*s", SLICE_FMT(name));
     }
     redis_reply_free(r);
     return code == CTL_UNREACHABLE ? code : CTL_OK;

@@ -131,7 +131,8 @@ static int check_queues(struct doctor *d)
     struct queues n;
     struct key queue;
     int64_t waiting = 0;
-    int code = queues_read(&n, d->c, d->now_ms);
+    const struct args all = {.count = 0};
+    int code = queues_read(&n, d->c, &all, d->now_ms);
 
     if (code)
         return code;

@@ -92,7 +92,7 @@ static bool say_connection(struct ctl *c, struct slice id, struct buf *to)
 static void waits_for(struct ctl *c, const struct run *r, struct buf *to)
 {
     struct slice park = SLICE_LIT("park:"), conn = SLICE_LIT("park:conn:"),
-                 lane = SLICE_LIT("park:lane:");
+                 lane = SLICE_LIT("park:lane:"), queue = SLICE_LIT("q:");
 
     if (job_has_ended(r->state) && !slice_is(r->state, "dead"))
         buf_add_cstr(to, "");
@@ -109,7 +109,8 @@ static void waits_for(struct ctl *c, const struct run *r, struct buf *to)
     else if (slice_starts(r->place, park))
         buf_add_slice(to, slice_sub(r->place, park.len, r->place.len));
     else
-        buf_add_cstr(to, "a worker, or is being called right now");
+        buf_addf(to, "its turn on queue %.*s (queue ls), if a worker has not begun it already",
+                 SLICE_FMT(slice_sub(r->place, queue.len, r->place.len)));
 }
 
 /* When it is to be ready again; 0 when it has just been moved on. */

@@ -1,7 +1,9 @@
 /*
  * key_file.h - changes of the key file: new keys, their turn, their end. common/seal.h has its
- * form. Owns    nothing; a change writes the whole file beside the old one, fsynced, with its mode
- * and owner, and puts it in its place by one rename, so that a reader sees the one or the other.
+ * form.
+ *
+ * Owns    nothing; a change writes the whole file beside the old one, fsynced, with its mode and
+ *         owner, and puts it in its place by one rename: a reader sees the one or the other.
  * Thread  the only one.
  * Errors  ERR_CONFIG with the path; the file is as it was.
  */

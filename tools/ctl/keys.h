@@ -1,6 +1,9 @@
 /*
  * keys.h - awq-ctl keys: what its files share. keys.c has the verbs, keys_use.c counts what each
- * key is needed for, keys_reseal.c re-seals connections. Owns    nothing. Thread  the only one.
+ *          key is needed for, keys_reseal.c re-seals connections.
+ *
+ * Owns    nothing.
+ * Thread  the only one.
  * Errors  said already; an exit code, or CTL_OK.
  */
 #ifndef AWQ_CTL_KEYS_H

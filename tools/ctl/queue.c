@@ -78,10 +78,12 @@ static int queue_ls(struct ctl *c, const struct args *a)
     int64_t now;
     int code;
 
-    (void)a;
+    for (size_t i = 0; i < a->count; i++)
+        if (!id_is_queue(slice_cstr(a->names[i])))
+            return ctl_usage(c, "a queue's name is 1-64 of A-Z a-z 0-9 _ -");
     if ((code = ctl_connect(c)) || (code = ctl_now(c, &now)))
         return code;
-    if ((code = queues_read(&n, c, now)))
+    if ((code = queues_read(&n, c, a, now)))
         return code;
     out_list(&c->out, c->out.json ? columns : table_columns, ARRAY_LEN(columns));
     for (size_t i = 0; i < n.count; i++)
@@ -94,14 +96,16 @@ static int queue_ls(struct ctl *c, const struct args *a)
     if (!c->out.json)
         aside(c);
     if (n.more)
-        out_note(&c->out, "There may be more queues: the key space is larger than one look.");
+        out_note(&c->out, "There may be more queues that no worker works on: only some of the keys "
+                          "were looked at. Name one to see it: queue ls NAME");
     return CTL_OK;
 }
 
 const struct verb queue_verbs[] = {
     {.noun = "queue",
      .name = "ls",
-     .usage = "",
+     .usage = "[NAME..]",
+     .most = QUEUES_MAX,
      .help =
          "List queues: ready, in flight, age of the oldest, who works on it; and what is set aside",
      .run = queue_ls},

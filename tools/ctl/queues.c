@@ -126,14 +126,38 @@ static int compare(const void *a, const void *b)
     return strcmp(((const struct queue_seen *)a)->name, ((const struct queue_seen *)b)->name);
 }
 
-int queues_read(struct queues *n, struct ctl *c, int64_t now_ms)
+static bool is_named(const struct args *a, const char *name)
+{
+    for (size_t i = 0; i < a->count; i++)
+        if (strcmp(a->names[i], name) == 0)
+            return true;
+    return false;
+}
+
+static void keep_named(struct queues *n, const struct args *a)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n->count; i++)
+        if (is_named(a, n->queue[i].name))
+            n->queue[kept++] = n->queue[i];
+    n->count = kept;
+    n->more = false;
+}
+
+int queues_read(struct queues *n, struct ctl *c, const struct args *a, int64_t now_ms)
 {
     int code;
 
     *n = (struct queues){.count = 0};
-    add_name(n, SLICE_LIT("default"), 0);
-    if ((code = ask_workers(n, c, now_ms)) || (code = scan_keys(n, c)))
+    for (size_t i = 0; i < a->count; i++)
+        add_name(n, slice_cstr(a->names[i]), 0);
+    if (a->count == 0)
+        add_name(n, SLICE_LIT("default"), 0);
+    if ((code = ask_workers(n, c, now_ms)) || (a->count == 0 && (code = scan_keys(n, c))))
         return code;
+    if (a->count > 0)
+        keep_named(n, a);
     qsort(n->queue, n->count, sizeof n->queue[0], compare);
     return CTL_OK;
 }

@@ -1,7 +1,10 @@
 /*
  * queues.h - which queues there are, and who works on them: by the beats of living workers, and by
- * a bounded walk over the keys, which finds those that nobody works on. Owns    nothing beyond its
- * struct. Thread  the only one. Errors  exit codes of ctl.h; what was wrong is said.
+ *            a bounded walk over the keys, which finds those that nobody works on.
+ *
+ * Owns    nothing beyond its struct.
+ * Thread  the only one.
+ * Errors  exit codes of ctl.h; what was wrong is said.
  */
 #ifndef AWQ_CTL_QUEUES_H
 #define AWQ_CTL_QUEUES_H
@@ -13,6 +16,7 @@
 
 #define QUEUES_MAX 64
 
+struct args;
 struct ctl;
 
 struct queue_seen {
@@ -27,6 +31,7 @@ struct queues { /* by name; `default` is always among them */
     int64_t active, slots; /* of those workers, all together */
 };
 
-int queues_read(struct queues *n, struct ctl *c, int64_t now_ms);
+/* `a` names queues: only these, without a walk. None: all that are found. */
+int queues_read(struct queues *n, struct ctl *c, const struct args *a, int64_t now_ms);
 
 #endif
