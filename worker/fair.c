@@ -229,6 +229,8 @@ static void drop_idle_tenants(struct turns *f)
     uint32_t *moved_to;
     size_t named = 0, idle = 0;
 
+    if (!all)
+        return;
     for (uint32_t t = 0; t < TENANTS_MAX; t++) {
         bool used = all[t].waiting + all[t].in_lane > 0;
 
