@@ -106,6 +106,11 @@ def test_page_and_vectors_agree_with_the_tree():
     for source in (ROOT / "worker").glob("step*.c"):
         for code in re.findall(r'(?:rule = |err_rule\([^"]*)"([a-z_]+)"', source.read_text()):
             assert f"`{code}`" in page, f"{source.name} buries with {code}; PROTOCOL.md does not name it"
+    results = page[page.index("## Results"):]
+    packs = re.findall(r'pack_(?:key|member|time)\(&?pk, "([a-z]+)"', (ROOT / "common/wire_result.c").read_text())
+    assert len(packs) > 20
+    unnamed = {member for member in packs if f"`{member}`" not in results}
+    assert not unnamed, f"members of a result that PROTOCOL.md does not name: {unnamed}"
     bad = {v["code"] for v in json.loads((ROOT / "tests/vectors/bad.json").read_text())}
     assert bad - named == set(), "vectors with codes that wire.h does not name"
 
