@@ -28,6 +28,7 @@
 static const char *const grant_names[] = {
     [GRANT_CLIENT_CREDENTIALS] = "client_credentials",
     [GRANT_REFRESH_TOKEN] = "refresh_token",
+    [GRANT_AUTHORIZATION_CODE] = "authorization_code",
 };
 static const char *const replay_names[] = {
     [REPLAY_ONCE] = "once",
@@ -44,6 +45,11 @@ static const char *const auth_names[] = {
 const char *grant_kind_name(enum grant_kind g)
 {
     return (size_t)g < ARRAY_LEN(grant_names) ? grant_names[g] : "unknown";
+}
+
+bool grant_is_renewed(enum grant_kind g)
+{
+    return g != GRANT_CLIENT_CREDENTIALS;
 }
 
 static const char *client_auth_name(enum client_auth a)
@@ -307,6 +313,16 @@ static bool read_token_url(struct reader *r, const struct json_val *v)
     return read_text(r, v, URL_MAX, &r->to->cfg.token_url);
 }
 
+static bool read_authorize_url(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, URL_MAX, &r->to->cfg.authorize_url);
+}
+
+static bool read_issuer(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, URL_MAX, &r->to->cfg.issuer);
+}
+
 static bool read_client_id(struct reader *r, const struct json_val *v)
 {
     return read_text(r, v, CLIENT_ID_MAX, &r->to->cfg.client_id);
@@ -457,6 +473,8 @@ static const struct {
     {"id", read_id, false}, /* of a file: what is stored is bound to its id another way */
     {"grant", read_grant, true},
     {"token_url", read_token_url, true},
+    {"authorize_url", read_authorize_url, false},
+    {"issuer", read_issuer, false},
     {"client_id", read_client_id, true},
     {"auth", read_auth, false},
     {"scopes", read_scopes, false},
@@ -494,12 +512,12 @@ static bool read_member(struct reader *r, struct slice key, const struct json_va
 
 /* ---- what settings say together ---- */
 
-static bool check_token_url(struct reader *r)
+static bool check_url(struct reader *r, const char *setting, struct slice url)
 {
-    struct slice url = r->to->cfg.token_url, host;
+    struct slice host;
     size_t scheme = 0;
 
-    r->setting = "token_url";
+    r->setting = setting;
     if (!is_visible(url) || slice_find(url, '#') < url.len || slice_find(url, '\\') < url.len)
         return wrong(r, "has a character that no URL has, or a fragment");
     if (slice_starts(url, SLICE_LIT("https://")))
@@ -525,8 +543,18 @@ static bool check_whole(struct reader *r, uint32_t seen)
         if (members[i].required && !(seen & (1u << i)))
             return wrong(r, "is missing");
     }
-    if (!check_token_url(r))
+    if (!check_url(r, "token_url", c->token_url) ||
+        (c->authorize_url.len > 0 && !check_url(r, "authorize_url", c->authorize_url)) ||
+        (c->issuer.len > 0 && !check_url(r, "issuer", c->issuer)))
         return false;
+    r->setting = "authorize_url";
+    if (c->grant == GRANT_AUTHORIZATION_CODE && c->authorize_url.len == 0)
+        return wrong(r, "is missing: it is where the owner is asked (RFC 6749 section 3.1)");
+    if (c->grant != GRANT_AUTHORIZATION_CODE && c->authorize_url.len > 0)
+        return wrong(r, "has no use with this grant");
+    r->setting = "issuer";
+    if (c->grant != GRANT_AUTHORIZATION_CODE && c->issuer.len > 0)
+        return wrong(r, "has no use with this grant");
     r->setting = "auth";
     if (c->grant == GRANT_CLIENT_CREDENTIALS && c->auth == CLIENT_AUTH_NONE)
         return wrong(r, "must be basic or post: this grant is for clients that have a secret "
@@ -657,6 +685,10 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     jw_obj(&w);
     put_text(&w, "grant", slice_cstr(grant_kind_name(c->grant)));
     put_text(&w, "token_url", c->token_url);
+    if (c->authorize_url.len > 0)
+        put_text(&w, "authorize_url", c->authorize_url);
+    if (c->issuer.len > 0)
+        put_text(&w, "issuer", c->issuer);
     put_text(&w, "client_id", c->client_id);
     put_text(&w, "auth", slice_cstr(client_auth_name(c->auth)));
     put_text(&w, "scopes", c->scopes);

@@ -42,8 +42,9 @@
 
 #define CONNECTION_CFG_MAX (64 * 1024) /* bytes of settings: they are read at each cache miss */
 
-enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN };
+enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN, GRANT_AUTHORIZATION_CODE };
 const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
+bool grant_is_renewed(enum grant_kind g);       /* by a refresh token */
 enum client_auth { CLIENT_AUTH_BASIC, CLIENT_AUTH_POST, CLIENT_AUTH_NONE };
 /* May a refresh token be sent again after an answer that nobody stored? Once by default: a token
  * that nobody received is lost anyway. Never: where a repeat is worse than asking the owner.
@@ -57,6 +58,8 @@ struct connection_cfg {
                         of the same settings have the same cfg */
     enum grant_kind grant;
     struct slice token_url;
+    struct slice authorize_url; /* of authorization_code only; else "" */
+    struct slice issuer;        /* "" = its redirects are not said to have `iss` (RFC 9207) */
     struct slice client_id;
     enum client_auth auth;
     struct slice scopes;         /* space separated; "" = none asked */
@@ -87,8 +90,10 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
 /* A connection file (YAML), as `conn apply -f` reads it: the settings and the secrets they name.
  *
  *   id: crm
- *   grant: refresh_token              # or client_credentials
+ *   grant: refresh_token              # or client_credentials, authorization_code
  *   token_url: https://login.example/token
+ *   authorize_url: https://login.example/authorize    # of authorization_code
+ *   issuer: https://login.example                     # of authorization_code, optional: RFC 9207
  *   client:
  *     id: awq
  *     secret: {file: /run/secrets/crm}                  # or {env: CRM_SECRET}

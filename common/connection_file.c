@@ -49,6 +49,8 @@ static const struct row {
     {"id", NULL, "id", TEXT},
     {"grant", NULL, "grant", TEXT},
     {"token_url", NULL, "token_url", TEXT},
+    {"authorize_url", NULL, "authorize_url", TEXT},
+    {"issuer", NULL, "issuer", TEXT},
     {"client_id", "client", "id", TEXT},
     {"auth", "client", "auth", TEXT},
     {"scopes", NULL, "scopes", WORDS},
@@ -196,9 +198,9 @@ static bool check_map(const struct yaml_node *root, const char *name, const char
 
 static bool check_shape(const struct yaml_node *root, struct err *err)
 {
-    static const char *const top[] = {"id",     "grant",  "token_url",
-                                      "client", "scopes", "refresh_token",
-                                      "policy", "limits", "token"};
+    static const char *const top[] = {"id",     "grant",         "token_url", "client",
+                                      "scopes", "refresh_token", "policy",    "limits",
+                                      "token",  "authorize_url", "issuer"};
     static const char *const client[] = {"id", "secret", "auth"};
     static const char *const policy[] = {"hosts",     "methods",       "paths",
                                          "producers", "insecure_http", "allow_private"};

@@ -72,6 +72,40 @@ static bool has_body(struct MHD_Connection *link)
            MHD_lookup_connection_value(link, MHD_HEADER_KIND, "Transfer-Encoding");
 }
 
+/* What is known of a request between the calls about it. */
+struct request {
+    bool seen;
+    char *query; /* wiped: a redirect brings a code in it */
+};
+
+static void *on_uri(void *owner, const char *uri, struct MHD_Connection *link)
+{
+    struct request *rq = calloc(1, sizeof *rq);
+    const char *mark = strchr(uri, '?');
+
+    (void)owner;
+    (void)link;
+    if (rq && mark)
+        rq->query = strdup(mark + 1);
+    return rq;
+}
+
+static void on_completed(void *owner, struct MHD_Connection *link, void **seen,
+                         enum MHD_RequestTerminationCode how)
+{
+    struct request *rq = *seen;
+
+    (void)owner;
+    (void)link;
+    (void)how;
+    if (rq && rq->query)
+        explicit_bzero(rq->query, strlen(rq->query));
+    if (rq)
+        free(rq->query);
+    free(rq);
+    *seen = NULL;
+}
+
 /* Called once with the headers, and once more when the request is complete. Answering the first
  * time closes the link afterwards, so that is for what is refused. */
 static enum MHD_Result on_request(void *owner, struct MHD_Connection *link, const char *url,
@@ -79,13 +113,16 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *link, cons
                                   size_t *upload_size, void **seen)
 {
     struct httpd *h = owner;
+    struct request *rq = *seen;
     struct httpd_answer a = {.status = 404, .content_type = "text/plain; charset=utf-8"};
 
     (void)version;
     (void)upload;
     (void)upload_size;
-    if (!*seen) {
-        *seen = h;
+    if (!rq)
+        return MHD_NO; /* out of memory */
+    if (!rq->seen) {
+        rq->seen = true;
         if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0)
             return send_text(link, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or HEAD only\n");
         if (has_body(link))
@@ -93,7 +130,8 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *link, cons
         return MHD_YES;
     }
     buf_init(&a.body, HTTPD_BODY_MAX);
-    h->cb(h->owner, slice_cstr(url), &a);
+    h->cb(h->owner,
+          &(struct httpd_request){.path = slice_cstr(url), .query = slice_cstr(rq->query)}, &a);
     if (!buf_ok(&a.body)) {
         buf_deinit(&a.body);
         return send_text(link, 500, "the answer is too big\n");
@@ -199,7 +237,8 @@ static bool start_daemon(struct httpd *h, int fd, struct err *err)
                                  MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
                                  (unsigned)CLIENTS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
                                  (unsigned)SILENCE_MAX_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                 (size_t)REQUEST_MEMORY, MHD_OPTION_END);
+                                 (size_t)REQUEST_MEMORY, MHD_OPTION_URI_LOG_CALLBACK, on_uri, NULL,
+                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_END);
     if (h->daemon)
         return true;
     close(fd);

@@ -25,8 +25,14 @@ struct httpd_answer {
     struct buf body;          /* empty; what overflows becomes a 500 */
 };
 
-/* path is without the query: "/metrics". Never calls httpd_free. */
-typedef void httpd_cb(void *owner, struct slice path, struct httpd_answer *answer);
+struct httpd_request {
+    struct slice path;  /* without the query: "/metrics" */
+    struct slice query; /* as it was sent, without the '?'; "" = none */
+};
+
+/* Never calls httpd_free. */
+typedef void httpd_cb(void *owner, const struct httpd_request *request,
+                      struct httpd_answer *answer);
 
 /* address: "127.0.0.1:9464", "[::1]:9464", ":9464" (all IPv4 addresses); port 0 = a free one. */
 struct httpd *httpd_new(struct uv_loop_s *loop, const char *address, httpd_cb *cb, void *owner,

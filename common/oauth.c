@@ -72,8 +72,8 @@ static bool add_basic(struct buf *out, struct slice id, struct slice secret)
     return ok;
 }
 
-static bool add_client(struct oauth_request *rq, const struct connection_cfg *c,
-                       struct slice client_secret)
+bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,
+                              struct slice client_secret)
 {
     if (c->auth == CLIENT_AUTH_BASIC) /* never both ways at once: section 2.3 */
         return add_basic(&rq->authorization, c->client_id, client_secret);
@@ -85,28 +85,37 @@ static bool add_client(struct oauth_request *rq, const struct connection_cfg *c,
 static bool add_grant(struct oauth_request *rq, const struct connection_cfg *c,
                       struct slice refresh_token)
 {
-    if (!oauth_form_add(&rq->body, "grant_type", slice_cstr(grant_kind_name(c->grant))))
+    bool renews = grant_is_renewed(c->grant);
+
+    if (!oauth_form_add(&rq->body, "grant_type",
+                        renews ? SLICE_LIT("refresh_token")
+                               : slice_cstr(grant_kind_name(c->grant))))
         return false;
     /* No scope with a refresh token: it would be the granted one at most (section 6), and some
      * servers refuse it. */
-    if (c->grant == GRANT_REFRESH_TOKEN)
+    if (renews)
         return oauth_form_add(&rq->body, "refresh_token", refresh_token);
     return c->scopes.len == 0 || oauth_form_add(&rq->body, "scope", c->scopes);
+}
+
+void oauth_request_init(struct oauth_request *rq)
+{
+    buf_init(&rq->body, REQUEST_MAX);
+    buf_init(&rq->authorization, REQUEST_MAX * 2);
 }
 
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
                          struct slice client_secret, struct slice refresh_token, struct err *err)
 {
-    buf_init(&rq->body, REQUEST_MAX);
-    buf_init(&rq->authorization, REQUEST_MAX * 2);
-    if (c->grant == GRANT_REFRESH_TOKEN && refresh_token.len == 0)
+    oauth_request_init(rq);
+    if (grant_is_renewed(c->grant) && refresh_token.len == 0)
         return err_set(err, ERR_CONSENT,
                        "connection %.*s has no refresh token; link the account again",
                        SLICE_FMT(c->id));
     if (c->auth != CLIENT_AUTH_NONE && client_secret.len == 0)
         return err_set(err, ERR_CONFIG, "connection %.*s has no client secret; apply its file",
                        SLICE_FMT(c->id));
-    if (!add_grant(rq, c, refresh_token) || !add_client(rq, c, client_secret))
+    if (!add_grant(rq, c, refresh_token) || !oauth_request_add_client(rq, c, client_secret))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));
     return true;

@@ -31,6 +31,10 @@ struct oauth_request {
 };
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
                          struct slice client_secret, struct slice refresh_token, struct err *err);
+/* Its two parts, for other grants (oauth_code.h). */
+void oauth_request_init(struct oauth_request *rq);
+bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,
+                              struct slice client_secret);
 void oauth_request_deinit(struct oauth_request *rq); /* wipes */
 
 enum oauth_outcome {

@@ -88,8 +88,9 @@ static void say(struct probe *p, struct httpd_answer *a, const char *what, bool 
     }
 }
 
-static void on_request(void *owner, struct slice path, struct httpd_answer *a)
+static void on_request(void *owner, const struct httpd_request *rq, struct httpd_answer *a)
 {
+    struct slice path = rq->path;
     struct probe *p = owner;
     bool live = is_live(p), ready = is_ready(p);
 

@@ -56,7 +56,7 @@ struct place_in_line *renewal_place(struct renewal *r)
  * other answer without one grants what was asked for (section 5.1): nothing is written then. */
 struct slice renewal_scope(const struct renewal *r)
 {
-    bool keeps = r->cfg && r->cfg->grant == GRANT_REFRESH_TOKEN && r->c->gen == r->gen;
+    bool keeps = r->cfg && grant_is_renewed(r->cfg->grant) && r->c->gen == r->gen;
 
     if (r->of_journal)
         return buf_slice(&r->old_scope);

@@ -32,7 +32,7 @@ void renewal_seal(struct renewal *r)
 
     buf_clear(&r->sealed_at);
     buf_clear(&r->sealed_rt);
-    if (r->cfg->grant != GRANT_REFRESH_TOKEN)
+    if (!grant_is_renewed(r->cfg->grant))
         refresh = SLICE_NONE; /* RFC 6749 section 4.4.3: should not be there; we would not use it */
     if (!seal_seal(r->w->keys, KEY_ACCESS, &at, r->answer.access_token, &r->sealed_at, &r->why) ||
         (refresh.len > 0 &&

@@ -38,7 +38,7 @@ if lease then
   fence = number
 else
   local again = h[6] and h[10] == ARGV[3]
-  local lost = h[6] and not again and h[7] == 'refresh_token'
+  local lost = h[6] and not again and h[7] ~= 'client_credentials'
   if lost then
     -- somebody wrote an intent and went silent: the refresh token may be used up, the answer lost
     local until_ms = tonumber(h[6]) + tonumber(ARGV[4]) + tonumber(ARGV[5])

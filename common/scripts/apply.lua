@@ -26,13 +26,16 @@ local ver = tonumber(h[2] or 0)
 local set = {'HSET', KEYS[1], 'cfg', ARGV[3], 'cm', ARGV[4], 'cd', ARGV[5], 'grant', ARGV[6], 'cs', ARGV[7]}
 local state = h[3] == 'DISABLED' and 'ds' or 'state'
 local function put(k, v) set[#set + 1] = k; set[#set + 1] = v end
+-- its owner has not said yes: conn link brings the refresh token
+local waits = ARGV[6] == 'authorization_code' and ARGV[8] == ''
 if link then
   gen = string.format('%d', new)
   ver = 0
-  put('gen', gen); put('ver', 0); put(state, 'DUE'); put('exp', 0); put('rt', ARGV[8]); put('lh', ARGV[10])
+  put('gen', gen); put('ver', 0); put(state, waits and 'NEEDS_CONSENT' or 'DUE'); put('exp', 0); put('rt', ARGV[8]); put('lh', ARGV[10])
   redis.call('DEL', KEYS[2])
   redis.call('HDEL', KEYS[1], 'at', 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'sf', 'pf', 'rn', 'born',
     'scope', 'cool', 'bo', 'bp', 'bu', 'bf', 'bl')
+  if waits then put('why', 'not_linked') end
 else
   local resealed = h[4] ~= ARGV[5]
   if ARGV[8] ~= '' then

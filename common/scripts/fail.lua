@@ -24,7 +24,7 @@ if h[6] ~= ARGV[1] or h[10] ~= ARGV[2] then return {'LOST'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local class = ARGV[4]
-if class == 'unknown' and h[3] ~= 'refresh_token' then class = 'transient' end
+if class == 'unknown' and h[3] == 'client_credentials' then class = 'transient' end
 local replay, why = h[9], ARGV[5]
 if replay and class == 'consent' then why = 'answer_lost' end
 local tries = tonumber(h[5] or 0) + 1

@@ -18,7 +18,7 @@ if not ver or not life or not fence then
 end
 if h[5] == mark and tonumber(h[2]) == ver + 1 then return {'STORED', h[2], h[6]} end
 local last = tonumber(h[3] or 0)
-if tonumber(h[2]) ~= ver or (h[8] ~= 'refresh_token' and fence ~= last) then return {'LOST'} end
+if tonumber(h[2]) ~= ver or (h[8] == 'client_credentials' and fence ~= last) then return {'LOST'} end
 if h[4] ~= ARGV[5] then return {'CFG'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -160,6 +160,7 @@ class Rig:
         self.folder = folder
         self.peers = peers
         self.things = []  # what must end, in the order it was started
+        self.started = []  # processes of start_ctl
         self.redis = None
         self.auth = self.api = None
         self.keys = None
@@ -289,6 +290,16 @@ class Rig:
             env={**clean_env(), **SAN_ENV, **settings_env(self.ctl_settings(args, env)), **(env or {})})
         assert "Sanitizer" not in done.stderr, done.stderr
         return Answer(done)
+
+    def start_ctl(self, *args):
+        """awq-ctl that goes on until it is told something; texts on its pipes. Ended with the rig."""
+        self.need(keys=True)
+        process = subprocess.Popen(
+            [built("awq-ctl"), *map(str, args)], text=True, cwd=self.folder, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            env={**clean_env(), **SAN_ENV, **settings_env(self.ctl_settings(args, None))})
+        self.started.append(process)
+        return process
 
     def ctl_settings(self, args, env):
         settings = {**self.common, "prefix": self.prefix}
@@ -500,6 +511,9 @@ class Rig:
             except AssertionError:
                 stuck.append(w.name)
         denied = self.denied()
+        for p in self.started:
+            p.kill()
+            p.wait()
         for t in reversed(self.things):
             t.end()
         for w in workers:

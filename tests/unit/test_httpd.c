@@ -19,8 +19,10 @@ static struct httpd *server;
 static int calls;
 static char last_path[64];
 
-static void on_get(void *owner, struct slice path, struct httpd_answer *a)
+static void on_get(void *owner, const struct httpd_request *rq, struct httpd_answer *a)
 {
+    struct slice path = rq->path;
+
     assert_ptr_equal(owner, &loop);
     calls++;
     slice_copy(path, last_path, sizeof last_path);
@@ -31,6 +33,9 @@ static void on_get(void *owner, struct slice path, struct httpd_answer *a)
         a->status = 503;
         a->content_type = "application/json";
         buf_add_cstr(&a->body, "{}");
+    } else if (slice_is(path, "/query")) {
+        a->status = 200;
+        buf_add_slice(&a->body, rq->query);
     } else if (slice_is(path, "/empty")) {
         a->status = 200;
     } else if (slice_is(path, "/large") || slice_is(path, "/overflow")) {
@@ -105,6 +110,8 @@ static void test_requests(void **state)
     } cases[] = {
         {"GET /livez", {"HTTP/1.1 200", "text/plain", "no-store", "\r\n\r\nok\n"}, NULL, 1},
         {"GET /livez?verbose=1", {"HTTP/1.1 200", "\r\n\r\nok\n"}, NULL, 1},
+        {"GET /query?code=a%2Fb&state=x", {"HTTP/1.1 200", "\r\n\r\ncode=a%2Fb&state=x"}, NULL, 1},
+        {"GET /query", {"HTTP/1.1 200", "Content-Length: 0\r\n"}, NULL, 1},
         {"HEAD /livez", {"HTTP/1.1 200", "Content-Length: 3\r\n"}, "ok\n", 1},
         {"GET /json", {"HTTP/1.1 503", "application/json", "\r\n\r\n{}"}, NULL, 1},
         {"GET /empty", {"HTTP/1.1 200", "Content-Length: 0\r\n"}, NULL, 1},

@@ -376,6 +376,20 @@ const struct verb conn_verbs[] = {
      .changes = true,
      .run = conn_apply},
     {.noun = "conn",
+     .name = "link",
+     .usage = "ID [--no-listen] [--timeout TIME]",
+     .help =
+         "Ask the account's owner in a browser (grant: authorization_code), and store the grant",
+     .more = "Prints the address to open. The browser comes back to 127.0.0.1 of this machine, or "
+             "with\n"
+             "--no-listen you paste the address that it ends on.",
+     .flags = conn_link_flags,
+     .flag_count = 2,
+     .least = 1,
+     .most = 1,
+     .changes = true,
+     .run = conn_link},
+    {.noun = "conn",
      .name = "ls",
      .usage = "[--limit N] [--cursor N]",
      .help = "List connections, those whose renewal is due first at the top",

@@ -28,6 +28,7 @@ struct apply {
     struct slice prefix, id;
     struct connection_file file;
     bool relink;
+    const char *linked_cd; /* conn link: of the settings that the owner was asked for; else NULL */
     struct buf json, cm, lh; /* the new settings, signed; the refresh token's digest, sealed */
     char cd[65];
     struct connection_record rec;
@@ -131,8 +132,20 @@ static bool decide(struct apply *a)
     struct connection_cfg *old;
 
     a->change = CHANGE_LINK;
+    if (a->linked_cd && (!a->rec.exists || slice_is(a->rec.state, "REMOVED")))
+        return err_set(&a->err, ERR_NOT_FOUND,
+                       "connection %.*s was removed while its owner was asked", SLICE_FMT(a->id));
     if (!a->rec.exists || slice_is(a->rec.state, "REMOVED")) {
         a->why = "new";
+        return true;
+    }
+    if (a->linked_cd && !slice_is(a->rec.cd, a->linked_cd))
+        return err_set(&a->err, ERR_RETRY,
+                       "connection %.*s: its settings were changed while its owner was asked; "
+                       "nothing was stored, link it again",
+                       SLICE_FMT(a->id));
+    if (a->linked_cd) {
+        a->why = "its owner said yes";
         return true;
     }
     if (a->relink) {
@@ -315,6 +328,13 @@ static bool write_record(struct apply *a, bool *moved)
     return true;
 }
 
+/* Written, and nobody has said yes yet. */
+static bool is_unlinked(const struct apply *a)
+{
+    return a->change == CHANGE_LINK && a->file.cfg->grant == GRANT_AUTHORIZATION_CODE &&
+           a->file.refresh_token.len == 0;
+}
+
 /* Renewers find it in P:conns; jobs that waited for it look again. */
 static bool announce(struct apply *a)
 {
@@ -322,7 +342,7 @@ static bool announce(struct apply *a)
     struct redis_reply *r;
 
     /* A first token at once: a mistake shows now, not at night. So does whether it is mended. */
-    if (a->change == CHANGE_LINK || slice_is(a->rec.state, "BACKOFF")) {
+    if ((a->change == CHANGE_LINK && !is_unlinked(a)) || slice_is(a->rec.state, "BACKOFF")) {
         if (conn_ask(a->c, a->id) != CTL_OK)
             return err_set(&a->err, ERR_UNREACHABLE, "written, but no renewal could be asked for");
         ctl_wake(a->c, a->id);
@@ -375,13 +395,17 @@ static void report(struct apply *a)
         out_key(o, "id");
         out_text(o, a->id);
         out_key(o, "change");
-        out_cstr(o, words[a->change]);
+        out_cstr(o, is_unlinked(a) ? "written" : words[a->change]);
         out_key(o, "generation");
         out_int(o, (int64_t)a->gen);
         out_thing_end(o);
         return;
     }
-    if (a->change == CHANGE_LINK)
+    if (is_unlinked(a))
+        out_note(o,
+                 "connection %.*s: written (%s); its owner is to be asked: awq-ctl conn link %.*s",
+                 SLICE_FMT(a->id), a->why, SLICE_FMT(a->id));
+    else if (a->change == CHANGE_LINK)
         out_note(o, "connection %.*s: linked (%s); its first token is due now", SLICE_FMT(a->id),
                  a->why);
     else if (a->change == CHANGE_SETTINGS)
@@ -391,7 +415,11 @@ static void report(struct apply *a)
     if (slice_is(a->rec.state, "DISABLED"))
         out_note(o, "It is still disabled (%.*s), and calls nothing: conn enable %.*s",
                  SLICE_FMT(a->rec.disabled_why), SLICE_FMT(a->id));
-    if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))
+    if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT") &&
+        a->file.cfg->grant == GRANT_AUTHORIZATION_CODE)
+        out_note(o, "It still needs consent (%.*s): awq-ctl conn link %.*s", SLICE_FMT(a->rec.why),
+                 SLICE_FMT(a->id));
+    else if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))
         out_note(
             o,
             "It still needs consent (%.*s): put a new refresh token where the file points, or\n"
@@ -417,6 +445,24 @@ int conn_apply(struct ctl *c, const struct args *args)
         else
             code = ctl_fail(c, &a.err);
     }
+    apply_deinit(&a);
+    return code;
+}
+
+int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd)
+{
+    struct apply a = {.c = c,
+                      .prefix = slice_cstr(c->common.prefix),
+                      .id = linked->cfg->id,
+                      .file = *linked,
+                      .linked_cd = cd};
+    int code = CTL_OK;
+
+    if (apply(&a))
+        report(&a);
+    else
+        code = ctl_fail(c, &a.err);
+    a.file = (struct connection_file){0}; /* the caller's */
     apply_deinit(&a);
     return code;
 }

@@ -1,0 +1,200 @@
+#include "common/oauth_code.h"
+
+#include <sodium.h>
+#include "common/char.h"
+
+#define VALUE_MAX OAUTH_CODE_MAX
+
+/* ---- what is asked ---- */
+
+static void base64url(const unsigned char bytes[32], char out[OAUTH_VERIFIER_CHARS + 1])
+{
+    sodium_bin2base64(out, OAUTH_VERIFIER_CHARS + 1, bytes, 32,
+                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+}
+
+static void random_text(char out[OAUTH_VERIFIER_CHARS + 1])
+{
+    unsigned char bytes[32];
+
+    randombytes_buf(bytes, sizeof bytes);
+    base64url(bytes, out);
+    sodium_memzero(bytes, sizeof bytes);
+}
+
+void oauth_code_challenge(const char *verifier, char challenge[OAUTH_VERIFIER_CHARS + 1])
+{
+    unsigned char hash[crypto_hash_sha256_BYTES];
+
+    crypto_hash_sha256(hash, (const unsigned char *)verifier, slice_cstr(verifier).len);
+    base64url(hash, challenge);
+}
+
+void oauth_code_begin(struct oauth_code *q)
+{
+    random_text(q->verifier);
+    random_text(q->state);
+    oauth_code_challenge(q->verifier, q->challenge);
+}
+
+void oauth_code_deinit(struct oauth_code *q)
+{
+    sodium_memzero(q, sizeof *q);
+}
+
+bool oauth_code_url(struct buf *out, const struct connection_cfg *c, const struct oauth_code *q,
+                    struct slice redirect_uri, struct err *err)
+{
+    struct slice url = c->authorize_url; /* with its own query, if it has one: section 3.1 */
+    struct buf query;
+    bool ok;
+
+    buf_init(&query, out->max);
+    oauth_form_add(&query, "response_type", SLICE_LIT("code"));
+    oauth_form_add(&query, "client_id", c->client_id);
+    oauth_form_add(&query, "redirect_uri", redirect_uri);
+    if (c->scopes.len > 0)
+        oauth_form_add(&query, "scope", c->scopes);
+    oauth_form_add(&query, "state", slice_cstr(q->state));
+    oauth_form_add(&query, "code_challenge", slice_cstr(q->challenge));
+    oauth_form_add(&query, "code_challenge_method", SLICE_LIT("S256"));
+    buf_add_slice(out, url);
+    buf_add_char(out, slice_find(url, '?') < url.len ? '&' : '?');
+    ok = buf_ok(&query) && buf_add_slice(out, buf_slice(&query));
+    buf_deinit(&query);
+    return ok || err_set(err, ERR_CONFIG, "connection %.*s: the URL to open is too long",
+                         SLICE_FMT(c->id));
+}
+
+/* ---- what came back ---- */
+
+static int hex_digit(char c)
+{
+    if (char_is_digit(c))
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* application/x-www-form-urlencoded; false when it is not, or holds a control character. */
+static bool decode(struct slice text, struct buf *out)
+{
+    buf_clear(out);
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        if (c == '+') {
+            c = ' ';
+        } else if (c == '%') {
+            int high = i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
+            int low = high >= 0 ? hex_digit(text.ptr[i + 2]) : -1;
+
+            if (low < 0)
+                return false;
+            c = (char)(high * 16 + low);
+            i += 2;
+        }
+        if ((unsigned char)c < ' ' || c == 0x7f || !buf_add_char(out, c))
+            return false;
+    }
+    return true;
+}
+
+/* The value of a parameter; empty when it is not there. One that is there twice is no answer: who
+ * reads the first and who reads the last would see two (section 3.1). */
+static bool param(struct slice query, const char *name, struct buf *value, struct err *err)
+{
+    struct slice one;
+    bool found = false;
+
+    buf_clear(value);
+    while (slice_cut(&query, '&', &one)) {
+        size_t equals = slice_find(one, '=');
+
+        if (!slice_is(slice_sub(one, 0, equals), name))
+            continue;
+        if (found || !decode(slice_sub(one, equals + 1, one.len), value))
+            return err_rule(err, ERR_DENIED, "parameter_twice",
+                            "the answer has %s twice, or in a form that cannot be read", name);
+        found = true;
+    }
+    return true;
+}
+
+/* The server's word for it, if it looks like one. */
+static void refusal(struct slice code, struct err *err)
+{
+    bool clean = code.len <= 64;
+
+    for (size_t i = 0; clean && i < code.len; i++)
+        clean = char_is_alnum(code.ptr[i]) || code.ptr[i] == '_' || code.ptr[i] == '-';
+    if (slice_is(code, "access_denied"))
+        err_rule(err, ERR_DENIED, "refused", "the owner said no (access_denied)");
+    else
+        err_rule(err, ERR_DENIED, "refused", "the authorization server refused: %.*s",
+                 SLICE_FMT(clean ? code : SLICE_LIT("an error without a readable code")));
+}
+
+static bool is_this_question(const struct oauth_code *q, struct slice state)
+{
+    return state.len == OAUTH_VERIFIER_CHARS &&
+           sodium_memcmp(state.ptr, q->state, OAUTH_VERIFIER_CHARS) == 0;
+}
+
+static bool judge(const struct connection_cfg *c, const struct oauth_code *q, struct slice query,
+                  struct buf *value, struct buf *code, struct err *err)
+{
+    if (!param(query, "state", value, err))
+        return false;
+    if (!is_this_question(q, buf_slice(value)))
+        return err_rule(err, ERR_DENIED, "state_mismatch",
+                        "this is not the answer to the question that was asked here (state)");
+    if (!param(query, "iss", value, err))
+        return false;
+    if (c->issuer.len > 0 && !slice_eq(buf_slice(value), c->issuer))
+        return err_rule(err, ERR_DENIED, "iss_mismatch",
+                        "the answer comes from another authorization server than %.*s (iss)",
+                        SLICE_FMT(c->issuer));
+    if (!param(query, "error", value, err))
+        return false;
+    if (value->len > 0) {
+        refusal(buf_slice(value), err);
+        return false;
+    }
+    if (!param(query, "code", code, err))
+        return false;
+    return code->len > 0 || err_rule(err, ERR_DENIED, "code_missing", "the answer has no code");
+}
+
+bool oauth_code_read(const struct connection_cfg *c, const struct oauth_code *q, struct slice query,
+                     struct buf *code, struct err *err)
+{
+    struct buf value;
+    bool ok;
+
+    buf_init(&value, VALUE_MAX);
+    ok = judge(c, q, query, &value, code, err);
+    buf_wipe(&value);
+    return ok;
+}
+
+/* ---- the token request ---- */
+
+bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c,
+                        const struct oauth_code *q, struct slice client_secret, struct slice code,
+                        struct slice redirect_uri, struct err *err)
+{
+    oauth_request_init(rq);
+    if (c->auth != CLIENT_AUTH_NONE && client_secret.len == 0)
+        return err_set(err, ERR_CONFIG, "connection %.*s has no client secret; apply its file",
+                       SLICE_FMT(c->id));
+    if (oauth_form_add(&rq->body, "grant_type", SLICE_LIT("authorization_code")) &&
+        oauth_form_add(&rq->body, "code", code) &&
+        oauth_form_add(&rq->body, "redirect_uri", redirect_uri) &&
+        oauth_form_add(&rq->body, "code_verifier", slice_cstr(q->verifier)) &&
+        oauth_request_add_client(rq, c, client_secret))
+        return true;
+    return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
+                   SLICE_FMT(c->id));
+}

@@ -1,0 +1,211 @@
+"""conn link: the account's owner is asked in a browser, as far as a cookie jar is one."""
+import http.cookiejar
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from procs import wait_until
+
+
+class Link:
+    """An `awq-ctl conn link` that runs until it is answered."""
+
+    def __init__(self, rig, *args, paste=False):
+        self.rig = rig
+        self.process = rig.start_ctl("conn", "link", "crm", *args)
+        self.url = self.process.stdout.readline().strip()
+        assert self.url.startswith("http"), self.process.stderr.read()
+        self.query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.url).query))
+        self.back = self.query["redirect_uri"]
+
+    def browse(self, who="alice"):
+        """Where the owner's browser ends, and with what page."""
+        jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+        return self.visit(f"{self.url}&login_hint={who}", jar)
+
+    def visit(self, url, *handlers):
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers).open(url, timeout=20) as answer:
+                return answer.url, answer.status, answer.read().decode()
+        except urllib.error.HTTPError as e:
+            return e.url, e.code, e.read().decode()
+
+    def end(self, text=None):
+        out, err = self.process.communicate(text, timeout=30)
+        return self.process.returncode, out, err
+
+
+def owned(rig, **more):
+    """A connection that waits for its owner."""
+    rig.use_redis()
+    auth, _ = rig.use_peers()
+    conn = rig.conn("crm", "authorization_code", "basic", "basic", authorize_url=f"{auth.base}/auth",
+                    issuer=auth.base, **more)
+    said = rig.apply(conn).out
+    assert "awq-ctl conn link crm" in said
+    return conn
+
+
+def state(rig):
+    return rig.ctl("conn", "show", "crm", "-o", "json").json()
+
+
+def codes_used(rig):
+    grants = [e for e in rig.auth.log() if e["grant"] == "authorization_code"]
+    return len(grants)
+
+
+def test_from_apply_to_a_call(rig):
+    conn = owned(rig)
+    rig.worker()
+    rig.enqueue(rig.job("crm", "/echo", job_id="waits"))
+    wait_until(lambda: rig.redis.client.zcard(rig.key("park:conn:crm")), 15, "the job to wait for a consent")
+    assert (state(rig)["state"], state(rig)["why"]) == ("NEEDS_CONSENT", "not_linked")
+    link = Link(rig)
+    assert link.query["code_challenge_method"] == "S256" and link.back.startswith("http://127.0.0.1:")
+    _, status, page = link.browse()
+    assert status == 200 and "close this page" in page
+    code, out, err = link.end()
+    assert code == 0, out + err
+    assert "linked (its owner said yes)" in out
+    assert rig.results(["waits"])["waits"][-1]["state"] == "done"
+    assert codes_used(rig) == 1
+    # the same file again keeps the grant; renewal goes on by the refresh token
+    assert "unchanged" in rig.apply(conn).out
+    rig.ctl("conn", "refresh", "crm")
+    assert state(rig)["version"] >= 2 and state(rig)["state"] == "FRESH"
+
+
+def test_linked_again_keeps_settings(rig):
+    owned(rig, limits={"concurrency": 3})
+    for who in ("alice", "bob"):
+        link = Link(rig)
+        link.browse(who)
+        assert link.end()[0] == 0
+    assert state(rig)["settings"]["concurrency"] == 3 and state(rig)["settings"]["grant"] == "authorization_code"
+
+
+def test_the_owner_says_no(rig):
+    owned(rig)
+    link = Link(rig)
+    _, status, page = link.browse("deny")
+    assert status == 400 and "Nothing was stored" in page
+    code, out, err = link.end()
+    assert code == 1 and "the owner said no (access_denied)" in err
+    assert not state(rig)["has_refresh_token"] and codes_used(rig) == 0
+
+
+def test_csrf(rig):
+    """Somebody else's code, with a state of his own or none, ends nothing and is not used."""
+    owned(rig)
+    link = Link(rig)
+    for query in ("code=evil&state=evil", "code=evil", "error=access_denied&state=evil"):
+        _, status, _ = link.visit(f"{link.back}?{query}&iss={rig.auth.base}")
+        assert status == 400
+    assert link.process.poll() is None and codes_used(rig) == 0
+    link.browse()
+    code, out, err = link.end()
+    assert code == 0 and err.count("another state") == 3
+
+
+def test_mix_up(rig):
+    """The right state, from another authorization server."""
+    owned(rig)
+    link = Link(rig)
+    query = urllib.parse.urlencode({"code": "x", "state": link.query["state"], "iss": "https://evil.example"})
+    assert link.visit(f"{link.back}?{query}")[1] == 400
+    code, _, err = link.end()
+    assert code == 1 and "another authorization server" in err and codes_used(rig) == 0
+
+
+def test_code_injection(rig):
+    """A code that was given for another question: the server finds that the verifier does not fit it."""
+    owned(rig)
+    first, second = Link(rig, "--no-listen"), Link(rig)
+    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+
+    class Stop(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, req, fp, code, msg, headers, newurl):
+            if newurl.startswith(first.back):
+                raise StopIteration(newurl)
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+    with pytest.raises(StopIteration) as stopped:
+        first.visit(f"{first.url}&login_hint=mallory", jar, Stop())
+    stolen = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(str(stopped.value)).query))
+    query = urllib.parse.urlencode({**stolen, "state": second.query["state"]})
+    second.visit(f"{second.back}?{query}")
+    code, _, err = second.end()
+    assert code == 1 and "invalid_grant" in err and stolen["code"] not in err
+    assert not state(rig)["has_refresh_token"]
+    first.process.kill()
+    first.end()
+
+
+def test_an_answer_is_taken_once(rig):
+    """The redirect is opened a second time, from the browser's history: nothing happens."""
+    owned(rig)
+    rig.auth.faults({"on": "token", "delay_ms": 1500})
+    link = Link(rig)
+    where, _, _ = link.browse()
+    assert link.visit(where)[1] in (200, 410)
+    assert link.end()[0] == 0 and codes_used(rig) == 1
+
+
+def test_pasted(rig):
+    owned(rig)
+    link = Link(rig, "--no-listen")
+    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+    with pytest.raises(urllib.error.URLError) as failed:
+        link.visit(f"{link.url}&login_hint=alice", jar, _Remember())
+    assert failed.value
+    code, out, err = link.end(_Remember.last + "\n")
+    assert code == 0, err
+    assert state(rig)["has_refresh_token"]
+
+
+class _Remember(urllib.request.HTTPRedirectHandler):
+    last = ""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        _Remember.last = newurl
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def test_nobody_answers(rig):
+    owned(rig)
+    link = Link(rig, "--timeout", "1s")
+    code, _, err = link.end()
+    assert code == 1 and "nobody answered in time" in err
+
+
+def test_settings_changed_meanwhile(rig):
+    conn = owned(rig)
+    link = Link(rig)
+    rig.apply({**conn, "scopes": ["read"]})
+    link.browse()
+    code, _, err = link.end()
+    assert code == 1 and "its settings were changed" in err
+    assert not state(rig)["has_refresh_token"]
+
+
+def test_no_refresh_token(rig):
+    owned(rig)
+    rig.auth.faults({"on": "token", "mutate": {"omit": ["refresh_token"]}})
+    link = Link(rig)
+    link.browse()
+    code, _, err = link.end()
+    assert code == 1 and "offline_access" in err
+
+
+def test_other_grants_and_bad_files(rig):
+    rig.use_peers()
+    rig.apply(rig.conn("crm"))
+    assert "nobody is asked" in rig.ctl("conn", "link", "crm", code=1).err
+    rig.ctl("conn", "link", "nobody", code=3)
+    bad = rig.conn("x", "authorization_code", "basic", "basic")
+    assert "authorize_url is missing" in rig.apply(bad, code=1).err
+    assert "no use" in rig.apply(rig.conn("x", authorize_url="https://login.example/a"), code=1).err
+    assert "https" in rig.apply({**bad, "authorize_url": "ftp://x/"}, code=1).err

@@ -1,0 +1,354 @@
+/* awq-ctl conn link: ask an account's owner, by the authorization code grant (RFC 6749
+ * section 4.1), and store what the answer gives. The browser comes back to a listener on loopback
+ * (RFC 8252 section 7.3), or its last address is pasted. */
+#include "tools/ctl/conn.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sodium.h>
+#include <uv.h>
+#include "common/clock.h"
+#include "common/egress.h"
+#include "common/http.h"
+#include "common/httpd.h"
+#include "common/oauth_code.h"
+#include "common/version.h"
+#include "tools/ctl/link.h"
+
+#define SECRET_MAX   16384
+#define URL_ROOM     (16 * 1024)
+#define WAIT_MS      600000
+#define TOKEN_MS     30000
+#define PORT_FIRST   49152 /* dynamic ports (RFC 6335 section 6) */
+#define PORTS        16384
+#define CALLBACK     "/callback"
+#define ANSWER_BYTES (256 * 1024)
+
+enum { L_TIMEOUT, L_NO_LISTEN };
+
+const struct flag conn_link_flags[2] = {
+    [L_TIMEOUT] = {"--timeout", NULL, "TIME", "wait so long for the owner (default 10m)"},
+    [L_NO_LISTEN] = {"--no-listen", NULL, NULL,
+                     "the browser is on another machine: paste the address that it ends on"},
+};
+
+struct consent {
+    struct ctl *c;
+    struct connection_file file; /* what conn apply would have read */
+    struct oauth_code question;
+    char redirect_uri[64];
+    uv_loop_t loop;
+    uv_timer_t timer;
+    struct httpd *httpd;
+    struct http *http;
+    struct buf code;
+    struct oauth_request rq;
+    struct oauth_answer answer;
+    bool over; /* of what is waited for */
+    struct err err;
+};
+
+/* ---- what is stored of it ---- */
+
+static bool open_secret(struct consent *l, const struct connection_record *rec)
+{
+    struct seal_place at = connection_place(slice_cstr(l->c->common.prefix), l->file.cfg->id, "cs",
+                                            rec->gen, 0, rec->cd);
+    struct buf *to = &l->file.client_secret;
+    size_t len = 0;
+
+    if (rec->cs.len == 0)
+        return true;
+    if (!buf_reserve(to, seal_clear_len(rec->cs) + 1))
+        return err_set(&l->err, ERR_NOMEM, "its client secret is too long");
+    if (!seal_open(l->c->keyring, KEY_GRANT, &at, rec->cs, to->ptr, to->cap, &len, &l->err))
+        return false;
+    to->len = len;
+    return true;
+}
+
+static bool read_settings(struct consent *l, struct slice id, const struct connection_record *rec)
+{
+    if (!connection_record_verify(rec, l->c->keyring, slice_cstr(l->c->common.prefix), id, &l->err))
+        return false;
+    l->file.cfg = connection_cfg_parse(rec->cfg, &l->err);
+    if (!l->file.cfg)
+        return false;
+    l->file.cfg->id = id;
+    if (l->file.cfg->grant != GRANT_AUTHORIZATION_CODE)
+        return err_set(&l->err, ERR_CONFIG,
+                       "connection %.*s has grant: %s, for which nobody is asked; conn link is for "
+                       "authorization_code",
+                       SLICE_FMT(id), grant_kind_name(l->file.cfg->grant));
+    return open_secret(l, rec);
+}
+
+/* ---- the answer ---- */
+
+static void page(struct httpd_answer *a, int status, const char *title, const char *text)
+{
+    a->status = status;
+    a->content_type = "text/html; charset=utf-8";
+    buf_addf(&a->body,
+             "<!DOCTYPE html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>%s</title>\n"
+             "<body style=\"font: 1.1em sans-serif; max-width: 34em; margin: 4em auto\">\n"
+             "<h1>%s</h1><p>%s</p></body></html>\n",
+             title, title, text);
+}
+
+/* An answer that is not to this question is somebody's attempt, or an old tab: it ends nothing. */
+static void on_redirect(void *owner, const struct httpd_request *rq, struct httpd_answer *a)
+{
+    struct consent *l = owner;
+    struct err err = {0};
+
+    if (!slice_is(rq->path, CALLBACK))
+        return;
+    if (l->over) {
+        page(a, 410, "This was answered already",
+             "Nothing was done with this second answer. The terminal says how it went.");
+        return;
+    }
+    if (oauth_code_read(l->file.cfg, &l->question, rq->query, &l->code, &err)) {
+        page(a, 200, "Thank you",
+             "The answer has arrived. You can close this page; the terminal says whether the "
+             "account is linked.");
+        l->over = true;
+        return;
+    }
+    if (slice_is(slice_cstr(err.rule), "state_mismatch")) {
+        page(a, 400, "Not the answer that is waited for",
+             "This page does not belong to the link that is being made now. Open the address that "
+             "the terminal shows.");
+        ctl_say(0, "somebody opened the callback with another state; still waiting");
+        return;
+    }
+    page(a, 400, "The account was not linked", "The terminal says why. Nothing was stored.");
+    l->err = err;
+    l->over = true;
+}
+
+static void on_time(uv_timer_t *t)
+{
+    struct consent *l = t->data;
+
+    err_set(&l->err, ERR_CONSENT,
+            "nobody answered in time; nothing was stored. Run conn link again");
+    l->over = true;
+}
+
+static bool wait_for_redirect(struct consent *l, int64_t limit_ms)
+{
+    uv_timer_start(&l->timer, on_time, (uint64_t)limit_ms, 0);
+    while (!l->over)
+        uv_run(&l->loop, UV_RUN_ONCE);
+    uv_timer_stop(&l->timer);
+    /* the page is still to be sent */
+    for (int i = 0; i < 20 && l->httpd; i++) {
+        uv_run(&l->loop, UV_RUN_NOWAIT);
+        link_sleep(l->c->link, 5);
+    }
+    return l->err.code == ERR_NONE;
+}
+
+static bool read_pasted(struct consent *l)
+{
+    struct slice line, query;
+    char *text = NULL;
+    size_t room = 0;
+    ssize_t len = getline(&text, &room, stdin);
+    bool ok = false;
+
+    if (len <= 0) {
+        err_set(&l->err, ERR_CONSENT, "nothing was pasted; nothing was stored");
+    } else {
+        line = slice_of(text, (size_t)len);
+        while (line.len > 0 && (unsigned char)line.ptr[line.len - 1] <= ' ')
+            line.len--;
+        query = slice_sub(line, slice_find(line, '?') + 1, line.len);
+        query = slice_sub(query, 0, slice_find(query, '#'));
+        ok = oauth_code_read(l->file.cfg, &l->question, query, &l->code, &l->err);
+        sodium_memzero(text, room);
+    }
+    free(text);
+    return ok;
+}
+
+static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
+{
+    unsigned port = PORT_FIRST + randombytes_uniform(PORTS);
+    struct buf url;
+    bool ok;
+
+    if (listen) {
+        l->httpd = httpd_new(&l->loop, "127.0.0.1:0", on_redirect, l, &l->err);
+        if (!l->httpd)
+            return false;
+        port = httpd_port(l->httpd);
+    }
+    snprintf(l->redirect_uri, sizeof l->redirect_uri, "http://127.0.0.1:%u" CALLBACK, port);
+    buf_init(&url, URL_ROOM);
+    ok = oauth_code_url(&url, l->file.cfg, &l->question, slice_cstr(l->redirect_uri), &l->err);
+    if (ok) {
+        ctl_say(0, "Open this address in the browser of the account's owner:");
+        printf("%.*s\n", SLICE_FMT(buf_slice(&url)));
+        if (!listen)
+            ctl_say(0, "It ends on a page that cannot be shown; paste its whole address here:");
+        fflush(stdout);
+    }
+    buf_deinit(&url);
+    return ok && (listen ? wait_for_redirect(l, limit_ms) : read_pasted(l));
+}
+
+/* ---- the tokens ---- */
+
+static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err)
+{
+    const struct consent *l = owner;
+
+    return egress_check_address(l->file.cfg->policy.allow_private, addr, err);
+}
+
+static void on_token(void *owner, const struct http_result *res)
+{
+    struct consent *l = owner;
+
+    l->over = true;
+    if (res->sent != HTTP_ANSWERED) {
+        l->err = res->err;
+        err_prefix(&l->err, "the token endpoint: ");
+        return;
+    }
+    oauth_answer_judge(&l->answer, res->status, buf_slice(res->body),
+                       http_header_get(res, "content-type"), http_header_get(res, "retry-after"),
+                       clock_wall_ms());
+    if (res->body->ptr)
+        sodium_memzero(res->body->ptr, res->body->cap);
+    if (l->answer.outcome != OAUTH_TOKEN)
+        err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the code: %s",
+                l->answer.text);
+    else if (l->answer.refresh_token.len == 0)
+        err_set(&l->err, ERR_DENIED,
+                "the answer has no refresh token, so the link would end with its access token. "
+                "Providers want to be asked for one: often a scope (offline_access), or a "
+                "parameter of authorize_url (access_type=offline)");
+}
+
+static bool exchange(struct consent *l)
+{
+    const struct http_options options = {.slots = 1, .user_agent = "awq/" AWQ_VERSION};
+    const struct connection_cfg *cfg = l->file.cfg;
+    struct http_header headers[] = {
+        {SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded")},
+        {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
+    };
+    char *url = slice_dup(cfg->token_url);
+    struct http_call call = {
+        .method = "POST",
+        .url = url,
+        .headers = headers,
+        .header_count = ARRAY_LEN(headers),
+        .has_body = true,
+        .total_timeout_ms = TOKEN_MS,
+        .max_body_bytes = ANSWER_BYTES,
+        .address_ok = address_ok,
+    };
+
+    l->http = http_new(&l->loop, &options, &l->err);
+    if (url && l->http &&
+        egress_check_endpoint(cfg->policy.insecure_http, cfg->token_url, &l->err) &&
+        oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
+                           buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err)) {
+        call.body = buf_slice(&l->rq.body);
+        if (l->rq.authorization.len > 0)
+            call.secret =
+                (struct http_header){SLICE_LIT("Authorization"), buf_slice(&l->rq.authorization)};
+        l->over = !http_start(l->http, &call, on_token, l, &l->err);
+        while (!l->over)
+            uv_run(&l->loop, UV_RUN_ONCE);
+    }
+    free(url);
+    return l->err.code == ERR_NONE &&
+           (buf_add_slice(&l->file.refresh_token, l->answer.refresh_token) ||
+            err_set(&l->err, ERR_NOMEM, "the refresh token is too long"));
+}
+
+/* ---- the verb ---- */
+
+static bool consent_init(struct consent *l)
+{
+    buf_init(&l->file.client_secret, SECRET_MAX);
+    buf_init(&l->file.refresh_token, SECRET_MAX);
+    buf_init(&l->code, OAUTH_CODE_MAX);
+    oauth_request_init(&l->rq);
+    oauth_code_begin(&l->question);
+    if (uv_loop_init(&l->loop) != 0)
+        return err_set(&l->err, ERR_NOMEM, "cannot make a loop");
+    uv_timer_init(&l->loop, &l->timer);
+    l->timer.data = l;
+    return true;
+}
+
+static void consent_deinit(struct consent *l)
+{
+    http_free(l->http);
+    httpd_free(l->httpd);
+    uv_close((uv_handle_t *)&l->timer, NULL);
+    uv_run(&l->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&l->loop);
+    oauth_answer_deinit(&l->answer);
+    oauth_request_deinit(&l->rq);
+    oauth_code_deinit(&l->question);
+    buf_wipe(&l->code);
+    connection_file_deinit(&l->file);
+}
+
+static void say_scopes(struct consent *l)
+{
+    struct slice asked = l->file.cfg->scopes, granted = l->answer.scope;
+
+    if (granted.len > 0 && !slice_eq(asked, granted))
+        out_note(&l->c->out, "asked for: %.*s\ngranted:   %.*s", SLICE_FMT(asked),
+                 SLICE_FMT(granted));
+}
+
+static bool reopen(struct consent *l)
+{
+    link_close(l->c->link);
+    l->c->link = link_open(&l->c->common, &l->err);
+    return l->c->link != NULL;
+}
+
+int conn_link(struct ctl *c, const struct args *args)
+{
+    struct slice id = slice_cstr(args->names[0]);
+    struct consent l = {.c = c};
+    struct connection_record rec;
+    struct redis_reply *reply = NULL;
+    int64_t limit_ms = 0;
+    char cd[65] = "";
+    int code;
+
+    if ((code = ctl_flag_ms(c, args, L_TIMEOUT, WAIT_MS, &limit_ms)) || (code = ctl_keys(c)) ||
+        (code = ctl_connect(c)) || (code = ctl_meta(c)) || (code = conn_read(c, id, &rec, &reply)))
+        return code;
+    if (!consent_init(&l)) {
+        redis_reply_free(reply);
+        return ctl_fail(c, &l.err);
+    }
+    slice_copy(rec.cd, cd, sizeof cd);
+    if (!read_settings(&l, id, &rec) || !ask_owner(&l, !args->flag[L_NO_LISTEN], limit_ms) ||
+        !exchange(&l)) {
+        err_prefix(&l.err, "connection %.*s was not linked: ", SLICE_FMT(id));
+        code = ctl_fail(c, &l.err);
+    } else if (!reopen(&l)) { /* it may have been silent for minutes */
+        code = ctl_fail(c, &l.err);
+    } else if ((code = conn_apply_linked(c, &l.file, cd)) == CTL_OK) {
+        say_scopes(&l);
+    }
+    redis_reply_free(reply);
+    consent_deinit(&l);
+    return code;
+}
