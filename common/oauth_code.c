@@ -145,9 +145,8 @@ static bool is_this_question(const struct oauth_code *q, struct slice state)
 static bool judge(const struct connection_cfg *c, const struct oauth_code *q, struct slice query,
                   struct buf *value, struct buf *code, struct err *err)
 {
-    if (!param(query, "state", value, err))
-        return false;
-    if (!is_this_question(q, buf_slice(value)))
+    /* whatever is wrong before this is known is nobody's answer, and ends nothing */
+    if (!param(query, "state", value, err) || !is_this_question(q, buf_slice(value)))
         return err_rule(err, ERR_DENIED, "state_mismatch",
                         "this is not the answer to the question that was asked here (state)");
     if (!param(query, "iss", value, err))

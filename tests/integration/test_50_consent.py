@@ -101,13 +101,13 @@ def test_csrf(rig):
     """Somebody else's code, with a state of his own or none, ends nothing and is not used."""
     owned(rig)
     link = Link(rig)
-    for query in ("code=evil&state=evil", "code=evil", "error=access_denied&state=evil"):
+    for query in ("code=evil&state=evil", "code=evil", "error=access_denied&state=evil", f"code=evil&state=evil&state={link.query['state']}"):
         _, status, _ = link.visit(f"{link.back}?{query}&iss={rig.auth.base}")
         assert status == 400
     assert link.process.poll() is None and codes_used(rig) == 0
     link.browse()
     code, out, err = link.end()
-    assert code == 0 and err.count("another state") == 3
+    assert code == 0 and err.count("another state") == 4
 
 
 def test_mix_up(rig):

@@ -85,7 +85,7 @@ static void test_answers(void **state)
         {"code=abc&state=", "state_mismatch", NULL},
         {"code=abc&state=STATEx", "state_mismatch", NULL},
         {"code=abc&state=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "state_mismatch", NULL},
-        {"code=abc&state=STATE&state=STATE", "parameter_twice", NULL},
+        {"code=abc&state=STATE&state=STATE", "state_mismatch", NULL},
         {"code=abc&code=def&state=STATE", "parameter_twice", NULL},
         {"code=a%0Ab&state=STATE", "parameter_twice", NULL},
         {"code=a%zzb&state=STATE", "parameter_twice", NULL},
