@@ -78,6 +78,29 @@ def test_from_apply_to_a_call(rig):
     assert state(rig)["version"] >= 2 and state(rig)["state"] == "FRESH"
 
 
+def test_explain_says_what_is_sent(rig):
+    """Word for word what goes out, but for what is secret or new each time."""
+    owned(rig)
+    said = {r["what"].split(" (")[0]: r for r in rig.ctl("conn", "explain", "crm", "-o", "json").json()}
+    asked = said["the owner is asked"]
+    link = Link(rig)
+    made = link.url
+    for key, word in (("state", "STATE"), ("code_challenge", "CHALLENGE")):
+        made = made.replace(f"{key}={link.query[key]}", f"{key}={word}")
+    port = urllib.parse.urlsplit(link.back).port
+    assert made.replace(f"%3A{port}%2Fcallback", "%3APORT%2Fcallback") == asked["url"]
+    exchange = said["the code is exchanged"]
+    assert (exchange["method"], exchange["url"]) == ("POST", rig.auth.token_url)
+    assert exchange["authorization"] == "Basic base64(basic:CLIENT_SECRET)"
+    assert exchange["body"] == "grant_type=authorization_code&code=CODE&redirect_uri=http%3A%2F%2F127.0.0.1%3APORT%2Fcallback" \
+        "&code_verifier=VERIFIER"
+    assert said["the access token is renewed"]["body"] == "grant_type=refresh_token&refresh_token=REFRESH_TOKEN"
+    assert said["a call, e.g."]["authorization"] == "Bearer ACCESS_TOKEN"
+    text = rig.ctl("conn", "explain", "crm").out
+    assert "basic-secret" not in text and f"POST {rig.auth.token_url}" in text
+    assert "conn link asks its owner" in rig.ctl("conn", "test", "crm", code=1).out
+
+
 def test_linked_again_keeps_settings(rig):
     owned(rig, limits={"concurrency": 3})
     for who in ("alice", "bob"):

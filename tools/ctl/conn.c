@@ -263,7 +263,7 @@ static int conn_refresh(struct ctl *c, const struct args *a)
     if (strcmp(before.state, "NEEDS_CONSENT") == 0)
         return ctl_say(CTL_FAILED,
                        "connection %.*s needs consent (%s): it cannot be renewed; link the account "
-                       "again with conn apply",
+                       "again with conn apply (authorization_code: conn link)",
                        SLICE_FMT(id), before.text);
     if (strcmp(before.state, "BACKOFF") == 0 && before.next_ms > now_ms)
         return ctl_say(CTL_FAILED,
@@ -403,6 +403,14 @@ const struct verb conn_verbs[] = {
      .least = 1,
      .most = 1,
      .run = conn_show},
+    {.noun = "conn",
+     .name = "explain",
+     .usage = "ID",
+     .help =
+         "Show the requests that its settings lead to, secrets as words in capitals; sends none",
+     .least = 1,
+     .most = 1,
+     .run = conn_explain},
     {.noun = "conn",
      .name = "test",
      .usage = "ID",

@@ -17,6 +17,7 @@ int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --reli
 int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd);
 extern const struct flag conn_link_flags[2];
 int conn_link(struct ctl *c, const struct args *args); /* conn_link.c */
+int conn_explain(struct ctl *c, const struct args *args);
 int conn_test(struct ctl *c, const struct args *args);
 
 /* conn_switch.c */

@@ -160,8 +160,10 @@ static void check_token(struct test *t)
 
     if (slice_is(r->state, "NEEDS_CONSENT"))
         checks_add(&t->checks, CHECK_BAD, "access token",
-                   "Have its owner link the account again, then conn apply with the new refresh "
-                   "token; waiting jobs go on by themselves",
+                   slice_is(r->grant, grant_kind_name(GRANT_AUTHORIZATION_CODE))
+                       ? "conn link asks its owner; waiting jobs go on by themselves"
+                       : "Have its owner link the account again, then conn apply with the new "
+                         "refresh token; waiting jobs go on by themselves",
                    "needs consent: %.*s %.*s", SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
     else if (slice_is(r->state, "DISABLED"))
         checks_add(&t->checks, CHECK_BAD, "access token",
