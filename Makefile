@@ -265,11 +265,18 @@ mutants: build ## break the code in known ways, and see a test notice each
 fmt: ## rewrite the sources with clang-format
 	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
 
+VERSION  = $(shell sed -n 's/.*AWQ_VERSION "\(.*\)"/\1/p' common/version.h)
 UNIT_DIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
-install: build ## copy the programs, the library and the systemd unit under $(DESTDIR)$(PREFIX)
+OWN_LIBS = $(filter $(DEPS_DIR)/%,$(DEPS_LIBS)) # libraries built by deps, where the system's are too old
+install: build ## copy the programs, the library (pkg-config awq) and the systemd unit under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	$(if $(PROGRAMS),install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin)
+	install -d $(DESTDIR)$(PREFIX)/lib/awq $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib
+	$(if $(OWN_LIBS),install -m 644 $(OWN_LIBS) $(DESTDIR)$(PREFIX)/lib/awq)
+	sed 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|; s|@LIBS@|$(patsubst $(DEPS_DIR)/lib/%,$${libdir}/awq/%,$(DEPS_LIBS)) -lm|' \
+	    deploy/awq.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/awq.pc
+	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/awq.pc
 	$(if $(wildcard common/awq.h),install -m 644 common/awq.h $(DESTDIR)$(PREFIX)/include)
 	install -d $(UNIT_DIR)
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/awq-worker@.service > $(UNIT_DIR)/awq-worker@.service

@@ -16,7 +16,7 @@ static const struct acl_row worker[] = {
      "xinfo|consumers xinfo|groups xinfo|stream xlen", /* XLEN: the autoscaler of deploy/kubernetes
                                                         */
      S},
-    {"{s0}:run:*", NULL, "hget hmget hset hsetnx hdel persist pexpire pexpireat", S},
+    {"{s0}:run:*", NULL, "hget hmget hset hsetnx hdel hexists del persist pexpire pexpireat", S},
     {"{s0}:out:*", NULL, "xadd xdel", S},
     {"{s0}:held", NULL, "hget hset hdel hexists hlen hrandfield", S},
     {"{s0}:due {s0}:dead {s0}:lots {s0}:park:*", NULL, "zadd zrem zcard zrange zscore", S},
@@ -29,7 +29,7 @@ static const struct acl_row worker[] = {
     {"{c:*}:lane", NULL, "zadd zrem zcard zrange zscore zremrangebyscore pexpireat", S},
     {"{s0}:in:*", NULL, "xlen xrange xdel", S},
     {"{s0}:id:* {s0}:run:*", NULL, "exists", S},
-    {"{s0}:id:*", NULL, "set", S},
+    {"{s0}:id:*", NULL, "set del", S},
     {"producers", NULL, "hgetall", R},
     {"{s0}:audit", NULL, "xadd", PLAIN},
     {"{s0}:audit:acts", NULL, "xrevrange", R},
@@ -43,7 +43,7 @@ static const struct acl_row ctl[] = {
     {"{s0}:q:*", NULL, "xadd xdel xlen xpending xrange type", S},
     {"{s0}:run:* {s0}:id:*", NULL, "exists", S},
     {"{s0}:id:*", NULL, "set", S},
-    {"{s0}:run:*", NULL, "hget hmget hset hdel hkeys pexpire", S},
+    {"{s0}:run:*", NULL, "hget hmget hset hdel hexists hkeys del persist pexpire", S},
     {"{s0}:out:*", NULL, "xadd", S},
     {"{s0}:held", NULL, "hget hset hdel hexists hlen hscan type", S},
     {"{s0}:due {s0}:dead {s0}:lots {s0}:park:*", NULL, "zadd zrem zcard zrange zscore type", S},
@@ -69,7 +69,7 @@ static const struct acl_row producer[] = {
     {"{s0}:q:*", NULL, "xadd xlen", S},
     {"{s0}:run:* {s0}:id:*", NULL, "exists", S},
     {"{s0}:id:*", NULL, "set", S},
-    {"{s0}:run:*", NULL, "hmget hset", S},
+    {"{s0}:run:*", NULL, "hmget hset hexists del", S},
     {"{s0}:held", NULL, "hexists hlen", S},
     {"{s0}:due", NULL, "zcard", S},
     {"{s0}:held", NULL, "hset", S | F}, /* a body names the queue that it is for */

@@ -1,6 +1,7 @@
 #include "common/awq_inside.h"
 
 #include <stdio.h>
+#include "common/clock.h"
 #include "common/key.h"
 #include "common/producer.h"
 #include "common/wire.h"
@@ -174,6 +175,7 @@ bool awq_put_start(struct awq *q, const char *queue, const char *bytes, size_t l
 {
     struct awq_request *rq;
     struct awq_about about;
+    struct err why = {0};
 
     if (q->closing)
         return awq_error_set(err, AWQ_CLOSED, "", "the client is being closed");
@@ -183,9 +185,9 @@ bool awq_put_start(struct awq *q, const char *queue, const char *bytes, size_t l
         return awq_error_set(err, AWQ_INVALID, "", "a queue's name is 1-64 of A-Z a-z 0-9 _ -");
     if (!awq_job_look(slice_of(bytes, len), &about, err))
         return false;
-    if (q->key && !about.can_be_signed)
-        return awq_error_set(err, AWQ_INVALID, "producer_time",
-                             "a signed job needs iat and deadline");
+    if (q->key && !producer_may_sign(slice_cstr(q->producer), slice_cstr(about.id), about.iat,
+                                     about.deadline, clock_wall_ms(), q->dedup_ms, &why))
+        return awq_error_set(err, AWQ_INVALID, why.rule, why.msg);
     rq = awq_request_new(q, REQUEST_PUT, q->timeout_ms);
     if (!rq || !buf_add(&rq->bytes, bytes, len) || !sign(rq, slice_cstr(queue))) {
         if (rq)

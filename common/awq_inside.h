@@ -34,8 +34,7 @@ bool awq_error_nomem(struct awq_error *to);
 /* What is on the way to a queue: who it is for, and from when on. */
 struct awq_about {
     char id[ID_MAX + 1];
-    int64_t not_before;
-    bool can_be_signed; /* it has iat and deadline */
+    int64_t not_before, iat, deadline;
 };
 
 bool awq_job_look(struct slice bytes, struct awq_about *about, struct awq_error *err);

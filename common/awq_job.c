@@ -158,7 +158,8 @@ bool awq_job_look(struct slice bytes, struct awq_about *about, struct awq_error 
     if (ok) {
         slice_copy(e->id, about->id, sizeof about->id);
         about->not_before = e->not_before;
-        about->can_be_signed = e->iat > 0 && e->deadline > 0;
+        about->iat = e->iat;
+        about->deadline = e->deadline;
     }
     envelope_deinit(e);
     free(e);

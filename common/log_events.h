@@ -65,6 +65,9 @@ X(LANE_OPENED, "lane.opened", "its calls go on")
 X(PRODUCER_BROKEN, "producer.broken",
   "a producer's record was not written with this key file: its jobs become dead letters")
 X(INBOX_REFUSED, "inbox.refused", "a job in a producer's inbox failed its checks and was deleted")
+X(INBOX_DUPLICATE, "inbox.duplicate",
+  "a job in a producer's inbox has an id that is known (put twice, or by somebody else) and was "
+  "deleted")
 
 /* The audit streams. */
 X(AUDIT_CHECKPOINT, "audit.checkpoint",

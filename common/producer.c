@@ -59,14 +59,19 @@ static bool read_list(const struct json_val *v, struct slice **to, size_t *count
 
 static bool read_key(const struct json_val *v, char key[PRODUCER_KEY_HEX + 1])
 {
+    unsigned char point[crypto_core_ed25519_BYTES];
     struct slice hex;
+    size_t len = 0;
 
     if (!json_str(v, &hex) || hex.len != PRODUCER_KEY_HEX)
         return false;
     for (size_t i = 0; i < hex.len; i++)
         if (!char_is_digit(hex.ptr[i]) && (hex.ptr[i] < 'a' || hex.ptr[i] > 'f'))
             return false;
-    return slice_copy(hex, key, PRODUCER_KEY_HEX + 1);
+    return slice_copy(hex, key, PRODUCER_KEY_HEX + 1) &&
+           sodium_hex2bin(point, sizeof point, hex.ptr, hex.len, NULL, &len, NULL) == 0 &&
+           crypto_core_ed25519_is_valid_point(point) ==
+               1; /* no point that others' signatures fit */
 }
 
 struct producer *producer_parse(struct slice name, struct slice json, struct err *err)
@@ -227,29 +232,37 @@ bool producer_may_connect(const struct producer *p, struct slice connection, str
 
 /* A run is remembered for dedup_ms after its end, and it cannot end before it was made: a copy that
  * comes later must be past its deadline. A tenth is left for clocks that differ. */
-static bool is_in_time(const struct producer *p, const struct producer_job *job, int64_t now_ms,
+static bool is_in_time(struct slice name, int64_t iat, int64_t deadline, int64_t now_ms,
                        int64_t dedup_ms, struct err *err)
 {
     int64_t slack = dedup_ms / 10, longest = dedup_ms - slack;
 
-    if (job->iat <= 0 || job->deadline <= 0)
+    if (iat <= 0 || deadline <= 0)
         return err_rule(err, ERR_DENIED, "producer_time",
-                        "a signed job needs iat and deadline (producer %s)", p->name);
-    if (job->iat > now_ms + slack)
+                        "a signed job needs iat and deadline (producer %.*s)", SLICE_FMT(name));
+    if (iat > now_ms + slack)
         return err_rule(err, ERR_DENIED, "producer_time",
-                        "iat lies in the future: is the clock of producer %s right?", p->name);
-    return job->deadline - job->iat <= longest ||
+                        "iat lies in the future: is the clock of producer %.*s right?",
+                        SLICE_FMT(name));
+    return deadline - iat <= longest ||
            err_rule(err, ERR_DENIED, "producer_time",
                     "deadline may be %lld ms after iat at most (--dedup of the workers less a "
-                    "tenth; producer %s)",
-                    (long long)longest, p->name);
+                    "tenth; producer %.*s)",
+                    (long long)longest, SLICE_FMT(name));
 }
 
-static bool is_own_id(const struct producer *p, struct slice id)
+static bool is_own_id(struct slice name, struct slice id, struct err *err)
 {
-    size_t len = slice_cstr(p->name).len;
+    return (id.len > name.len + 1 && slice_starts(id, name) && id.ptr[name.len] == ':') ||
+           err_rule(err, ERR_DENIED, "producer_id",
+                    "the ids of producer %.*s begin with \"%.*s:\", so that they are nobody else's",
+                    SLICE_FMT(name), SLICE_FMT(name));
+}
 
-    return id.len > len + 1 && slice_starts(id, slice_cstr(p->name)) && id.ptr[len] == ':';
+bool producer_may_sign(struct slice name, struct slice id, int64_t iat, int64_t deadline,
+                       int64_t now_ms, int64_t dedup_ms, struct err *err)
+{
+    return is_own_id(name, id, err) && is_in_time(name, iat, deadline, now_ms, dedup_ms, err);
 }
 
 bool producer_check(const struct producer *p, const struct producer_job *job, int64_t now_ms,
@@ -260,10 +273,8 @@ bool producer_check(const struct producer *p, const struct producer_job *job, in
             err, ERR_DENIED, "signature_bad",
             "not signed by producer %s for prefix %.*s and queue %.*s, or altered since", p->name,
             SLICE_FMT(job->prefix), SLICE_FMT(job->queue));
-    if (!is_own_id(p, job->id))
-        return err_rule(err, ERR_DENIED, "producer_id",
-                        "the ids of producer %s begin with \"%s:\", so that they are nobody else's",
-                        p->name, p->name);
+    if (!is_own_id(slice_cstr(p->name), job->id, err))
+        return false;
     if (!is_listed(p->queues, p->queue_count, job->queue))
         return err_rule(err, ERR_DENIED, "producer_queue", "producer %s may not use queue %.*s",
                         p->name, SLICE_FMT(job->queue));
@@ -271,6 +282,10 @@ bool producer_check(const struct producer *p, const struct producer_job *job, in
         return err_rule(err, ERR_DENIED, "producer_out",
                         "producer %s may not have its results put into %.*s", p->name,
                         SLICE_FMT(job->out));
-    return is_in_time(p, job, now_ms, dedup_ms, err) &&
-           producer_may_connect(p, job->connection, err);
+    if (!is_in_time(slice_cstr(p->name), job->iat, job->deadline, now_ms, dedup_ms, err))
+        return false;
+    for (size_t i = 0; i < job->connection_count; i++)
+        if (!producer_may_connect(p, job->connections[i], err))
+            return false;
+    return true;
 }

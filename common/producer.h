@@ -68,7 +68,9 @@ bool producer_split(struct slice s, struct slice *signature, struct slice *name)
 
 struct producer_job { /* what is looked at */
     struct slice prefix, queue, j, signature;
-    struct slice id, connection, out;
+    struct slice id, out;
+    const struct slice *connections; /* of all its calls */
+    size_t connection_count;
     int64_t iat, deadline;
 };
 /* Is it this producer's, may it, and can no copy of it run again? dedup_ms: so long is a finished
@@ -81,6 +83,11 @@ bool producer_may_connect(const struct producer *p, struct slice connection, str
 /* What the signature is over; inits `b`. */
 bool producer_signed_bytes(struct buf *b, struct slice prefix, struct slice queue,
                            struct slice name, struct slice j);
+
+/* What can be said of a job before it is signed: the id, iat and deadline that producer_check asks
+ * for. */
+bool producer_may_sign(struct slice name, struct slice id, int64_t iat, int64_t deadline,
+                       int64_t now_ms, int64_t dedup_ms, struct err *err);
 
 /* ---- the producer's own side (producer_key.c) ---- */
 

@@ -349,8 +349,7 @@ void envelope_clear(struct envelope *e)
     e->k = (struct cont){.branch = SLICE_LIT("0")};
 }
 
-/* The id of an envelope that is otherwise no good, so that its dead letter can carry it. */
-static struct slice find_id(struct slice bytes)
+struct slice envelope_id(struct slice bytes)
 {
     struct reader r = reader_of(bytes);
     struct item head, key, value;
@@ -456,7 +455,7 @@ bool envelope_decode(struct envelope *e, struct slice bytes, size_t max_bytes, s
     if (check_shape(bytes, max_bytes, err) && read_envelope(e, bytes, err))
         return true;
     envelope_clear(e);
-    e->id = find_id(bytes);
+    e->id = envelope_id(bytes);
     return false;
 }
 

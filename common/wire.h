@@ -85,11 +85,12 @@ struct cont {
 
 struct envelope {
     struct slice id;
-    struct slice tenant, out, tp, ts; /* out: default "results"; empty = none */
-    int64_t not_before, deadline;     /* 0 = none */
-    int64_t iat;                      /* when a signed job was made; 0 = not said */
-    struct call call;                 /* the call at k.position: the one to make now */
-    uint32_t call_count;              /* 1 + then */
+    struct slice tenant, out, tp, ts;   /* out: default "results"; empty = none */
+    int64_t not_before, deadline;       /* 0 = none */
+    int64_t iat;                        /* when a signed job was made; 0 = not said */
+    struct call call;                   /* the call at k.position: the one to make now */
+    uint32_t call_count;                /* 1 + then */
+    struct slice conns[WIRE_MAX_CALLS]; /* of all calls, in order; read without a `k` only */
     bool has_k;
     struct cont k;      /* defaults (branch "0", seq 0 ...) when has_k is false */
     struct slice bytes; /* all of it, borrowed */
@@ -102,6 +103,9 @@ void envelope_clear(struct envelope *e); /* as before a decode; its memory is ke
 /* Check everything, all calls, and fill *e for the call to make now. On false *e keeps only what
  * could be read of `id` (empty if nothing), so that the dead letter can carry it. */
 bool envelope_decode(struct envelope *e, struct slice bytes, size_t max_bytes, struct err *err);
+/* The id of an envelope that may be no good otherwise; empty when it has none that a job may have.
+ */
+struct slice envelope_id(struct slice bytes);
 /* The same envelope with another continuation: every key is copied as it came, unknown ones too. */
 bool envelope_with_k(struct buf *out, const struct envelope *e, const struct cont *k,
                      struct err *err);

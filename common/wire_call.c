@@ -387,6 +387,8 @@ bool wire_read_call(struct place *p, struct slice raw, int index, struct call *t
     p->key = "conn";
     if (to->conn.len == 0) /* its policy says where a call may go: without one, nowhere */
         return wire_refuse(p, "connection_missing", "is missing; name the connection to act for");
+    if (!p->e->has_k)
+        p->e->conns[index] = to->conn;
     p->key = "retry.cap_ms";
     if (to->retry_cap_ms < to->retry_base_ms)
         return wire_refuse(p, "call_value_invalid", "is less than retry.base_ms");

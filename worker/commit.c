@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
+#include "common/wire.h"
 #include "worker/journal.h"
 #include "worker/meters.h"
 #include "worker/worker.h"
@@ -24,7 +25,7 @@
 #define ARGS_FOR_ALL  4
 #define ARGS_PER_JOB  5
 
-struct call { /* one commit script on its way */
+struct batch { /* one commit script on its way */
     struct commits *owner;
     struct move *moves[COMMIT_BATCH];
     size_t count;
@@ -50,7 +51,7 @@ struct commits {
     unsigned failures;  /* in a row: how long to wait before the next try */
     uv_prepare_t flush; /* runs when the loop has done all that was ready, just before it sleeps */
     uv_timer_t again;
-    struct call calls[CALLS_MAX];
+    struct batch batches[CALLS_MAX];
     struct texts texts; /* of the call that is being made */
 };
 
@@ -184,11 +185,11 @@ static void put_back(struct commits *c, struct move *m, const struct err *why)
 
 /* ---- commit ---- */
 
-static struct call *free_call(struct commits *c)
+static struct batch *free_batch(struct commits *c)
 {
     for (size_t i = 0; i < CALLS_MAX; i++) {
-        if (c->calls[i].count == 0)
-            return &c->calls[i];
+        if (c->batches[i].count == 0)
+            return &c->batches[i];
     }
     return NULL;
 }
@@ -222,11 +223,11 @@ static void judge_commit(struct commits *c, struct move *m, const struct redis_r
 
 static void on_commit(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    struct call *call = owner;
-    struct commits *c = call->owner;
-    struct call done = *call;
+    struct batch *batch = owner;
+    struct commits *c = batch->owner;
+    struct batch done = *batch;
 
-    call->count = 0;
+    batch->count = 0;
     c->calls_out--;
     c->out -= done.count;
     if (!err)
@@ -248,10 +249,10 @@ static void mark_of(const struct move *m, char *to)
     snprintf(to, 24 + NONCE_MAX, "%" PRIu64 ":%s", m->seq, m->nonce);
 }
 
-static void commit_args(struct commits *c, struct call *call, struct texts *t, struct slice *argv)
+static void commit_args(struct commits *c, struct batch *batch, struct texts *t, struct slice *argv)
 {
-    const struct move *first = call->moves[0];
-    struct slice *key = argv, *arg = argv + KEYS_FOR_ALL + call->count;
+    const struct move *first = batch->moves[0];
+    struct slice *key = argv, *arg = argv + KEYS_FOR_ALL + batch->count;
 
     snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
     snprintf(t->ttl, sizeof t->ttl, "%" PRId64, c->w->set->dedup_ms);
@@ -262,8 +263,8 @@ static void commit_args(struct commits *c, struct call *call, struct texts *t, s
     *arg++ = slice_cstr(t->cap);
     *arg++ = slice_cstr(t->ttl);
     *arg++ = first->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0");
-    for (size_t i = 0; i < call->count; i++) {
-        const struct move *m = call->moves[i];
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct move *m = batch->moves[i];
 
         key_run(&t->run[i], SHARD, slice_cstr(m->run));
         mark_of(m, t->mark[i]);
@@ -284,33 +285,33 @@ static bool go_together(const struct move *a, const struct move *b)
 }
 
 /* One call: as many as fit of those at the head of the line. */
-static bool send_commits(struct commits *c, struct call *call)
+static bool send_commits(struct commits *c, struct batch *batch)
 {
     struct slice argv[KEYS_FOR_ALL + ARGS_FOR_ALL + COMMIT_BATCH * (1 + ARGS_PER_JOB)];
     struct err err = {0};
     size_t bytes = 0;
 
-    while (call->count < COMMIT_BATCH && c->ready.head) {
+    while (batch->count < COMMIT_BATCH && c->ready.head) {
         struct move *m = c->ready.head;
 
-        if (call->count > 0 && (bytes + m->result.len + m->next_j.len > BATCH_BYTES ||
-                                !go_together(m, call->moves[0])))
+        if (batch->count > 0 && (bytes + m->result.len + m->next_j.len > BATCH_BYTES ||
+                                 !go_together(m, batch->moves[0])))
             break;
         bytes += m->result.len + m->next_j.len;
-        call->moves[call->count++] = line_pop(&c->ready);
+        batch->moves[batch->count++] = line_pop(&c->ready);
     }
-    call->owner = c;
-    commit_args(c, call, &c->texts, argv);
-    if (!redis_script(c->w->link, SCRIPT_commit, KEYS_FOR_ALL + call->count,
-                      KEYS_FOR_ALL + ARGS_FOR_ALL + call->count * (1 + ARGS_PER_JOB), argv,
-                      on_commit, call, &err)) {
-        for (size_t i = 0; i < call->count; i++)
-            put_back(c, call->moves[i], &err);
-        call->count = 0;
+    batch->owner = c;
+    commit_args(c, batch, &c->texts, argv);
+    if (!redis_script(c->w->link, SCRIPT_commit, KEYS_FOR_ALL + batch->count,
+                      KEYS_FOR_ALL + ARGS_FOR_ALL + batch->count * (1 + ARGS_PER_JOB), argv,
+                      on_commit, batch, &err)) {
+        for (size_t i = 0; i < batch->count; i++)
+            put_back(c, batch->moves[i], &err);
+        batch->count = 0;
         return false;
     }
     c->calls_out++;
-    c->out += call->count;
+    c->out += batch->count;
     return true;
 }
 
@@ -363,7 +364,8 @@ static void on_move(void *owner, const struct redis_reply *reply, const struct e
 /* What the arguments of one move point into. */
 struct move_texts {
     struct key held, set, lots, run, out, wake;
-    char seq[24], reclaims[16], at[24], look[24], limit[24], cap[24], queued[24];
+    struct key queue, id, named; /* BURY, refused: the queue itself, and what the id it names has */
+    char seq[24], reclaims[16], at[24], look[24], limit[24], cap[24], queued[24], ttl[24];
     struct slice write; /* the result also to the stream `out`? */
 };
 
@@ -380,6 +382,7 @@ static void move_texts(struct commits *c, const struct move *m, struct move_text
     snprintf(t->limit, sizeof t->limit, "%" PRId64, c->w->set->park_max);
     key_out(&t->out, SHARD, m->out.len > 0 ? m->out : SLICE_LIT("results"));
     snprintf(t->cap, sizeof t->cap, "%" PRId64, c->w->set->results_max);
+    snprintf(t->ttl, sizeof t->ttl, "%" PRId64, c->w->set->dedup_ms);
     t->write = m->out.len > 0 ? SLICE_LIT("1") : SLICE_LIT("0");
 }
 
@@ -444,22 +447,51 @@ static bool send_park(struct commits *c, struct move *m, struct move_texts *t, s
     return redis_script(c->w->link, SCRIPT_park, 6, ARRAY_LEN(argv), argv, on_move, m, err);
 }
 
+/* Of a job refused before its id was trusted: what that id has, for bury.lua to look at. */
+static size_t add_named(const struct move *m, struct move_texts *t, struct slice keys[3])
+{
+    struct slice id =
+        slice_starts(slice_cstr(m->run), SLICE_LIT(ID_BAD)) ? envelope_id(m->j) : SLICE_NONE;
+
+    if (id.len == 0)
+        return 0;
+    key_queue(&t->queue, SHARD, slice_cstr(m->queue->name));
+    key_dedup(&t->id, SHARD, id);
+    key_run(&t->named, SHARD, id);
+    keys[0] = key_slice(&t->queue);
+    keys[1] = key_slice(&t->id);
+    keys[2] = key_slice(&t->named);
+    return 3;
+}
+
 static bool send_bury(struct commits *c, struct move *m, struct move_texts *t, struct err *err)
 {
     key_dead(&t->set, SHARD);
-    const struct slice argv[] = {
-        key_slice(&m->queue->key),  key_slice(&t->held),
-        key_slice(&t->set),         key_slice(&t->run),
-        key_slice(&t->out),         slice_cstr(m->consumer),
-        slice_cstr(m->entry),       slice_cstr(m->name),
-        slice_cstr(t->seq),         m->j,
-        slice_cstr(t->reclaims),    m->s,
-        slice_cstr(m->queue->name), slice_cstr(m->code),
-        slice_cstr(m->text),        m->result,
-        slice_cstr(t->cap),         t->write,
+    const struct slice args[] = {
+        slice_cstr(m->consumer),
+        slice_cstr(m->entry),
+        slice_cstr(m->name),
+        slice_cstr(t->seq),
+        m->j,
+        slice_cstr(t->reclaims),
+        m->s,
+        slice_cstr(m->queue->name),
+        slice_cstr(m->code),
+        slice_cstr(m->text),
+        m->result,
+        slice_cstr(t->cap),
+        t->write,
+        slice_cstr(t->ttl),
     };
+    struct slice argv[8 + ARRAY_LEN(args)] = {
+        key_slice(&m->queue->key), key_slice(&t->held), key_slice(&t->set),
+        key_slice(&t->run),        key_slice(&t->out),
+    };
+    size_t keys = 5 + add_named(m, t, argv + 5);
 
-    return redis_script(c->w->link, SCRIPT_bury, 5, ARRAY_LEN(argv), argv, on_move, m, err);
+    memcpy(argv + keys, args, sizeof args);
+    return redis_script(c->w->link, SCRIPT_bury, keys, keys + ARRAY_LEN(args), argv, on_move, m,
+                        err);
 }
 
 static bool send_release(struct commits *c, struct move *m, struct err *err)
@@ -539,19 +571,19 @@ static void send_other(struct commits *c, struct move *m)
 
 static void flush_now(struct commits *c)
 {
-    struct call *call;
+    struct batch *batch;
 
     uv_prepare_stop(&c->flush);
     if (!redis_is_up(c->w->link))
         return; /* commits_resume comes */
     for (size_t n = c->others.count; n > 0; n--)
         send_other(c, line_pop(&c->others));
-    while (c->ready.head && (call = free_call(c)) != NULL) {
+    while (c->ready.head && (batch = free_batch(c)) != NULL) {
         /* behind a call that is on its way a small batch waits: it will be sent by that call's
          * answer */
         if (c->calls_out > 0 && c->ready.count < COMMIT_BATCH)
             return;
-        if (!send_commits(c, call))
+        if (!send_commits(c, batch))
             return;
     }
 }

@@ -100,7 +100,8 @@ static bool passes(struct inbox *b, const struct producer *p, const struct entry
     if (b->env.has_k)
         return err_rule(err, ERR_DENIED, "k_forged", "k is written by workers only");
     job.id = b->env.id;
-    job.connection = b->env.call.conn;
+    job.connections = b->env.conns;
+    job.connection_count = b->env.call_count;
     job.out = b->env.out;
     job.iat = b->env.iat;
     job.deadline = b->env.deadline;
@@ -113,23 +114,49 @@ static void over(struct inbox *b)
         sleep_for(b, b->more ? 0 : LOOK_MS);
 }
 
+/* One that is on its way: what the log says of it when its id was known. */
+struct moving {
+    struct inbox *home;
+    char producer[PRODUCER_NAME_MAX + 1], entry[48], id[ID_MAX + 1];
+};
+
 static void on_moved(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    struct inbox *b = owner;
+    struct moving *m = owner;
+    struct inbox *b = m->home;
+    struct slice said = redis_reply_str(reply);
 
+    if (!err && slice_is(said, "DUPLICATE"))
+        log_event(LOG_WARN, EV_INBOX_DUPLICATE, F_CSTR("producer", m->producer),
+                  F_CSTR("entry", m->entry), F_CSTR("job", m->id));
+    free(m);
     if (err && err->code == ERR_CANCELLED)
         return;
     if (err)
         meter_redis_error(err);
-    if (err || slice_is(redis_reply_str(reply), "FULL"))
+    if (err || slice_is(said, "FULL"))
         b->more = false;
     over(b);
+}
+
+static struct moving *moving_new(struct inbox *b, size_t at, struct slice entry, struct slice id)
+{
+    struct moving *m = calloc(1, sizeof *m);
+
+    if (!m)
+        return NULL;
+    m->home = b;
+    snprintf(m->producer, sizeof m->producer, "%s", b->names[at]);
+    slice_copy(entry, m->entry, sizeof m->entry);
+    slice_copy(id, m->id, sizeof m->id);
+    return m;
 }
 
 static void move(struct inbox *b, size_t at, const struct entry *e, bool refused)
 {
     struct slice id =
         refused ? SLICE_LIT("-") : b->env.id; /* of one that is refused no key is touched */
+    struct moving *m = moving_new(b, at, e->id, id);
     struct key queue, held, dead, dedup, run;
     struct err err = {0};
     char ms[24];
@@ -155,8 +182,10 @@ static void move(struct inbox *b, size_t at, const struct entry *e, bool refused
         e->queue,
     };
 
-    if (redis_script(b->w->link, SCRIPT_inbox, 6, ARRAY_LEN(argv), argv, on_moved, b, &err))
+    if (m && redis_script(b->w->link, SCRIPT_inbox, 6, ARRAY_LEN(argv), argv, on_moved, m, &err))
         b->waiting++;
+    else
+        free(m);
 }
 
 static void take(struct inbox *b, size_t at, const struct redis_reply *entries)

@@ -11,9 +11,9 @@
 local ttl = tonumber(ARGV[5])
 if not ttl or ttl < 1 then return redis.error_reply('ERR ttl is not a number') end
 local known = redis.call('EXISTS', KEYS[1]) == 1
-local h = redis.call('HMGET', KEYS[1], 'st', 'c0')
+local h = redis.call('HMGET', KEYS[1], 'st', 'c0', 'lt')
 local st, mark = h[1], (h[2] or ''):gsub('^x?', 'x', 1)
-if st == 'done' or st == 'failed' or st == 'expired' or st == 'cancelled' then return 'FINISHED' end
+if st == 'done' or st == 'failed' or st == 'expired' or st == 'cancelled' or h[3] then return 'FINISHED' end
 redis.call('HEXISTS', KEYS[2], ARGV[1]) -- a wrong type says so before the first write
 local gone = false
 if ARGV[1] ~= '' and redis.call('ZREM', KEYS[3], ARGV[1]) == 1 then

@@ -3,9 +3,11 @@
 -- ARGV name, j, s (or ""), not-before ms (0 = now), backlog limit, dedup ms, queue name, wake channel
 -- Answers OK, DUPLICATE or BACKLOG_FULL.
 -- DUPLICATE also while the id's run record or a job of that name (a dead letter, say) is still there:
--- such a job would be executed, and its commit refused by SEQ.
+-- such a job would be executed, and its commit refused by SEQ. But a job that was refused unread (field lt of
+-- its record: the name of its letter, bury.lua) has not taken the id from one that is mended.
 -- Backlog = this queue (ready and in flight) + what lies due or parked; dead letters do not count.
-if redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
+local again = redis.call('EXISTS', KEYS[2]) == 0 and redis.pcall('HEXISTS', KEYS[3], 'lt') == 1
+if not again and redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
   return 'DUPLICATE'
 end
 local backlog = redis.call('XLEN', KEYS[1]) + redis.call('HLEN', KEYS[4]) - redis.call('ZCARD', KEYS[6])
@@ -15,7 +17,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local at, dedup = tonumber(ARGV[4]), tonumber(ARGV[6])
 if not at or not dedup or dedup < 1 then return redis.error_reply('ERR not-before or dedup is not a time') end
-local state = 'ready'
+local state, entry = 'ready', ''
 -- The job first, its id last: an error in between leaves a job that a repeat would double, which
 -- commit's SEQ check catches; the other order would lose it.
 if at > now then
@@ -24,10 +26,11 @@ if at > now then
   redis.call('ZADD', KEYS[5], at, ARGV[1])
   if redis.call('ZRANGE', KEYS[5], 0, 0)[1] == ARGV[1] then redis.pcall('PUBLISH', ARGV[8], ARGV[4]) end
 elseif ARGV[3] == '' then
-  redis.call('XADD', KEYS[1], '*', 'j', ARGV[2])
+  entry = redis.call('XADD', KEYS[1], '*', 'j', ARGV[2])
 else
-  redis.call('XADD', KEYS[1], '*', 'j', ARGV[2], 's', ARGV[3])
+  entry = redis.call('XADD', KEYS[1], '*', 'j', ARGV[2], 's', ARGV[3])
 end
-redis.call('HSET', KEYS[3], 'st', state, 'pl', state == 'due' and 'due' or 'q:' .. ARGV[7], 'tm', now)
+if again then redis.call('DEL', KEYS[3]) end
+redis.call('HSET', KEYS[3], 'st', state, 'pl', state == 'due' and 'due' or 'q:' .. ARGV[7], 'tm', now, 'en', entry)
 redis.call('SET', KEYS[2], '1', 'PX', dedup)
 return 'OK'

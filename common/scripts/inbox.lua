@@ -6,7 +6,8 @@
 -- What was looked at is what is put: the entry's fields are not read again. Of one that is refused they may be huge.
 if ARGV[3] == '' then return redis.call('XDEL', KEYS[1], ARGV[1]) == 1 and 'REFUSED' or 'GONE' end
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'GONE' end
-if redis.call('EXISTS', KEYS[5], KEYS[6]) > 0 then
+local again = redis.call('EXISTS', KEYS[5]) == 0 and redis.pcall('HEXISTS', KEYS[6], 'lt') == 1 -- as in enqueue.lua
+if not again and redis.call('EXISTS', KEYS[5], KEYS[6]) > 0 then
   redis.call('XDEL', KEYS[1], ARGV[1])
   return 'DUPLICATE'
 end
@@ -16,6 +17,7 @@ local added = redis.pcall('XADD', KEYS[2], '*', 'j', ARGV[3], 's', ARGV[4])
 if added.err then return added end
 redis.call('XDEL', KEYS[1], ARGV[1])
 local t = redis.call('TIME')
-redis.call('HSET', KEYS[6], 'st', 'ready', 'pl', 'q:' .. ARGV[6], 'tm', t[1] * 1000 + math.floor(t[2] / 1000))
+if again then redis.call('DEL', KEYS[6]) end
+redis.call('HSET', KEYS[6], 'st', 'ready', 'pl', 'q:' .. ARGV[6], 'tm', t[1] * 1000 + math.floor(t[2] / 1000), 'en', added)
 redis.call('SET', KEYS[5], '1', 'PX', ARGV[5])
 return 'MOVED'

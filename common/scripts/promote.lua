@@ -16,12 +16,13 @@ for i = 1, math.min(#ARGV, 50) do
       missing = missing + 1
     else
       redis.call('ZREM', KEYS[1], name)
-      if redis.pcall('XADD', q, '*', 'j', j, 'd', d, 's', s).err then
+      local added = redis.pcall('XADD', q, '*', 'j', j, 'd', d, 's', s)
+      if added.err then
         redis.call('ZADD', KEYS[1], later, name)
         refused = refused + 1
       else
         redis.call('HDEL', KEYS[2], name)
-        redis.pcall('HSET', KEYS[i * 2 + 2], 'st', 'ready', 'pl', 'q:' .. queue) -- a note for people
+        redis.pcall('HSET', KEYS[i * 2 + 2], 'st', 'ready', 'pl', 'q:' .. queue, 'en', added) -- a note for people
         bytes = bytes + #j
         moved = moved + 1
       end

@@ -1,13 +1,16 @@
 -- A person sends a dead letter back to its queue: reclaims forgotten, attempts begun anew (field x), and
 -- the marks of calls that may have been made (m<SEQ>.<attempt>, ambiguous: dead) taken away: who sends a
 -- letter of unknown outcome back has decided that it is to be called again.
--- KEYS dead, held, queue, run:RUN      ARGV name
+-- KEYS dead, held, queue, run:RUN, run:ID of the id that its envelope names      ARGV name
+-- Where RUN is bad~... the record of RUN was the letter's alone, and goes with it; that of ID waits again if it
+-- ended by this letter (bury.lua).
 -- Answers OK or NONE; an error of the queue leaves the letter where it was.
 local body = redis.call('HGET', KEYS[2], ARGV[1])
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not body or not score then return 'NONE' end
 local queue, j, d, s = cmsgpack.unpack(body)
 redis.call('HGET', KEYS[4], 'st') -- a wrong type says so before the first write
+redis.call('HGET', KEYS[5], 'st')
 redis.call('ZREM', KEYS[1], ARGV[1])
 local added = redis.pcall('XADD', KEYS[3], '*', 'j', j, 's', s, 'x', '1')
 if added.err then
@@ -20,5 +23,14 @@ for _, field in ipairs(redis.call('HKEYS', KEYS[4])) do
   if field:match(marks) then redis.call('HDEL', KEYS[4], field) end
 end
 local t = redis.call('TIME')
-redis.call('HSET', KEYS[4], 'st', 'ready', 'pl', 'q:' .. queue, 'tm', t[1] * 1000 + math.floor(t[2] / 1000))
+local run, now = KEYS[4], t[1] * 1000 + math.floor(t[2] / 1000)
+if ARGV[1]:sub(1, 4) == 'bad~' then
+  redis.call('DEL', run)
+  run = redis.call('HGET', KEYS[5], 'lt') == ARGV[1] and KEYS[5]
+end
+if run then
+  redis.call('HDEL', run, 'lt')
+  redis.call('HSET', run, 'st', 'ready', 'pl', 'q:' .. queue, 'tm', now, 'en', added)
+  redis.call('PERSIST', run)
+end
 return 'OK'

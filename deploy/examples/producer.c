@@ -2,8 +2,7 @@
  * producer.c - puts one job on an awq queue and waits for its result, by the C client.
  *
  *     make examples      here, as build/example-producer; elsewhere, where awq is installed:
- *     cc -o producer producer.c -lawq -lhiredis_ssl -lhiredis -luv -lcurl -lmsgpack-c -lyyjson \
- *        -lsodium -lyaml -lmicrohttpd -lssl -lcrypto -lm      (hiredis >= 1.2)
+ *     cc -o producer producer.c $(pkg-config --cflags --libs awq)
  *     ./producer redis://127.0.0.1:6379 job.json     a job in a file, "-" = standard input
  *     ./producer redis://127.0.0.1:6379              a job built here: GET on connection crm-1
  *

@@ -23,6 +23,11 @@ const ENDED = new Set(['done', 'failed', 'dead', 'expired', 'cancelled']);
 const BACKLOG_LIMIT = 1_000_000;
 const DEDUP_MS = 600_000;
 
+function fail(why, code = 2) {
+  console.error(why);
+  process.exit(code);
+}
+
 function call({ body_base64, ...c }) {
   return body_base64 === undefined ? c : { ...c, body: Buffer.from(body_base64, 'base64') };
 }
@@ -55,6 +60,7 @@ class Signer {
 
   // A signed job has times, and an id that is this producer's.
   complete(job) {
+    if (!job.id.startsWith(`${this.name}:`)) fail(`job ${job.id}: the ids of producer ${this.name} begin with "${this.name}:"`, 1);
     const now = Date.now();
     return { iat: now, deadline: now + 300_000, ...job };
   }
@@ -172,6 +178,8 @@ const { values: o, positionals: [command, name] } = parseArgs({
     count: { type: 'string', default: '10' },
   },
 });
+if (!o.producer !== !o.sign) fail('--producer and --sign go together');
+if (o.inbox && !o.sign) fail('--inbox is for signed jobs: --producer, --sign');
 const job = async () => JSON.parse(await text(process.stdin));
 
 if (command === 'encode') {

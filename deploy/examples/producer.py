@@ -59,6 +59,8 @@ class Signer:
 
     def complete(self, job):
         """A signed job has times, and an id that is this producer's."""
+        if not job["id"].startswith(self.name + ":"):
+            sys.exit(f"job {job['id']}: the ids of producer {self.name} begin with \"{self.name}:\"")
         now = int(time.time() * 1000)
         return {"iat": now, "deadline": now + 300_000, **job}
 
@@ -168,6 +170,10 @@ def main():
     p.add_argument("--timeout", type=float, default=30)
     p.add_argument("--count", type=int, default=10)
     o = p.parse_intermixed_args()
+    if bool(o.producer) != bool(o.sign):
+        p.error("--producer and --sign go together")
+    if o.inbox and not o.sign:
+        p.error("--inbox is for signed jobs: --producer, --sign")
     if o.command == "encode":
         jobs = json.load(sys.stdin)
         for job in jobs if isinstance(jobs, list) else [jobs]:

@@ -222,14 +222,17 @@ class Moves:
     def release(self, who, *entries, queue="default"):
         return self.call("release", [key(f"q:{queue}")], who, *entries)
 
-    def bury(self, who, entry, name, write=1, out="results", queue="default", d="0"):
-        return self.call("bury", [key(f"q:{queue}"), key("held"), key("dead"), key(f"run:{run_of(name)}"),
-                                  key(f"out:{out}")],
+    def bury(self, who, entry, name, write=1, out="results", queue="default", d="0", named=None, stream=None):
+        """named: the id of a job that is refused before that was trusted; stream: where its entry is (a lane)."""
+        more = [key(f"q:{queue}"), key(f"id:{named}"), key(f"run:{named}")] if named else []
+        return self.call("bury", [key(stream or f"q:{queue}"), key("held"), key("dead"), key(f"run:{run_of(name)}"),
+                                  key(f"out:{out}"), *more],
                          who, entry, name, seq_of(name), name, d, "s:" + name, queue, "code", "text",
-                         "dead:" + name, 1000, write)
+                         "dead:" + name, 1000, write, HOUR)
 
-    def replay(self, name, queue="default"):
-        return self.call("replay", [key("dead"), key("held"), key(f"q:{queue}"), key(f"run:{run_of(name)}")], name)
+    def replay(self, name, queue="default", named="none"):
+        return self.call("replay", [key("dead"), key("held"), key(f"q:{queue}"), key(f"run:{run_of(name)}"),
+                                    key(f"run:{named}")], name)
 
     def purge(self, name, ttl=HOUR):
         return self.call("purge", [key("dead"), key("held"), key(f"run:{run_of(name)}")], name, ttl)

@@ -156,13 +156,101 @@ def test_a_connection_that_it_may_not_use(shop):
     shop.refused("producer_connection")
 
 
-def test_the_same_for_a_later_step(shop):
-    """then[] names another connection: the first call is made, the second is not."""
+def test_a_later_step_s_connection_is_known_before_the_first_call(shop):
     shop.rig.link("other")
+    call = shop.rig.call("acct", "/echo")
+    shop.put(shop.job(then=[call, shop.rig.call("other", "/echo"), call]))
+    assert "other" in shop.letter()["text"]
+    assert not shop.rig.api.log()
+    shop.refused("producer_connection")
+
+
+def test_a_later_step_is_looked_at_again(shop):
+    """The producer lost the connection while the first step ran: that call is made, the second is not."""
+    shop.rig.link("other")
+    shop.add("--connections", "acct,other")
     job = shop.job(then=[shop.rig.call("other", "/echo")])
+    job["call"]["url"] += "?delay=1500"
     shop.put(job)
+    wait_until(shop.rig.api.log, 15, "the first call")
+    shop.add("--connections", "acct")
     assert shop.letter()["code"] == "producer_connection"
     assert [r["state"] for r in shop.rig.results([job["id"]])[job["id"]]] == ["done", "dead"]
+
+
+# ---- a job that is refused, and its id ----
+
+def put_by_script(rig, job, file="job.json", *more, code=0):
+    (rig.folder / file).write_text(json.dumps(job))
+    return rig.ctl("job", "enqueue", "-f", rig.folder / file, *more, code=code)
+
+
+def test_who_waits_for_a_refused_job_hears_so(shop):
+    """Put by the enqueue script without a signature: it ended under its own id, which the mended job may have."""
+    rig = shop.rig
+    job = shop.job()
+    said = put_by_script(rig, job, "job.json", "--wait", "--timeout", "15s", code=1).json()
+    assert (said["id"], said["state"], said["error"]["code"]) == (job["id"], "dead", "unsigned")
+    letter = shop.letter()
+    assert letter["id"] == job["id"] and letter["name"].startswith("bad~")
+    got = rig.ctl("job", "get", job["id"], "-o", "json").json()
+    assert got["state"] == "dead" and letter["name"] in got["waits_for"]
+    assert "before its id was trusted" not in rig.ctl("job", "cancel", job["id"], code=1).err
+    assert rig.redis.client.pttl(rig.key(f"run:{job['id']}")) > 0
+    key = rig.folder / "shop.key"
+    key.write_text(f"ed25519 {shop.me.seed.hex()}\n")
+    key.chmod(0o600)
+    said = put_by_script(rig, job, "job.json", "--sign", key, "--producer", "shop", "--wait", "--timeout", "15s").json()
+    assert said["state"] == "done"
+
+
+def test_a_refused_job_that_is_sent_back(shop):
+    """The producer was not there yet. Its letter is replayed, and its record ends as any other."""
+    rig = shop.rig
+    other = Producer("crm")
+    job = {**shop.job(), "id": "crm:1"}
+    key = rig.folder / "crm.key"
+    key.write_text(f"ed25519 {other.seed.hex()}\n")
+    key.chmod(0o600)
+    put_by_script(rig, job, "job.json", "--sign", key, "--producer", "crm")
+    name = shop.letter()["name"]
+    rig.ctl("producer", "add", "crm", "--key", other.public, "--connections", "acct")
+    rig.ctl("dead", "replay", name)
+    assert rig.ctl("job", "wait", "crm:1").json()["state"] == "done"
+    assert not rig.redis.client.exists(rig.key(f"run:{name.rsplit('.', 2)[0]}"))
+
+
+def test_nobody_ends_another_s_job(shop):
+    """An entry of somebody's with the id of a job that waits: its record stays as it is."""
+    rig = shop.rig
+    job = {**shop.job(), "not_before": now(rig) + 4 * MINUTE}
+    key = rig.folder / "shop.key"
+    key.write_text(f"ed25519 {shop.me.seed.hex()}\n")
+    key.chmod(0o600)
+    put_by_script(rig, job, "job.json", "--sign", key, "--producer", "shop")
+    before = rig.redis.client.hgetall(rig.key(f"run:{job['id']}"))
+    rig.redis.client.xadd(rig.key("q:default"), {"j": msgpack.packb(job)})
+    assert shop.letter()["code"] == "unsigned"
+    assert rig.redis.client.hgetall(rig.key(f"run:{job['id']}")) == before
+    assert rig.ctl("job", "cancel", job["id"], "-o", "json").json()["answer"] == "CANCELLED"
+
+
+@pytest.mark.parametrize("what", ["id", "deadline"])
+def test_what_every_worker_would_refuse_is_not_signed(shop, what):
+    rig = shop.rig
+    job = shop.job(job_id="crm:1") if what == "id" else {**shop.job(), "deadline": now(rig) + 20 * MINUTE}
+    key = rig.folder / "shop.key"
+    key.write_text(f"ed25519 {shop.me.seed.hex()}\n")
+    key.chmod(0o600)
+    said = put_by_script(rig, job, "job.json", "--sign", key, "--producer", "shop", code=1)
+    assert ("begin with" if what == "id" else "deadline") in said.err
+    assert not rig.redis.client.xlen(rig.key("q:default"))
+
+
+def test_a_key_that_others_could_sign_for(shop):
+    """Points of small order: a signature by nobody's secret would fit."""
+    for key in ("01" + "00" * 31, "00" * 32, "ec" + "ff" * 30 + "7f"):
+        assert "public key" in shop.rig.ctl("producer", "add", "weak", "--key", key, "--connections", "x", code=2).err
 
 
 def test_a_copy_does_not_run_again(shop):
@@ -414,6 +502,24 @@ def test_more_inboxes_than_one_look_has(rig):
     job = shop.job()
     shop.put_inbox(job)
     assert rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
+
+
+def test_an_inbox_job_whose_id_is_known_is_said(boxed):
+    job = boxed.job()
+    boxed.put_inbox(job)
+    assert boxed.rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
+    boxed.put_inbox(job)
+    said = boxed.worker.wait_log("inbox.duplicate")
+    assert (said["producer"], said["job"]) == ("shop", job["id"])
+
+
+def test_an_inbox_job_takes_its_id_back(boxed):
+    """Somebody else put an unsigned job under it, which was refused."""
+    rig, job = boxed.rig, boxed.job()
+    (rig.folder / "job.json").write_text(json.dumps(job))
+    rig.ctl("job", "enqueue", "-f", rig.folder / "job.json", "--wait", "--timeout", "15s", code=1)
+    boxed.put_inbox(job)
+    wait_until(lambda: rig.redis.client.hget(rig.key(f"run:{job['id']}"), "st") == b"done", 15, "the producer's own job")
 
 
 def test_a_restarted_worker_goes_on_with_an_inbox(boxed):

@@ -53,6 +53,20 @@ def test_installed_unit_starts_the_installed_program(installed):
     assert rc == 0 and "awq-worker" not in text, text
 
 
+def test_a_program_is_built_with_what_is_installed(installed, tmp_path):
+    """As the head of the example says: by pkg-config, outside the tree."""
+    env = {**os.environ, "PKG_CONFIG_PATH": str(installed / "lib/pkgconfig")}
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "awq"], env=env, check=True, text=True,
+                           capture_output=True).stdout.split()
+    shutil.copy(ROOT / "deploy/examples/producer.c", tmp_path)
+    made = subprocess.run(["cc", "-o", "producer", "producer.c", *flags], cwd=tmp_path, text=True,
+                          capture_output=True, timeout=100, check=False)
+    assert made.returncode == 0, made.stderr
+    ran = subprocess.run([tmp_path / "producer", "redis://127.0.0.1:1"], text=True, capture_output=True, timeout=100,
+                         check=False)
+    assert ran.returncode == 2 and "127.0.0.1:1" in ran.stderr, ran.stderr
+
+
 def test_settings_exist():
     known = worker_settings()
     named = re.findall(r"\bAWQ_[A-Z_]+", UNIT.read_text())

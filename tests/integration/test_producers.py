@@ -90,6 +90,18 @@ def test_signed_vectors(producer, rig, vector, how):
     assert me.signature(bytes.fromhex(vector["j"]), vector["prefix"], vector["queue"]).hex() == vector["s"]
 
 
+def test_what_would_be_refused_is_not_put(producer, rig):
+    rig.use_redis()
+    key = rig.folder / "producer.key"
+    key.write_text("ed25519 " + "11" * 32 + "\n")
+    job = {"id": "crm:1", "call": {"conn": "c", "url": "https://a.example/"}}
+    producer.run("put", "--producer", "shop", "--sign", key, job=job, code=1)
+    producer.run("put", "--sign", key, job=job, code=2)
+    producer.run("put", "--producer", "shop", job=job, code=2)
+    producer.run("put", "--inbox", job=job, code=2)
+    assert not rig.redis.client.exists(rig.key("q:default"))
+
+
 def test_page_and_vectors_agree_with_the_tree():
     page = (ROOT / "common/PROTOCOL.md").read_text()
     script = re.search(r"```lua\n(.*?)```", page, re.S).group(1)

@@ -199,7 +199,9 @@ class TestPassed:
                "bury": [lambda: m.bury("me", e, "r1.0.x")]}[move]
         if move == "bury":
             bad = [lambda: m.call("bury", [Q, key("held"), key("dead"), key("run:r1"), key("out:results")], "me", e, n,
-                                  "x", n, "0", "", "default", "c", "t", "r", 10, 1)]
+                                  "x", n, "0", "", "default", "c", "t", "r", 10, 1, HOUR),
+                   lambda: m.call("bury", [Q, key("held"), key("dead"), key("run:r1"), key("out:results")], "me", e, n,
+                                  0, n, "0", "", "default", "c", "t", "r", 10, 1, 0)]
         for call in bad:
             try:
                 assert "not a number" in call()[0]
@@ -941,6 +943,108 @@ def test_bury_replay_purge(m):
     assert m.purge(n) == "NONE" and m.replay(n) == "NONE"
     assert where(m, n) is None and run(m)["st"] == "expired"
     assert 0 < m.r.pttl(key("run:r1")) <= HOUR
+
+
+BAD = "bad~1-1-default.0.0"  # the name of a letter whose id could not be trusted
+
+
+def refused(m, **more):
+    """A job r1 by the enqueue script, refused at its first look."""
+    m.enqueue("r1.0.0")
+    e, _ = m.one("me")
+    assert m.bury("me", e, BAD, named="r1", **more) == "OK"
+    return e
+
+
+def test_a_refused_job_ends_its_own_record(m):
+    refused(m)
+    said = run(m)
+    assert (said["st"], said["pl"], said["r"], said["lt"]) == ("dead", "", f"dead:{BAD}", BAD)
+    assert 0 < m.r.pttl(key("run:r1")) <= HOUR
+    assert m.enqueue("r1.0.0", s="mended") == "OK", "it has not taken the id"
+    assert m.r.pttl(key("run:r1")) == -1 and run(m)["st"] == "ready" and "lt" not in run(m) and "r" not in run(m)
+    assert m.enqueue("r1.0.0") == "DUPLICATE"
+
+
+@pytest.mark.parametrize("other", ["unknown", "waits", "runs", "due", "promoted", "went_on", "done", "queue", "broken"])
+def test_a_refused_job_ends_nobody_else_s_record(m, other):
+    """Anybody can write another's id into a job."""
+    if other not in ("unknown", "broken"):
+        m.enqueue("r1.0.0", at=m.now() + HOUR if other in ("due", "promoted") else 0,
+                  queue="other" if other == "queue" else "default")
+    if other in ("runs", "went_on", "done"):
+        e, n = m.one("him")
+    if other == "went_on":
+        m.commit("him", (e, n))
+    if other == "done":
+        m.commit("him", (e, n, {"last": 1}))
+    if other == "promoted":
+        m.promote("due", [("r1.0.0", "default")])
+    if other == "broken":
+        m.r.set(key("run:r1"), "mine")
+    before, kept = m.r.dump(key("run:r1")), m.r.exists(key("id:r1"))
+    forged = m.r.xadd(Q, {"j": "forged"}).decode()
+    while (e := m.one("me")[0]) != forged:
+        pass
+    assert m.bury("me", forged, BAD, named="r1") == "OK"
+    assert m.r.dump(key("run:r1")) == before and m.r.exists(key("id:r1")) == kept
+    assert m.r.zscore(key("dead"), BAD)
+
+
+@pytest.mark.parametrize("way", ["released", "reclaimed", "lane"])
+def test_a_refused_job_that_was_moved_ends_its_record_too(m, way):
+    m.enqueue("r1.0.0")
+    if way == "lane":
+        m.r.xgroup_create(key("q:default~"), "w", mkstream=True)
+        m.call("favor", [Q, key("q:default~")], "0-0", "+", 10)
+        e = m.r.xreadgroup("w", "me", {key("q:default~"): ">"})[0][1][0][0].decode()
+    else:
+        e, _ = m.one("him")
+        m.release("him", e) if way == "released" else m.reclaim("him")
+        e, _ = m.one("me")
+    assert m.bury("me", e, BAD, named="r1", stream="q:default~" if way == "lane" else None) == "OK"
+    assert run(m)["st"] == "dead" and run(m)["lt"] == BAD
+    assert m.enqueue("r1.0.0") == "DUPLICATE", "it may be another's: the id stays taken for its time"
+    m.r.delete(key("id:r1"))
+    assert m.enqueue("r1.0.0") == "OK"
+
+
+def test_promoted_job_s_record_names_its_entry(m):
+    """Where it lies now: a refused entry is told from another's by that."""
+    m.enqueue("r1.0.0", at=m.now() + HOUR)
+    m.promote("due", [("r1.0.0", "default")])
+    e, _ = m.one("me")
+    assert run(m)["en"] == e
+    assert m.bury("me", e, BAD, named="r1") == "OK" and run(m)["st"] == "dead"
+
+
+def test_a_refused_job_that_was_cancelled(m):
+    m.enqueue("r1.0.0")
+    assert m.cancel("r1") == "MARKED"
+    e, _ = m.one("me")
+    m.bury("me", e, BAD, named="r1")
+    assert run(m)["st"] == "dead" and m.cancel("r1") == "FINISHED"
+
+
+def test_a_refused_job_is_sent_back(m):
+    refused(m)
+    m.full()
+    assert m.replay(BAD, named="r1") == "OK"
+    m.roomy()
+    said = run(m)
+    assert (said["st"], said["pl"]) == ("ready", "q:default") and "lt" not in said
+    assert m.r.pttl(key("run:r1")) == -1, "it must last as long as the run"
+    assert not m.r.exists(key("run:bad~1-1-default"))
+    e, _ = m.one("me")
+    assert e == said["en"] and m.bury("me", e, BAD, named="r1") == "OK" and run(m)["st"] == "dead"
+
+
+def test_a_letter_that_is_sent_back_is_not_another_s_record(m):
+    refused(m)
+    m.enqueue("r1.0.0")
+    before = run(m)
+    assert m.replay(BAD, named="r1") == "OK"
+    assert run(m) == before
 
 
 def test_bury_keeps_the_record(m):

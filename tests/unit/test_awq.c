@@ -277,7 +277,18 @@ static void test_put_signed(void **state)
         assert_false(awq_put(q, NULL, bytes, len, &err));
         assert_string_equal(err.code, "producer_time");
         free(bytes);
+        j.iat_ms = 1699999000000; /* too long before its deadline */
+        bytes = awq_encode(&j, &len, &err);
+        assert_false(awq_put(q, NULL, bytes, len, &err));
+        assert_string_equal(err.code, "producer_time");
+        free(bytes);
         j.iat_ms = 1700000000000;
+        j.id = "crm:1";
+        bytes = awq_encode(&j, &len, &err);
+        assert_false(awq_put(q, NULL, bytes, len, &err));
+        assert_string_equal(err.code, "producer_id");
+        free(bytes);
+        j.id = "shop:1";
         bytes = awq_encode(&j, &len, &err);
         assert_true(awq_put(q, NULL, bytes, len, &err));
         free(bytes);

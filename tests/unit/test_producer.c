@@ -105,10 +105,12 @@ static void test_vectors(void **state)
         struct err err = {0};
         struct producer_key *k;
         struct producer *p = make(name, text_of(row, "key"), &err);
+        struct slice crm = SLICE_LIT("crm-1");
         struct producer_job job = {.prefix = prefix,
                                    .queue = queue,
                                    .j = bytes_of(row, "j", j, sizeof j),
-                                   .connection = SLICE_LIT("crm-1"),
+                                   .connections = &crm,
+                                   .connection_count = 1,
                                    .iat = NOW,
                                    .deadline = NOW + 1000};
         struct slice want = bytes_of(row, "s", s, sizeof s), who;
@@ -141,6 +143,7 @@ static void test_vectors(void **state)
 struct bench {
     struct producer *p;
     struct producer_job job;
+    struct slice connections[3];
     char s[100];
 };
 
@@ -158,11 +161,14 @@ static void good(struct bench *b)
     producer_key_public(k, hex);
     b->p = make(SLICE_LIT("shop"), slice_cstr(hex), &err);
     assert_non_null(b->p);
+    for (size_t i = 0; i < ARRAY_LEN(b->connections); i++)
+        b->connections[i] = SLICE_LIT("crm-7");
     b->job = (struct producer_job){.prefix = SLICE_LIT("awq"),
                                    .queue = SLICE_LIT("default"),
                                    .j = SLICE_LIT("bytes"),
                                    .id = SLICE_LIT("shop:1"),
-                                   .connection = SLICE_LIT("crm-7"),
+                                   .connections = b->connections,
+                                   .connection_count = 3,
                                    .out = SLICE_LIT("results"),
                                    .iat = NOW,
                                    .deadline = NOW + 540000};
@@ -209,9 +215,9 @@ static void test_check(void **state)
     refuses(&b, "producer_id");
     b.job.id = SLICE_LIT("shop:");
     refuses(&b, "producer_id");
-    b.job.connection = SLICE_LIT("crm");
+    b.connections[0] = SLICE_LIT("crm");
     refuses(&b, "producer_connection");
-    b.job.connection = SLICE_LIT("ones");
+    b.connections[2] = SLICE_LIT("ones"); /* of its last step */
     refuses(&b, "producer_connection");
     b.job.out = SLICE_LIT("result");
     refuses(&b, "producer_out");

@@ -23,7 +23,7 @@ static struct redis_reply *held_of(struct ctl *c, struct slice name, struct err 
 /* ---- ls -----------------------------------------------------------------------------------------
  */
 
-static const char *const columns[] = {"name", "buried", "queue", "code", "text"};
+static const char *const columns[] = {"name", "id", "buried", "queue", "code", "text"};
 
 static int row(struct ctl *c, struct slice name, int64_t ms)
 {
@@ -36,6 +36,7 @@ static int row(struct ctl *c, struct slice name, int64_t ms)
     letter_read(&l, redis_reply_str(r));
     out_row(&c->out);
     out_text(&c->out, name);
+    out_text(&c->out, envelope_id(l.j));
     out_time(&c->out, ms);
     out_text(&c->out, l.queue);
     out_text(&c->out, l.code);
@@ -134,6 +135,8 @@ static int dead_show(struct ctl *c, const struct args *a)
     out_thing(&c->out);
     out_key(&c->out, "name");
     out_text(&c->out, name);
+    out_key(&c->out, "id");
+    out_text(&c->out, envelope_id(l.j));
     out_key(&c->out, "buried");
     out_time(&c->out, l.buried_ms);
     out_key(&c->out, "code");
@@ -163,16 +166,21 @@ struct each {
     size_t done, missing, failed;
 };
 
-/* The queue that a letter came from; empty when it is none. */
-static bool queue_of(struct each *e, struct slice name, struct key *queue, bool *there,
-                     struct err *err)
+/* The queue that a letter came from, and the record of the id that its envelope names, if it does.
+ */
+static bool origin_of(struct each *e, struct slice name, struct key *queue, struct key *named,
+                      bool *there, struct err *err)
 {
     struct redis_reply *r = held_of(e->c, name, err);
+    struct slice id;
     struct letter l;
 
     *there = r && letter_read(&l, redis_reply_str(r)) && id_is_queue(l.queue);
-    if (*there)
+    if (*there) {
+        id = envelope_id(l.j);
         key_queue(queue, CTL_SHARD, l.queue);
+        key_run(named, CTL_SHARD, id.len > 0 ? id : SLICE_LIT("none"));
+    }
     redis_reply_free(r);
     return r != NULL;
 }
@@ -180,7 +188,7 @@ static bool queue_of(struct each *e, struct slice name, struct key *queue, bool 
 static struct redis_reply *act(struct each *e, struct slice name, bool *there, struct err *err)
 {
     struct job_name parts;
-    struct key dead, held, run, queue;
+    struct key dead, held, run, queue, named;
     bool job = job_name_parse(name, &parts);
 
     *there = job || e->purge; /* a line of somebody else's can be forgotten, not replayed */
@@ -199,12 +207,12 @@ static struct redis_reply *act(struct each *e, struct slice name, bool *there, s
         argv[n + 1] = SLICE_LIT(RUN_TTL_MS);
         return link_script(e->c->link, SCRIPT_purge, n, n + 2, argv, err);
     }
-    if (!queue_of(e, name, &queue, there, err) || !*there)
+    if (!origin_of(e, name, &queue, &named, there, err) || !*there)
         return NULL;
-    const struct slice argv[] = {key_slice(&dead), key_slice(&held), key_slice(&queue),
-                                 key_slice(&run), name};
+    const struct slice argv[] = {key_slice(&dead), key_slice(&held),  key_slice(&queue),
+                                 key_slice(&run),  key_slice(&named), name};
 
-    return link_script(e->c->link, SCRIPT_replay, 4, ARRAY_LEN(argv), argv, err);
+    return link_script(e->c->link, SCRIPT_replay, 5, ARRAY_LEN(argv), argv, err);
 }
 
 /* One letter. CTL_OK also when it could not be done: the others are tried. */

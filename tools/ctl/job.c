@@ -54,7 +54,8 @@ int job_read_run(struct ctl *c, const char *id, struct run *r)
     struct key run;
 
     key_run(&run, CTL_SHARD, slice_cstr(id));
-    r->reply = link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "c0", "cn", "r", "er");
+    r->reply =
+        link_ask(c->link, &err, "HMGET", run.s, "st", "pl", "tm", "c0", "cn", "r", "er", "lt");
     if (!r->reply)
         return ctl_fail(c, &err);
     r->state = redis_reply_str(redis_reply_at(r->reply, 0));
@@ -63,6 +64,7 @@ int job_read_run(struct ctl *c, const char *id, struct run *r)
     r->seq = seq_of(r->state, redis_reply_str(redis_reply_at(r->reply, 3)));
     r->cancel_asked = redis_reply_str(redis_reply_at(r->reply, 4)).len > 0;
     r->result = redis_reply_str(redis_reply_at(r->reply, 5));
+    r->letter = redis_reply_str(redis_reply_at(r->reply, 7));
     r->failed = attempt_of(redis_reply_str(redis_reply_at(r->reply, 6)), r->seq);
     return CTL_OK;
 }
@@ -97,7 +99,7 @@ static void waits_for(struct ctl *c, const struct run *r, struct buf *to)
     if (job_has_ended(r->state) && !slice_is(r->state, "dead"))
         buf_add_cstr(to, "");
     else if (slice_is(r->state, "dead"))
-        buf_add_cstr(to, "a person: awq-ctl dead show");
+        buf_addf(to, "a person: awq-ctl dead show %.*s", SLICE_FMT(r->letter));
     else if (slice_starts(r->place, conn))
         say_connection(c, slice_sub(r->place, conn.len, r->place.len), to);
     else if (slice_starts(r->place, lane))
@@ -162,8 +164,10 @@ static void show_attempt(struct ctl *c, const struct attempt *a)
     buf_deinit(&text);
 }
 
-static void show_run(struct ctl *c, const char *id, const struct run *r)
+static void show_run(struct ctl *c, const char *id, struct run *r)
 {
+    const struct job_name name = {slice_cstr(id), SLICE_LIT("0"), r->seq};
+    char letter[JOB_NAME_MAX];
     struct buf text;
 
     buf_init(&text, 64u * 1024 * 1024);
@@ -172,7 +176,7 @@ static void show_run(struct ctl *c, const char *id, const struct run *r)
     out_cstr(&c->out, id);
     out_key(&c->out, "state");
     out_text(&c->out, r->state);
-    if (!job_has_ended(r->state) || slice_is(r->state, "dead")) {
+    if (r->place.len > 0 && (!job_has_ended(r->state) || slice_is(r->state, "dead"))) {
         out_key(&c->out, "place");
         out_text(&c->out, r->place);
     }
@@ -188,6 +192,8 @@ static void show_run(struct ctl *c, const char *id, const struct run *r)
     out_int(&c->out, (int64_t)r->seq);
     out_key(&c->out, "cancel_asked");
     out_bool(&c->out, r->cancel_asked);
+    if (r->letter.len == 0 && job_name_build(&name, letter))
+        r->letter = slice_cstr(letter);
     waits_for(c, r, &text);
     out_key(&c->out, "waits_for");
     out_text(&c->out, buf_slice(&text));

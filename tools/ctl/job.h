@@ -27,6 +27,7 @@ struct attempt {    /* the last one that failed, of the step that the run is at 
 struct run {
     struct redis_reply *reply;
     struct slice state, place, result;
+    struct slice letter; /* it was refused before its id was trusted: its dead letter's name */
     struct attempt failed;
     int64_t time_ms;
     uint64_t seq;

@@ -26,6 +26,7 @@ struct enqueue {
     struct buf sig;
     char (*ids)[ID_MAX + 1]; /* of those to wait for */
     size_t count, room, good, bad;
+    bool wait;
 };
 
 static const char *const enqueue_columns[] = {"id", "queue", "answer"};
@@ -101,11 +102,16 @@ static bool with_id(const struct enqueue *e, const struct json_val *job, struct 
     return buf_ok(out);
 }
 
+/* What every worker would refuse is not put. */
 static bool sign(struct enqueue *e, struct slice j, struct err *err)
 {
     buf_clear(&e->sig);
-    return !e->key ||
-           producer_sign(e->key, slice_cstr(keys_prefix()), slice_cstr(e->queue), e->producer, j,
+    if (!e->key)
+        return true;
+    if (!producer_may_sign(e->producer, e->env.id, e->env.iat, e->env.deadline, e->c->out.now_ms,
+                           e->dedup_ms, err))
+        return false;
+    return producer_sign(e->key, slice_cstr(keys_prefix()), slice_cstr(e->queue), e->producer, j,
                          &e->sig) ||
            err_set(err, ERR_NOMEM, "out of memory");
 }
@@ -211,6 +217,11 @@ static int enqueue_one(struct enqueue *e, const struct json_val *job, unsigned l
         out_text(&e->c->out, e->env.id);
         out_cstr(&e->c->out, e->queue);
         out_cstr(&e->c->out, strcmp(said, "OK") == 0 ? "enqueued" : "already known");
+        if (strcmp(said, "OK") != 0 && e->wait)
+            ctl_say(0,
+                    "job %.*s is known already, and was not put again: what follows is its result "
+                    "of then",
+                    SLICE_FMT(e->env.id));
     }
     buf_deinit(&j);
     return code == CTL_UNREACHABLE ? code : CTL_OK;
@@ -271,7 +282,9 @@ static int take_key(struct enqueue *e, const struct args *a)
 
 int job_enqueue(struct ctl *c, const struct args *a)
 {
-    struct enqueue e = {.c = c, .queue = a->flag[E_QUEUE] ? a->flag[E_QUEUE] : "default"};
+    struct enqueue e = {.c = c,
+                        .queue = a->flag[E_QUEUE] ? a->flag[E_QUEUE] : "default",
+                        .wait = a->flag[E_WAIT] != NULL};
     struct err err = {0};
     int64_t limit_ms, now;
     struct buf text;
@@ -299,18 +312,16 @@ int job_enqueue(struct ctl *c, const struct args *a)
     envelope_init(&e.env);
     if ((code = ctl_connect(c)) == CTL_OK && (code = ctl_meta(c)) == CTL_OK &&
         (code = ctl_now(c, &now)) == CTL_OK) {
-        bool show = !a->flag[E_WAIT]; /* with --wait the results are what is printed */
-
         out_list(&c->out, enqueue_columns, ARRAY_LEN(enqueue_columns));
         code = enqueue_all(&e, buf_slice(&text));
-        if (show)
+        if (!e.wait) /* with it the results are what is printed */
             out_list_end(&c->out, "nothing was enqueued");
         else
             out_list_drop(&c->out);
     }
     if (code == CTL_OK && e.bad > 0)
         code = e.good > 0 ? CTL_PARTIAL : CTL_FAILED;
-    if (a->flag[E_WAIT] && e.count > 0 && code != CTL_UNREACHABLE) {
+    if (e.wait && e.count > 0 && code != CTL_UNREACHABLE) {
         int waited = job_wait_runs(c, e.ids, e.count, limit_ms);
 
         code = code == CTL_OK ? waited : code;

@@ -164,7 +164,10 @@ static int producer_add(struct ctl *c, const struct args *a)
         code = ctl_usage(c, "--key must be %d hex digits", PRODUCER_KEY_HEX);
     if (code == CTL_OK &&
         (!producer_to_json(&json, &p) || !(checked = producer_parse(name, buf_slice(&json), &err))))
-        code = ctl_usage(c, "--key must be %d hex digits, in lower case", PRODUCER_KEY_HEX);
+        code = ctl_usage(c,
+                         "--key must be a public key: %d hex digits, in lower case, as producer "
+                         "keygen prints it",
+                         PRODUCER_KEY_HEX);
     if (code == CTL_OK && (code = ctl_keys(c)) == CTL_OK && (code = ctl_connect(c)) == CTL_OK &&
         (code = ctl_meta(c)) == CTL_OK &&
         (code = write_record(c, name, buf_slice(&json))) == CTL_OK &&
