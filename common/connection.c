@@ -76,9 +76,35 @@ struct reader {
     struct err *err;
 };
 
+/* Settings are kept flat; people know them by their places in a connection's file. */
+static const char *in_file(const char *setting)
+{
+    static const struct {
+        const char *kept, *file;
+    } names[] = {
+        {"client_id", "client.id"},
+        {"auth", "client.auth"},
+        {"hosts", "policy.hosts"},
+        {"methods", "policy.methods"},
+        {"paths", "policy.paths"},
+        {"producers", "policy.producers"},
+        {"insecure_http", "policy.insecure_http"},
+        {"allow_private", "policy.allow_private"},
+        {"concurrency", "limits.concurrency"},
+        {"rate", "limits.rate"},
+        {"burst", "limits.burst"},
+        {"breaker", "limits.breaker"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(names[i].kept, setting) == 0)
+            return names[i].file;
+    return setting;
+}
+
 static bool wrong(struct reader *r, const char *why)
 {
-    return err_rule(r->err, ERR_FORMAT, "connection_broken", "%s %s", r->setting, why);
+    return err_rule(r->err, ERR_FORMAT, "connection_broken", "%s %s", in_file(r->setting), why);
 }
 
 static struct slice keep(struct reader *r, struct slice s)

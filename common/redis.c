@@ -198,7 +198,7 @@ void redis_link_fail(struct redis *r, enum redis_state state, const struct err *
 static void connect_too_slow(struct redis *r)
 {
     const char *doing = r->phase == LINK_DIALING   ? redis_dial_doing(r->dial)
-                        : r->phase == LINK_SHAKING ? "the TLS handshake"
+                        : r->phase == LINK_SHAKING ? "the TLS handshake (does this port speak TLS?)"
                                                    : "its first answers";
     struct err err;
 

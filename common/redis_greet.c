@@ -1,6 +1,7 @@
 #include "common/redis_inside.h"
 
 #include <stdio.h>
+#include <string.h>
 #include "common/buf.h"
 #include "common/secret_file.h"
 
@@ -10,6 +11,8 @@ void redis_greet_failed(struct redis *r, const struct err *said)
 {
     struct err err = *said;
 
+    if (!strstr(err.msg, r->url.where)) /* what Redis said names the link only */
+        err_prefix(&err, "%s: ", r->url.where);
     if (err.code == ERR_RETRY || err.code == ERR_UNREACHABLE) {
         redis_link_fail(r, REDIS_DOWN, &err);
         return;

@@ -14,6 +14,7 @@ const monitoring = (name) => schema('@kubernetes-models/prometheus-operator',
   `ComGithubPrometheusOperatorPrometheusOperatorPkgApisMonitoringV1${name}`);
 const modules = {
   'v1 Namespace': core('CoreV1Namespace'),
+  'v1 Pod': core('CoreV1Pod'),
   'v1 ConfigMap': core('CoreV1ConfigMap'),
   'v1 ServiceAccount': core('CoreV1ServiceAccount'),
   'apps/v1 Deployment': core('AppsV1Deployment'),

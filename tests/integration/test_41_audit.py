@@ -298,6 +298,19 @@ def test_with_another_key_file(written):
     assert "which is not in the file of --keys" in verify(written, "--keys", other, code=1).out
 
 
+def test_a_refused_key_file_writes_no_line(rig):
+    """An act with keys that are not the workers' is refused before it is written down under them."""
+    rig.link("acct")
+    rig.worker()
+    other = rig.folder / "other.keys"
+    rig.ctl("keys", "new", other)
+    before = rig.redis.client.xlen(rig.key("audit:acts"))
+    said = rig.ctl("conn", "disable", "acct", "--reason", "x", "--keys", other, code=1)
+    assert "not the workers'" in said.err
+    assert rig.redis.client.xlen(rig.key("audit:acts")) == before
+    rig.ctl("audit", "verify")
+
+
 def test_the_stream_is_gone(written):
     written.redis.client.delete(USES)
     assert f"{USES} is empty" in verify(written, *written.logs, code=1).out

@@ -513,6 +513,14 @@ def test_an_inbox_job_whose_id_is_known_is_said(boxed):
     assert (said["producer"], said["job"]) == ("shop", job["id"])
 
 
+def test_doctor_says_of_an_inbox_that_nobody_reads(boxed):
+    rig = boxed.rig
+    boxed.add("--connections", "acct")  # without --inbox
+    rig.redis.client.xadd(rig.key("in:shop"), {"q": "default", "j": "x", "s": "y"})
+    found = [c for c in rig.run_ctl("doctor", "-o", "json").json() if c["check"] == "inboxes"]
+    assert len(found) == 1 and found[0]["result"] == "warn" and "shop" in found[0]["found"]
+
+
 def test_an_inbox_job_takes_its_id_back(boxed):
     """Somebody else put an unsigned job under it, which was refused."""
     rig, job = boxed.rig, boxed.job()

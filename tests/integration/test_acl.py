@@ -201,6 +201,24 @@ def test_doctor_names_the_right_that_is_missing(rig):
     rig.may_be_denied = True
 
 
+def test_doctor_and_lists_as_another_role(rig):
+    """Whoever logs in as somebody else's user hears that, not a bare NOPERM."""
+    rig.use_redis()
+    password = rig.folder / "pw"
+    password.write_text("some-password")
+    password.chmod(0o600)
+    line = rig.acl_line("reader").split(" (")
+    rig.redis.client.execute_command("ACL", "SETUSER", "reader", *line[0].split()[2:], ">some-password")
+    flags = ["--redis-user", "reader", "--redis-password-file", password]
+    done = rig.run_ctl("doctor", "-o", "json", *flags)
+    [last] = [c for c in done.json() if c["check"] == "rights"]
+    assert done.code == 1 and last["result"] == "bad" and "--role ctl" in last["what_to_do"], done.out
+    for verb in (["queue", "ls"], ["worker", "ls"], ["conn", "ls"]):
+        done = rig.run_ctl(*verb, *flags)
+        assert done.code == 1 and "user reader" in done.err and "--role ctl" in done.err, done.err
+    rig.may_be_denied = True
+
+
 def rights(rig):
     [line] = [c for c in rig.run_ctl("doctor", "-o", "json").json() if c["check"] == "rights"]
     return line["result"], line["found"]

@@ -223,7 +223,7 @@ def test_other_keys(rig):
     done = rig.ctl("conn", "test", "acct", "--keys", other, code=1)
     assert done.out.count("BAD") >= 3
     assert "No such file" in rig.ctl("conn", "test", "acct", "--keys", rig.folder / "nope",
-                                     code=1).err
+                                     code=2).err
 
 
 def test_removed_and_made_again(rig):

@@ -181,6 +181,18 @@ def second_step_set_aside(rig, **more):
     return chain["id"]
 
 
+def test_a_known_job_is_not_taken_for_a_new_one(rig):
+    """--wait with an id that was there before prints the old result, and says that it is one."""
+    rig.link("acct")
+    rig.worker()
+    job = rig.folder / "job.json"
+    job.write_text(json.dumps(rig.job("acct", "/echo", job_id="same")))
+    done = rig.ctl("job", "enqueue", "-f", job, "--wait")
+    assert done.json()["state"] == "done" and done.err == ""
+    done = rig.ctl("job", "enqueue", "-f", job, "--wait")
+    assert done.json()["state"] == "done" and "same is known already" in done.err
+
+
 def test_a_later_step_is_found_and_taken_back(rig):
     job_id = second_step_set_aside(rig)
     (name, at), = rig.redis.client.zrange(rig.key("due"), 0, -1, withscores=True)

@@ -47,7 +47,7 @@ def test_help_lists_everything(rig):
     ["conn", "ls", "--nope"], ["conn", "ls", "-o", "xml"], ["--nope", "conn", "ls"],
     ["conn", "ls", "--limit"], ["conn", "apply", "--relink=yes"], ["conn", "show", "a b"],
     ["conn", "refresh", "a", "--timeout", "soon"], ["--prefix", "a b", "conn", "ls"],
-    ["-o", "json"], ["dead", "purge"], ["keys", "new"],
+    ["-o", "json"], ["dead", "purge"], ["keys", "new"], ["-o", "yaml", "conn", "ls"], ["-o"], ["doctor", "--nope"],
 ])
 def test_usage_errors_need_no_redis(rig, args):
     done = rig.run_ctl(*args, env={"AWQ_REDIS_URL": "redis://127.0.0.1:9"})
@@ -56,6 +56,38 @@ def test_usage_errors_need_no_redis(rig, args):
     else:
         assert done.code == 2, done.err
     assert done.err.startswith("awq-ctl") and done.out == ""
+
+
+def test_an_option_before_the_noun_that_there_is_not(rig):
+    said = rig.run_ctl("--redis-usr", "x", "queue", "ls").err
+    assert "did you mean --redis-user?" in said and len(said.splitlines()) == 1
+    said = rig.run_ctl("--zzz", "queue", "ls").err
+    assert "--help" in said and len(said.splitlines()) == 1
+    assert rig.run_ctl("doctor", "--zzz").err.startswith("awq-ctl doctor: no such flag")
+    assert rig.run_ctl("doctor", "--help").out.startswith("awq-ctl doctor\n")
+
+
+@pytest.mark.parametrize("flags, says", [
+    (["--redis-url", "foo://x"], "scheme"), (["--redis-password-file", "/none/here"], "/none/here"),
+    (["--keys", "/none/here", "conn", "test", "x"], "/none/here"), (["--keys", "", "conn", "test", "x"], "key file"),
+])
+def test_settings_that_cannot_be_right_are_wrong_usage(rig, flags, says):
+    rig.need(keys=False)
+    done = rig.run_ctl(*(flags if len(flags) > 2 else [*flags, "queue", "ls"]))
+    assert done.code == 2 and says in done.err, done.err
+
+
+def test_what_redis_refuses_says_where(rig):
+    rig.use_redis(tcp=True)
+    where = rig.redis.tcp_url.split("//")[1]
+    password = rig.folder / "pw"
+    password.write_text("wrong")
+    password.chmod(0o600)
+    for flags, says in ((["--redis-url", f"redis://{where}/77"], "out of range"),
+                        (["--redis-url", f"rediss://{where}"], "speak TLS"),
+                        (["--redis-url", f"redis://{where}", "--redis-user", "x", "--redis-password-file", password], "WRONGPASS")):
+        done = rig.run_ctl("queue", "ls", *flags)
+        assert done.code == 5 and where in done.err and says in done.err, done.err
 
 
 def test_settings_in_any_place(rig):
@@ -108,7 +140,7 @@ def test_bad_key_files(rig, what, want):
     rig.keys = path
     if what != "none":
         rig.common["keys"] = path
-    done = rig.apply(conn, code=1)
+    done = rig.apply(conn, code=2)
     assert want in done.err and done.err.count("\n") == 1
 
 

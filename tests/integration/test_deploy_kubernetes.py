@@ -48,7 +48,7 @@ def check_closed(objects):
 
 
 def test_every_member_is_of_its_type():
-    assert len(OBJECTS) == 9
+    assert len(OBJECTS) == 10
     assert check_closed(list(OBJECTS.values())) == []
 
 
@@ -158,6 +158,25 @@ def test_probes_and_metrics_are_where_the_worker_answers(rig):
     assert end["port"] == "probes" and "awq_slots 64" in w.get(end["path"])[1]
 
 
+def test_ctl_finds_its_files_and_ends_by_itself():
+    pod = OBJECTS["Pod", "awq-ctl"]["spec"]
+    [ctl] = pod["containers"]
+    assert ctl["image"] == WORKER["image"] and pod["activeDeadlineSeconds"] <= 28800 and pod["restartPolicy"] == "Never"
+    env = {e["name"]: e.get("value") or SETTINGS[e["valueFrom"]["configMapKeyRef"]["key"]] for e in ctl["env"]}
+    mounts = {m["name"]: m for m in ctl["volumeMounts"]}
+    files = {f"{mounts[v['name']]['mountPath']}/{item['path']}"
+             for v in pod["volumes"] if "secret" in v for item in v["secret"]["items"]}
+    assert {env[n] for n in ("AWQ_KEYS", "AWQ_REDIS_PASSWORD_FILE", "AWQ_REDIS_TLS_CA")} == files
+    assert all(v["secret"]["defaultMode"] == 0o440 for v in pod["volumes"] if "secret" in v)
+    shown = subprocess.run([built("awq-ctl"), "--print-config"], text=True, check=False, capture_output=True,
+                           env={**clean_env(), **env})
+    assert shown.returncode == 0 and "warn" not in shown.stderr, shown.stderr
+    assert {k: v for k, v in ctl["securityContext"].items()} == WORKER["securityContext"]
+    assert pod["securityContext"]["runAsNonRoot"] and pod["automountServiceAccountToken"] is False
+    labels = OBJECTS["Pod", "awq-ctl"]["metadata"]["labels"]
+    assert OBJECTS["NetworkPolicy", "awq-worker"]["spec"]["podSelector"]["matchLabels"].items() <= labels.items()
+
+
 def test_resources():
     r = WORKER["resources"]
     assert r["requests"]["memory"] and r["requests"]["cpu"] and r["limits"]["memory"]
@@ -255,7 +274,7 @@ def test_kustomization_names_what_needs_no_other_operator():
     kinds = {o["apiVersion"].split("/")[0] for f in k["resources"] for o in load(f)}
     assert kinds == {"v1", "apps", "policy", "networking.k8s.io"}
     left = {f.name for f in FOLDER.glob("*.yaml")} - set(k["resources"]) - {"kustomization.yaml"}
-    assert left == {"scaledobject.yaml", "podmonitor.yaml"}
+    assert left == {"scaledobject.yaml", "podmonitor.yaml", "ctl.yaml"}
     [image] = k["images"]
     assert WORKER["image"] == f"{image['name']}:{image['newTag']}"
     version = re.search(r'AWQ_VERSION "(.*)"', (ROOT / "common/version.h").read_text())[1]

@@ -59,7 +59,7 @@ def test_settings_and_files_that_are_named_exist():
     flags = set(re.findall(r"`--([a-z-]+)", TEXT))
     assert len(flags) > 8
     acl = subprocess.run([built("awq-ctl"), "acl", "print", "--help"], capture_output=True, text=True, check=True).stdout
-    for flag in flags - {"entrypoint"} - set(re.findall(r"--([a-z-]+)", acl)):
+    for flag in flags - {"entrypoint", "no-listen"} - set(re.findall(r"--([a-z-]+)", acl)):
         assert "AWQ_" + flag.upper().replace("-", "_") in known, flag
     for path in re.findall(r"deploy/[a-z]+/[A-Za-z.]+", TEXT):
         assert (ROOT / path).exists(), path

@@ -264,6 +264,9 @@ static void test_record(void **state)
     k = keyring_load(path, &err);
     assert_non_null(k);
     memset(key, 'a', PRODUCER_KEY_HEX);
+    assert_null(make(SLICE_LIT("shop"), slice_of(key, PRODUCER_KEY_HEX), &err)); /* no point */
+    memcpy(key, "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+           PRODUCER_KEY_HEX); /* RFC 8032 section 7.1, test 1 */
     p = make(SLICE_LIT("shop"), slice_of(key, PRODUCER_KEY_HEX), &err);
     assert_non_null(p);
     buf_init(&json, PRODUCER_RECORD_MAX);

@@ -184,8 +184,8 @@ int act_begin(struct ctl *c)
 
     if (!c->verb->changes || c->act_number > 0)
         return CTL_OK;
-    if (c->common.keys && (code = ctl_keys(c)))
-        return code;
+    if (c->common.keys && ((code = ctl_keys(c)) || (code = ctl_check_install(c))))
+        return code; /* a line under keys that are not the workers' is no one's line */
     if ((code = ctl_now(c, &now)))
         return code;
     begin(c, &jw, &text, "act");

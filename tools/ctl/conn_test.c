@@ -164,7 +164,7 @@ static void check_token(struct test *t)
                        ? "conn link asks its owner; waiting jobs go on by themselves"
                        : "Have its owner link the account again, then conn apply with the new "
                          "refresh token; waiting jobs go on by themselves",
-                   "needs consent: %.*s %.*s", SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
+                   "needs consent: %.*s: %.*s", SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
     else if (slice_is(r->state, "DISABLED"))
         checks_add(&t->checks, CHECK_BAD, "access token",
                    "conn enable, when the reason has passed; its grant is kept, and not renewed "
@@ -174,10 +174,10 @@ static void check_token(struct test *t)
         checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
                    is_theirs(r->why)
                        ? "The token endpoint is in trouble, not the settings: a worker "
-                         "tries again by itself, conn apply tries at once"
+                         "tries again when a job wants the token, conn apply tries at once"
                        : "Mend what the failure names (client secret, scopes, "
-                         "token_url) and apply; a worker tries again by itself",
-                   "renewal failed, try %" PRIu32 ": %.*s %.*s", r->tries, SLICE_FMT(r->why),
+                         "token_url) and apply; that tries at once",
+                   "renewal failed, try %" PRIu32 ": %.*s: %.*s", r->tries, SLICE_FMT(r->why),
                    SLICE_FMT(r->fail_text));
     else if (r->exp_ms > t->now_ms)
         checks_add(&t->checks, CHECK_OK, "access token", NULL, "good for %" PRId64 " s", left_s);

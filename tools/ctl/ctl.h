@@ -84,7 +84,9 @@ int ctl_keys(struct ctl *c);    /* the key file */
 /* Is it the key file of the workers? install, mac: as P:meta has them. */
 bool ctl_keys_fit(const struct keyring *k, const struct redis_reply *install,
                   const struct redis_reply *mac);
-int ctl_meta(struct ctl *c); /* this install has an id, and one shard */
+/* This install has one shard, and the key file (where one is loaded) is its workers'. */
+int ctl_check_install(struct ctl *c);
+int ctl_meta(struct ctl *c); /* the same, and it has an id from now on */
 int ctl_fail(const struct ctl *c, const struct err *err); /* say it; the code that fits */
 int ctl_say(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

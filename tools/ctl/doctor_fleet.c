@@ -4,9 +4,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include "common/key.h"
+#include "common/producer.h"
 #include "common/seal.h"
 #include "tools/ctl/fleet.h"
 #include "tools/ctl/link.h"
+#include "tools/ctl/producer.h"
 #include "tools/ctl/queues.h"
 
 #define STUCK_MS     (5 * 60 * 1000) /* longer than the longest step that is usual */
@@ -159,6 +161,34 @@ static int check_queues(struct doctor *d)
     return CTL_OK;
 }
 
+/* Only the inboxes of producers that were added with --inbox are read. */
+static int check_inboxes(struct doctor *d)
+{
+    struct redis_reply *all = NULL;
+    int code = producers_read(d->c, &all);
+
+    for (size_t i = 0; code == CTL_OK && i + 1 < redis_reply_len(all); i += 2) {
+        struct slice name = redis_reply_str(redis_reply_at(all, i));
+        struct slice record = redis_reply_str(redis_reply_at(all, i + 1));
+        struct producer *p =
+            producer_parse(name, slice_sub(record, SEAL_MAC_BYTES, record.len), NULL);
+        struct key inbox;
+        int64_t jobs;
+
+        key_inbox(&inbox, CTL_SHARD, name);
+        jobs = p && !p->inbox ? doctor_count(d, "XLEN", inbox.s) : 0;
+        if (jobs > 0)
+            checks_add(&d->checks, CHECK_WARN, "inboxes",
+                       "producer add it with --inbox, or have it put its jobs on a queue",
+                       "%" PRId64 " jobs in that of %s, which was added without --inbox: nobody "
+                       "reads them",
+                       jobs, p->name);
+        producer_free(p);
+    }
+    redis_reply_free(all);
+    return code;
+}
+
 /* An account that nobody links again stops its jobs without a line in any queue. */
 void doctor_accounts(struct doctor *d)
 {
@@ -204,5 +234,7 @@ int doctor_fleet(struct doctor *d)
         return code;
     key_queue(&queue, CTL_SHARD, SLICE_LIT("default"));
     check_group(d, queue.s);
-    return check_queues(d);
+    if ((code = check_queues(d)))
+        return code;
+    return check_inboxes(d);
 }

@@ -26,6 +26,6 @@ int64_t doctor_count(struct doctor *d, const char *command, const char *key); /*
 int doctor_fleet(struct doctor *d); /* an exit code */
 void doctor_accounts(struct doctor *d);
 void doctor_aside(struct doctor *d);
-void doctor_rights(struct doctor *d);
+bool doctor_rights(struct doctor *d); /* false: this user may not even ask */
 
 #endif

@@ -60,14 +60,18 @@ static void add_row(struct buf *b, const struct acl_row *row)
     } while (rest.len > 0);
 }
 
-void doctor_rights(struct doctor *d)
+bool doctor_rights(struct doctor *d)
 {
+    static const char advice[] =
+        "Log in as a user of role ctl (--redis-user), or give this one what awq-ctl acl print "
+        "--role ctl says";
     const struct acl_row *rows;
     size_t count = acl_rows(ACL_CTL, &rows);
     struct redis_reply *r = NULL;
     struct err err = {0};
     struct buf b;
     int64_t missing;
+    bool asked;
 
     buf_init(&b, QUESTIONS_MAX);
     for (size_t i = 0; i < count; i++)
@@ -80,15 +84,16 @@ void doctor_rights(struct doctor *d)
         err_set(&err, ERR_NOMEM, "out of memory");
     missing = redis_reply_int(redis_reply_at(r, 0), 0);
     if (!r)
-        checks_add(&d->checks, CHECK_BAD, "rights", "awq-ctl acl print --role ctl", "%s", err.msg);
+        checks_add(&d->checks, CHECK_BAD, "rights", advice, "%s", err.msg);
     else if (missing > 0)
-        checks_add(&d->checks, CHECK_BAD, "rights",
-                   "Give this user what awq-ctl acl print --role ctl says",
+        checks_add(&d->checks, CHECK_BAD, "rights", advice,
                    "not allowed: %.*s (%" PRId64 " in all)",
                    SLICE_FMT(redis_reply_str(redis_reply_at(r, 1))), missing);
     else
         checks_add(&d->checks, CHECK_OK, "rights", NULL, "%s",
                    missing < 0 ? "Redis before 7.0 cannot say" : "all that awq-ctl needs");
+    asked = r != NULL;
     redis_reply_free(r);
     buf_deinit(&b);
+    return asked;
 }

@@ -91,15 +91,25 @@ static bool say_connection(struct ctl *c, struct slice id, struct buf *to)
     return buf_ok(to);
 }
 
-static void waits_for(struct ctl *c, const struct run *r, struct buf *to)
+/* What its job is called: "" where its id makes no name. */
+static const char *name_of(const char *id, const struct run *r, char text[JOB_NAME_MAX])
+{
+    const struct job_name name = {slice_cstr(id), SLICE_LIT("0"), r->seq};
+
+    return job_name_build(&name, text) ? text : "";
+}
+
+static void waits_for(struct ctl *c, const char *id, const struct run *r, struct buf *to)
 {
     struct slice park = SLICE_LIT("park:"), conn = SLICE_LIT("park:conn:"),
                  lane = SLICE_LIT("park:lane:"), queue = SLICE_LIT("q:");
+    char name[JOB_NAME_MAX];
 
     if (job_has_ended(r->state) && !slice_is(r->state, "dead"))
         buf_add_cstr(to, "");
     else if (slice_is(r->state, "dead"))
-        buf_addf(to, "a person: awq-ctl dead show %.*s", SLICE_FMT(r->letter));
+        buf_addf(to, "a person: awq-ctl dead show %.*s",
+                 SLICE_FMT(r->letter.len > 0 ? r->letter : slice_cstr(name_of(id, r, name))));
     else if (slice_starts(r->place, conn))
         say_connection(c, slice_sub(r->place, conn.len, r->place.len), to);
     else if (slice_starts(r->place, lane))
@@ -118,15 +128,13 @@ static void waits_for(struct ctl *c, const struct run *r, struct buf *to)
 /* When it is to be ready again; 0 when it has just been moved on. */
 static int64_t due_ms(struct ctl *c, const char *id, const struct run *r)
 {
-    const struct job_name name = {slice_cstr(id), SLICE_LIT("0"), r->seq};
-    struct redis_reply *score = NULL;
-    char text[JOB_NAME_MAX];
+    struct redis_reply *score;
+    char name[JOB_NAME_MAX];
     struct key due;
     int64_t ms;
 
     key_due(&due, CTL_SHARD);
-    if (job_name_build(&name, text))
-        score = link_ask(c->link, NULL, "ZSCORE", due.s, text);
+    score = link_ask(c->link, NULL, "ZSCORE", due.s, name_of(id, r, name));
     ms = ctl_score(redis_reply_str(score));
     redis_reply_free(score);
     return ms;
@@ -164,10 +172,8 @@ static void show_attempt(struct ctl *c, const struct attempt *a)
     buf_deinit(&text);
 }
 
-static void show_run(struct ctl *c, const char *id, struct run *r)
+static void show_run(struct ctl *c, const char *id, const struct run *r)
 {
-    const struct job_name name = {slice_cstr(id), SLICE_LIT("0"), r->seq};
-    char letter[JOB_NAME_MAX];
     struct buf text;
 
     buf_init(&text, 64u * 1024 * 1024);
@@ -192,9 +198,7 @@ static void show_run(struct ctl *c, const char *id, struct run *r)
     out_int(&c->out, (int64_t)r->seq);
     out_key(&c->out, "cancel_asked");
     out_bool(&c->out, r->cancel_asked);
-    if (r->letter.len == 0 && job_name_build(&name, letter))
-        r->letter = slice_cstr(letter);
-    waits_for(c, r, &text);
+    waits_for(c, id, r, &text);
     out_key(&c->out, "waits_for");
     out_text(&c->out, buf_slice(&text));
     buf_clear(&text);

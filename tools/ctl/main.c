@@ -8,6 +8,8 @@
 #include "common/char.h"
 #include "common/key.h"
 #include "common/secret.h"
+#include "common/secret_file.h"
+#include "common/suggest.h"
 #include "common/version.h"
 #include "tools/ctl/act.h"
 #include "tools/ctl/ctl.h"
@@ -63,19 +65,27 @@ int ctl_say(int code, const char *fmt, ...)
 int ctl_usage(const struct ctl *c, const char *fmt, ...)
 {
     va_list ap;
+    char verb[64];
 
-    fprintf(stderr, "awq-ctl %s %s: ", c->verb->noun, c->verb->name);
+    snprintf(verb, sizeof verb, "%s%s%s%s%s", "awq-ctl", c->verb ? " " : "",
+             c->verb ? c->verb->noun : "", c->verb && c->verb->name[0] ? " " : "",
+             c->verb ? c->verb->name : "");
+    fprintf(stderr, "%s: ", verb);
     va_start(ap, fmt);
     vfprintf(stderr, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "; awq-ctl %s %s --help says how\n", c->verb->noun, c->verb->name);
+    fprintf(stderr, "; %s --help says how\n", verb);
     return CTL_USAGE;
 }
 
 int ctl_fail(const struct ctl *c, const struct err *err)
 {
-    (void)c;
     ctl_say(0, "%s", err->msg);
+    if (slice_is(slice_cstr(err->rule), "NOPERM"))
+        ctl_say(0,
+                "the Redis user %s has not all rights that awq-ctl needs: log in as one with what "
+                "awq-ctl acl print --role ctl says (--redis-user)",
+                c->common.redis_user ? c->common.redis_user : "of --redis-url");
     switch (err->code) {
     case ERR_NOT_FOUND:
         return CTL_NOT_FOUND;
@@ -97,7 +107,12 @@ int ctl_connect(struct ctl *c)
 
     if (c->link)
         return CTL_OK;
+    if (c->common.redis_password_file &&
+        !secret_file_check(c->common.redis_password_file, "Redis password", &err))
+        return ctl_say(CTL_USAGE, "%s", err.msg);
     c->link = link_open(&c->common, &err);
+    if (!c->link && err.code == ERR_CONFIG)
+        return ctl_say(CTL_USAGE, "%s", err.msg);
     return c->link ? act_begin(c) : ctl_fail(c, &err);
 }
 
@@ -108,10 +123,10 @@ int ctl_keys(struct ctl *c)
     if (c->keyring)
         return CTL_OK;
     if (!c->common.keys)
-        return ctl_say(CTL_FAILED, "this needs the key file: --keys FILE or AWQ_KEYS (make one "
-                                   "with awq-ctl keys new FILE)");
+        return ctl_say(CTL_USAGE, "this needs the key file: --keys FILE or AWQ_KEYS (make one "
+                                  "with awq-ctl keys new FILE)");
     c->keyring = keyring_load(c->common.keys, &err);
-    return c->keyring ? CTL_OK : ctl_fail(c, &err);
+    return c->keyring ? CTL_OK : ctl_say(CTL_USAGE, "%s", err.msg);
 }
 
 /* The workers keep the install's id there, under the run key that signs; before the first of them
@@ -124,31 +139,20 @@ bool ctl_keys_fit(const struct keyring *k, const struct redis_reply *install,
     return kept.len == 0 || seal_mac_ok(k, KEY_RUN, "install", redis_reply_str(install), kept);
 }
 
-/* Idempotency keys begin with the install's id: whoever comes first makes one, nobody changes it.
- */
-int ctl_meta(struct ctl *c)
+/* What meta says of this install: is the key file, where there is one, its workers'? */
+int ctl_check_install(struct ctl *c)
 {
-    static const char *const fields[] = {"install", "shards"};
     struct redis_reply *r;
     struct err err = {0};
-    char value[17];
     struct key meta;
     int64_t shards;
     bool fit;
 
     key_meta(&meta);
-    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-        if (i == 0)
-            id_hex(value, 8);
-        r = link_ask(c->link, &err, "HSETNX", meta.s, fields[i], i == 0 ? value : "1");
-        if (!r)
-            return ctl_fail(c, &err);
-        redis_reply_free(r);
-    }
     r = link_ask(c->link, &err, "HMGET", meta.s, "shards", "install", "keys");
     if (!r)
         return ctl_fail(c, &err);
-    shards = redis_reply_int(redis_reply_at(r, 0), 0);
+    shards = redis_reply_int(redis_reply_at(r, 0), 1);
     fit = !c->keyring || ctl_keys_fit(c->keyring, redis_reply_at(r, 1), redis_reply_at(r, 2));
     redis_reply_free(r);
     if (!fit)
@@ -162,6 +166,28 @@ int ctl_meta(struct ctl *c)
                        " shards; this version of awq-ctl works with 1",
                        meta.s, shards);
     return CTL_OK;
+}
+
+/* Idempotency keys begin with the install's id: whoever comes first makes one, nobody changes it.
+ */
+int ctl_meta(struct ctl *c)
+{
+    static const char *const fields[] = {"install", "shards"};
+    struct redis_reply *r;
+    struct err err = {0};
+    char value[17];
+    struct key meta;
+
+    key_meta(&meta);
+    for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
+        if (i == 0)
+            id_hex(value, 8);
+        r = link_ask(c->link, &err, "HSETNX", meta.s, fields[i], i == 0 ? value : "1");
+        if (!r)
+            return ctl_fail(c, &err);
+        redis_reply_free(r);
+    }
+    return ctl_check_install(c);
 }
 
 int ctl_now(struct ctl *c, int64_t *now_ms)
@@ -249,7 +275,7 @@ static void print_verbs(FILE *to, const struct verb *v)
     for (; v->name; v++) {
         char head[80];
 
-        snprintf(head, sizeof head, "%s %s %s", v->noun, v->name, v->usage);
+        snprintf(head, sizeof head, "%s%s%s %s", v->noun, v->name[0] ? " " : "", v->name, v->usage);
         fprintf(to, "  %-44s %s\n", head, v->help);
     }
 }
@@ -274,7 +300,8 @@ static void print_flags(const struct flag *flags, size_t count)
 
 static void print_verb(const struct verb *v)
 {
-    printf("awq-ctl %s %s %s\n\n%s.\n", v->noun, v->name, v->usage, v->help);
+    printf("awq-ctl %s%s%s%s%s\n\n%s.\n", v->noun, v->name[0] ? " " : "", v->name,
+           v->usage[0] ? " " : "", v->usage, v->help);
     if (v->more)
         printf("\n%s\n", v->more);
     if (v->flag_count > 0 || v->changes)
@@ -393,10 +420,29 @@ static const struct verb *find_verb(char *const *argv, size_t argc, size_t *used
     return NULL;
 }
 
+static int no_option(const struct config_spec *all, const char *arg)
+{
+    struct slice name = slice_cstr(arg);
+    struct suggest s;
+
+    name = slice_sub(name, slice_starts(name, SLICE_LIT("--")) ? 2 : 1, name.len);
+    name = slice_sub(name, 0, slice_find(name, '='));
+    s = suggest_for(name);
+    for (size_t i = 0; i < all->row_count; i++)
+        suggest_offer(&s, all->rows[i].name);
+    if (s.best)
+        return ctl_say(CTL_USAGE, "no such option: %.40s; did you mean --%s?", arg, s.best);
+    return ctl_say(CTL_USAGE,
+                   "no such option: %.40s; awq-ctl --help lists them (a verb's own come after it)",
+                   arg);
+}
+
 static int no_verb(char *const *argv, size_t argc)
 {
     bool help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0);
 
+    if (argc > 0 && argv[0][0] == '-')
+        return no_option(&spec, argv[0]);
     for (size_t n = 0; argc > 0 && n < ARRAY_LEN(nouns); n++) {
         if (strcmp(argv[0], nouns[n]->noun) != 0)
             continue;
@@ -414,23 +460,18 @@ static int no_verb(char *const *argv, size_t argc)
     return CTL_USAGE;
 }
 
-/* -o before the noun is the verb's too. */
-static size_t skip_output(struct ctl *c, char *const *argv, size_t argc)
-{
-    if (argc < 2 || strcmp(argv[0], "-o") != 0)
-        return 0;
-    c->out.json = strcmp(argv[1], "json") == 0;
-    return 2;
-}
-
 static int run(struct ctl *c, char *const *argv, size_t argc)
 {
-    size_t used = skip_output(c, argv, argc);
+    size_t used = 0;
     struct input *in;
     int code;
 
-    argv += used;
-    argc -= used;
+    if (argc > 0 && strcmp(argv[0], "-o") == 0) { /* before the noun it is the verb's too */
+        if ((code = take_output(c, argv, argc, &used)))
+            return code;
+        argv += used + 1;
+        argc = argc > used + 1 ? argc - used - 1 : 0;
+    }
     c->verb = find_verb(argv, argc, &used);
     if (!c->verb)
         return no_verb(argv, argc);
