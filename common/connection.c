@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/connection_inside.h"
 #include "common/id.h"
 #include "common/json.h"
 
@@ -14,6 +15,7 @@
 #define HOST_MAX        262 /* a name of 253 and a port */
 #define PATH_MAX_BYTES  1024
 #define METHOD_MAX      32
+#define X5T_BYTES       43 /* base64url of 32 bytes (RFC 7515 section 4.1.8) */
 #define LIFETIME_MIN    1000
 #define LIFETIME_MAX    ((int64_t)10 * 366 * 24 * 3600 * 1000)
 #define MARGIN_MAX      ((int64_t)24 * 3600 * 1000)
@@ -21,41 +23,8 @@
 #define RATE_CALLS_MAX  1000000
 #define RATE_MS_MIN     1000
 #define RATE_MS_MAX     ((int64_t)31 * 24 * 3600 * 1000)
-#define BREAKER_DEFAULT 10
 #define BREAKER_MAX     1000000
 #define RATE_SPARE_MS   100 /* the pace at which waiting calls are looked at must not slow them */
-
-static const char *const grant_names[] = {
-    [GRANT_CLIENT_CREDENTIALS] = "client_credentials",
-    [GRANT_REFRESH_TOKEN] = "refresh_token",
-    [GRANT_AUTHORIZATION_CODE] = "authorization_code",
-};
-static const char *const replay_names[] = {
-    [REPLAY_ONCE] = "once",
-    [REPLAY_NEVER] = "never",
-    [REPLAY_ALWAYS] = "always",
-};
-
-static const char *const auth_names[] = {
-    [CLIENT_AUTH_BASIC] = "basic",
-    [CLIENT_AUTH_POST] = "post",
-    [CLIENT_AUTH_NONE] = "none",
-};
-
-const char *grant_kind_name(enum grant_kind g)
-{
-    return (size_t)g < ARRAY_LEN(grant_names) ? grant_names[g] : "unknown";
-}
-
-bool grant_is_renewed(enum grant_kind g)
-{
-    return g != GRANT_CLIENT_CREDENTIALS;
-}
-
-static const char *client_auth_name(enum client_auth a)
-{
-    return (size_t)a < ARRAY_LEN(auth_names) ? auth_names[a] : "unknown";
-}
 
 /* ---- reading: JSON -> settings, checked and made canonical --------------------------------------
  */
@@ -84,6 +53,10 @@ static const char *in_file(const char *setting)
     } names[] = {
         {"client_id", "client.id"},
         {"auth", "client.auth"},
+        {"alg", "client.alg"},
+        {"kid", "client.kid"},
+        {"x5t_s256", "client.x5t_s256"},
+        {"audience", "client.audience"},
         {"hosts", "policy.hosts"},
         {"methods", "policy.methods"},
         {"paths", "policy.paths"},
@@ -161,15 +134,16 @@ static bool read_bool(struct reader *r, const struct json_val *v, bool *to)
     return json_bool(v, to) || wrong(r, "must be true or false");
 }
 
-static bool read_name(struct reader *r, const struct json_val *v, const char *const *names,
-                      size_t count, const char *allowed, int *to)
+/* name: of the i-th value; "unknown" behind the last. */
+static bool read_name(struct reader *r, const struct json_val *v, const char *(*name)(int i),
+                      const char *allowed, int *to)
 {
     struct slice s = SLICE_NONE;
 
     json_str(v, &s);
-    for (size_t i = 0; i < count; i++) {
-        if (slice_is(s, names[i])) {
-            *to = (int)i;
+    for (int i = 0; strcmp(name(i), "unknown") != 0; i++) {
+        if (slice_is(s, name(i))) {
+            *to = i;
             return true;
         }
     }
@@ -317,8 +291,8 @@ static bool read_grant(struct reader *r, const struct json_val *v)
 {
     int pick = 0;
 
-    if (!read_name(r, v, grant_names, ARRAY_LEN(grant_names),
-                   "must be client_credentials or refresh_token", &pick))
+    if (!read_name(r, v, connection_grant_name,
+                   "must be client_credentials, refresh_token or authorization_code", &pick))
         return false;
     r->to->cfg.grant = (enum grant_kind)pick;
     return true;
@@ -328,7 +302,9 @@ static bool read_auth(struct reader *r, const struct json_val *v)
 {
     int pick = 0;
 
-    if (!read_name(r, v, auth_names, ARRAY_LEN(auth_names), "must be basic, post or none", &pick))
+    if (!read_name(r, v, connection_auth_name,
+                   "must be basic, basic_raw, post, client_secret_jwt, private_key_jwt or none",
+                   &pick))
         return false;
     r->to->cfg.auth = (enum client_auth)pick;
     return true;
@@ -354,6 +330,31 @@ static bool read_client_id(struct reader *r, const struct json_val *v)
     return read_text(r, v, CLIENT_ID_MAX, &r->to->cfg.client_id);
 }
 
+static bool read_alg(struct reader *r, const struct json_val *v)
+{
+    struct slice s = SLICE_NONE;
+
+    json_str(v, &s);
+    return jwt_alg_parse(s, &r->to->cfg.alg) || wrong(r, "must be RS256, PS256, ES256 or EdDSA");
+}
+
+static bool read_kid(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, CLIENT_ID_MAX, &r->to->cfg.kid);
+}
+
+static bool read_x5t_s256(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, X5T_BYTES, &r->to->cfg.x5t_s256) &&
+           ((r->to->cfg.x5t_s256.len == X5T_BYTES && is_visible(r->to->cfg.x5t_s256)) ||
+            wrong(r, "must be base64url of the certificate's SHA-256, 43 characters"));
+}
+
+static bool read_audience(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, URL_MAX, &r->to->cfg.audience);
+}
+
 static bool read_lifetime(struct reader *r, const struct json_val *v)
 {
     return read_int(r, v, LIFETIME_MIN, LIFETIME_MAX, &r->to->cfg.default_lifetime_ms);
@@ -373,8 +374,7 @@ static bool read_replay(struct reader *r, const struct json_val *v)
 {
     int pick = 0;
 
-    if (!read_name(r, v, replay_names, ARRAY_LEN(replay_names), "must be once, never or always",
-                   &pick))
+    if (!read_name(r, v, connection_replay_name, "must be once, never or always", &pick))
         return false;
     r->to->cfg.replay = (enum replay)pick;
     return true;
@@ -429,11 +429,6 @@ static bool read_concurrency(struct reader *r, const struct json_val *v)
     return true;
 }
 
-static const struct rate_unit {
-    char letter;
-    int64_t ms;
-} rate_units[] = {{'d', 24 * 3600 * 1000}, {'h', 3600 * 1000}, {'m', 60 * 1000}, {'s', 1000}};
-
 /* 100/1m: calls, and the time in which so many may begin; 100/m is the same. */
 static bool parse_rate(struct slice s, uint64_t *calls, int64_t *ms)
 {
@@ -446,9 +441,9 @@ static bool parse_rate(struct slice s, uint64_t *calls, int64_t *ms)
     number = slice_sub(time, 0, time.len - 1);
     if (number.len > 0 && (!slice_to_u64(number, &n) || n > RATE_MS_MAX))
         return false;
-    for (size_t i = 0; i < ARRAY_LEN(rate_units); i++) {
-        if (rate_units[i].letter == time.ptr[time.len - 1]) {
-            *ms = (int64_t)n * rate_units[i].ms;
+    for (size_t i = 0; i < RATE_UNITS; i++) {
+        if (connection_rate_units[i].letter == time.ptr[time.len - 1]) {
+            *ms = (int64_t)n * connection_rate_units[i].ms;
             return true;
         }
     }
@@ -503,6 +498,10 @@ static const struct {
     {"issuer", read_issuer, false},
     {"client_id", read_client_id, true},
     {"auth", read_auth, false},
+    {"alg", read_alg, false},
+    {"kid", read_kid, false},
+    {"x5t_s256", read_x5t_s256, false},
+    {"audience", read_audience, false},
     {"scopes", read_scopes, false},
     {"default_lifetime_ms", read_lifetime, false},
     {"refresh_margin_ms", read_margin, false},
@@ -560,8 +559,17 @@ static bool check_url(struct reader *r, const char *setting, struct slice url)
     return true;
 }
 
+static bool seen_member(uint32_t seen, const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(members); i++)
+        if (strcmp(members[i].name, name) == 0)
+            return seen & (1u << i);
+    return false;
+}
+
 static bool check_whole(struct reader *r, uint32_t seen)
 {
+    static const char *const signing[] = {"kid", "x5t_s256", "audience"};
     const struct connection_cfg *c = &r->to->cfg;
 
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
@@ -573,6 +581,14 @@ static bool check_whole(struct reader *r, uint32_t seen)
         (c->authorize_url.len > 0 && !check_url(r, "authorize_url", c->authorize_url)) ||
         (c->issuer.len > 0 && !check_url(r, "issuer", c->issuer)))
         return false;
+    r->setting = "alg";
+    if (c->alg != JWT_ALG_OF_KEY && c->auth != CLIENT_AUTH_PRIVATE_KEY_JWT)
+        return wrong(r, "is for auth: private_key_jwt");
+    for (size_t i = 0; !client_auth_signs(c->auth) && i < ARRAY_LEN(signing); i++) {
+        r->setting = signing[i];
+        if (seen_member(seen, signing[i]))
+            return wrong(r, "is for auth: private_key_jwt or client_secret_jwt");
+    }
     r->setting = "authorize_url";
     if (c->grant == GRANT_AUTHORIZATION_CODE && c->authorize_url.len == 0)
         return wrong(r, "is missing: it is where the owner is asked (RFC 6749 section 3.1)");
@@ -660,88 +676,4 @@ uint32_t connection_burst(const struct connection_cfg *c)
 void connection_cfg_free(struct connection_cfg *c)
 {
     free(c); /* the first member of its block */
-}
-
-/* ---- writing ------------------------------------------------------------------------------------
- */
-
-static void put_text(struct json_writer *w, const char *key, struct slice s)
-{
-    jw_key(w, key);
-    jw_str(w, s);
-}
-
-static void put_list(struct json_writer *w, const char *key, const struct slice *list, size_t count)
-{
-    jw_key(w, key);
-    jw_arr(w);
-    for (size_t i = 0; i < count; i++)
-        jw_str(w, list[i]);
-    jw_end_arr(w);
-}
-
-static void put_rate(struct json_writer *w, const struct connection_cfg *c)
-{
-    const struct rate_unit *u = rate_units;
-    char text[48];
-
-    if (c->rate_calls == 0)
-        return;
-    while (c->rate_ms % u->ms != 0)
-        u++;
-    snprintf(text, sizeof text, "%" PRIu32 "/%" PRId64 "%c", c->rate_calls, c->rate_ms / u->ms,
-             u->letter);
-    put_text(w, "rate", slice_cstr(text));
-    if (c->burst > 0) {
-        jw_key(w, "burst");
-        jw_int(w, c->burst);
-    }
-}
-
-/* All members but the id, always in this order, but for those that came later than the first
- * version, which stand there when they say something: the digest of the same settings is the same.
- */
-bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
-{
-    const struct policy *p = &c->policy;
-    size_t before = out->len;
-    struct json_writer w;
-
-    jw_init(&w, out);
-    jw_obj(&w);
-    put_text(&w, "grant", slice_cstr(grant_kind_name(c->grant)));
-    put_text(&w, "token_url", c->token_url);
-    if (c->authorize_url.len > 0)
-        put_text(&w, "authorize_url", c->authorize_url);
-    if (c->issuer.len > 0)
-        put_text(&w, "issuer", c->issuer);
-    put_text(&w, "client_id", c->client_id);
-    put_text(&w, "auth", slice_cstr(client_auth_name(c->auth)));
-    put_text(&w, "scopes", c->scopes);
-    jw_key(&w, "default_lifetime_ms");
-    jw_int(&w, c->default_lifetime_ms);
-    jw_key(&w, "refresh_margin_ms");
-    jw_int(&w, c->refresh_margin_ms);
-    jw_key(&w, "max_idle_ms");
-    jw_int(&w, c->max_idle_ms);
-    put_text(&w, "replay", slice_cstr(replay_names[c->replay]));
-    put_list(&w, "hosts", p->hosts, p->host_count);
-    put_list(&w, "methods", p->methods, p->method_count);
-    put_list(&w, "paths", p->paths, p->path_count);
-    if (p->producer_count > 0)
-        put_list(&w, "producers", p->producers, p->producer_count);
-    jw_key(&w, "insecure_http");
-    jw_bool(&w, p->insecure_http);
-    jw_key(&w, "allow_private");
-    jw_bool(&w, p->allow_private);
-    jw_key(&w, "concurrency");
-    jw_int(&w, c->concurrency);
-    put_rate(&w, c);
-    if (c->breaker != BREAKER_DEFAULT) {
-        jw_key(&w, "breaker");
-        jw_int(&w, c->breaker);
-    }
-    jw_end_obj(&w);
-    /* With its defaults spelled out it may have grown over what is read back. */
-    return buf_ok(out) && out->len - before <= CONNECTION_CFG_MAX;
 }

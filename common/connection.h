@@ -37,6 +37,7 @@
 #include "common/buf.h"
 #include "common/egress.h"
 #include "common/err.h"
+#include "common/jwt.h"
 #include "common/seal.h"
 #include "common/slice.h"
 
@@ -45,7 +46,15 @@
 enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN, GRANT_AUTHORIZATION_CODE };
 const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
 bool grant_is_renewed(enum grant_kind g);       /* by a refresh token */
-enum client_auth { CLIENT_AUTH_BASIC, CLIENT_AUTH_POST, CLIENT_AUTH_NONE };
+enum client_auth {
+    CLIENT_AUTH_BASIC,
+    CLIENT_AUTH_POST,
+    CLIENT_AUTH_NONE,
+    CLIENT_AUTH_BASIC_RAW,       /* Basic without the form-encoding of RFC 6749 section 2.3.1 */
+    CLIENT_AUTH_SECRET_JWT,      /* an assertion, HS256 by the client secret (RFC 7523) */
+    CLIENT_AUTH_PRIVATE_KEY_JWT, /* an assertion by the client's private key: that is its secret */
+};
+bool client_auth_signs(enum client_auth a); /* by an assertion */
 /* May a refresh token be sent again after an answer that nobody stored? Once by default: a token
  * that nobody received is lost anyway. Never: where a repeat is worse than asking the owner.
  * Always: where the server forgives repeats. */
@@ -62,10 +71,12 @@ struct connection_cfg {
     struct slice issuer;        /* "" = its redirects are not said to have `iss` (RFC 9207) */
     struct slice client_id;
     enum client_auth auth;
-    struct slice scopes;         /* space separated; "" = none asked */
-    int64_t default_lifetime_ms; /* when the answer has no expires_in: default 3600000 */
-    int64_t refresh_margin_ms;   /* renew so long before expiry: default 60000, never more than a
-                                    share (1/5) of the lifetime */
+    enum jwt_alg alg;                     /* of private_key_jwt; else JWT_ALG_OF_KEY */
+    struct slice kid, x5t_s256, audience; /* of assertions; audience "" = the token_url */
+    struct slice scopes;                  /* space separated; "" = none asked */
+    int64_t default_lifetime_ms;          /* when the answer has no expires_in: default 3600000 */
+    int64_t refresh_margin_ms; /* renew so long before expiry: default 60000, never more than a
+                                  share (1/5) of the lifetime */
     int64_t max_idle_ms; /* the refresh token dies unless it is used in so long; 0 = it does not */
     enum replay replay;
     struct policy policy;
@@ -97,7 +108,12 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   client:
  *     id: awq
  *     secret: {file: /run/secrets/crm}                  # or {env: CRM_SECRET}
- *     auth: basic                                       # or post, none
+ *     auth: basic              # or basic_raw, post, client_secret_jwt, private_key_jwt, none
+ *     key: {file: client.pem}  # instead of secret, with private_key_jwt
+ *     alg: PS256               # RS256, ES256 or EdDSA by the kind of the key, unless it says so
+ *     kid: key-1
+ *     x5t_s256: THUMBPRINT     # of its certificate
+ *     audience: https://login.example    # of assertions; else the token_url
  *   scopes: [read, write]
  *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], producers: [shop],

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include "common/json.h"
+#include "common/jwt.h"
+#include "common/oauth.h"
 #include "common/secret_file.h"
 #include "common/yaml.h"
 
@@ -53,6 +55,10 @@ static const struct row {
     {"issuer", NULL, "issuer", TEXT},
     {"client_id", "client", "id", TEXT},
     {"auth", "client", "auth", TEXT},
+    {"alg", "client", "alg", TEXT},
+    {"kid", "client", "kid", TEXT},
+    {"x5t_s256", "client", "x5t_s256", TEXT},
+    {"audience", "client", "audience", TEXT},
     {"scopes", NULL, "scopes", WORDS},
     {"default_lifetime_ms", "token", "default_lifetime_s", SECONDS},
     {"refresh_margin_ms", "token", "renew_before_s", SECONDS},
@@ -201,7 +207,8 @@ static bool check_shape(const struct yaml_node *root, struct err *err)
     static const char *const top[] = {"id",     "grant",         "token_url", "client",
                                       "scopes", "refresh_token", "policy",    "limits",
                                       "token",  "authorize_url", "issuer"};
-    static const char *const client[] = {"id", "secret", "auth"};
+    static const char *const client[] = {"id",  "secret", "key",      "auth",
+                                         "alg", "kid",    "x5t_s256", "audience"};
     static const char *const policy[] = {"hosts",     "methods",       "paths",
                                          "producers", "insecure_http", "allow_private"};
     static const char *const limits[] = {"concurrency", "rate", "burst", "breaker"};
@@ -312,23 +319,47 @@ static bool read_secret(const char *path, const struct yaml_node *n, const char 
     return out->len > 0 || yaml_err(n, err, "%s is empty", what);
 }
 
+/* client.secret, or client.key where an assertion is signed by one; none with auth: none. */
+static bool read_client(struct connection_file *f, const char *path, const struct yaml_node *client,
+                        struct err *err)
+{
+    bool signs = client_auth_signs(f->cfg->auth),
+         by_key = f->cfg->auth == CLIENT_AUTH_PRIVATE_KEY_JWT;
+    const struct yaml_node *secret = yaml_get(client, "secret"), *key = yaml_get(client, "key");
+    const struct yaml_node *wanted = by_key ? key : secret, *other = by_key ? secret : key;
+    const char *what = by_key ? "client.key" : "client.secret";
+    struct jwt_key *k;
+    struct err why = {0};
+
+    if (other)
+        return yaml_err(other, err,
+                        by_key ? "client.secret has no use with auth: private_key_jwt"
+                               : "client.key is for auth: private_key_jwt");
+    if (f->cfg->auth == CLIENT_AUTH_NONE)
+        return !wanted || yaml_err(wanted, err, "client.secret has no use with auth: none");
+    if (!wanted)
+        return yaml_err(client, err,
+                        by_key ? "client.key is missing"
+                               : "client.secret is missing (or auth: none for a client "
+                                 "without one)");
+    if (!read_secret(path, wanted, what, &f->client_secret, err) || !signs)
+        return !signs && f->client_secret.len > 0;
+    k = oauth_client_key(f->cfg, buf_slice(&f->client_secret), &why);
+    jwt_key_free(k);
+    return k || yaml_err(wanted, err, "%s: %s", what, why.msg);
+}
+
 static bool read_secrets(struct connection_file *f, const char *path, const struct yaml_node *root,
                          struct err *err)
 {
-    const struct yaml_node *client = yaml_get(root, "client"), *secret = yaml_get(client, "secret");
     const struct yaml_node *refresh = yaml_get(root, "refresh_token");
 
-    if (f->cfg->auth != CLIENT_AUTH_NONE && !secret)
-        return yaml_err(client, err,
-                        "client.secret is missing (or auth: none for a client "
-                        "without one)");
-    if (f->cfg->auth == CLIENT_AUTH_NONE && secret)
-        return yaml_err(secret, err, "client.secret has no use with auth: none");
+    if (!read_client(f, path, yaml_get(root, "client"), err))
+        return false;
     if (f->cfg->grant != GRANT_REFRESH_TOKEN && refresh)
         return yaml_err(refresh, err, "refresh_token has no use with grant: %s",
                         grant_kind_name(f->cfg->grant));
-    return (!secret || read_secret(path, secret, "client.secret", &f->client_secret, err)) &&
-           (!refresh || read_secret(path, refresh, "refresh_token", &f->refresh_token, err));
+    return !refresh || read_secret(path, refresh, "refresh_token", &f->refresh_token, err);
 }
 
 bool connection_file_read(struct connection_file *f, const char *path, struct err *err)

@@ -49,39 +49,6 @@ bool oauth_form_add(struct buf *body, const char *name, struct slice value)
     return oauth_form_encode(body, value);
 }
 
-/* "Basic " and base64 of ID:SECRET, both form-encoded first, so that a colon in the id and bytes
- * outside ASCII survive (RFC 6749 section 2.3.1). */
-static bool add_basic(struct buf *out, struct slice id, struct slice secret)
-{
-    struct buf pair;
-    size_t room;
-    bool ok;
-
-    buf_init(&pair, REQUEST_MAX);
-    oauth_form_encode(&pair, id);
-    buf_add_char(&pair, ':');
-    ok = oauth_form_encode(&pair, secret);
-    room = sodium_base64_encoded_len(pair.len, sodium_base64_VARIANT_ORIGINAL);
-    ok = ok && buf_add_cstr(out, "Basic ") && buf_reserve(out, room);
-    if (ok) {
-        sodium_bin2base64(out->ptr + out->len, room, (const unsigned char *)pair.ptr, pair.len,
-                          sodium_base64_VARIANT_ORIGINAL);
-        out->len += room - 1; /* room counts the NUL */
-    }
-    buf_wipe(&pair);
-    return ok;
-}
-
-bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,
-                              struct slice client_secret)
-{
-    if (c->auth == CLIENT_AUTH_BASIC) /* never both ways at once: section 2.3 */
-        return add_basic(&rq->authorization, c->client_id, client_secret);
-    if (!oauth_form_add(&rq->body, "client_id", c->client_id))
-        return false;
-    return c->auth == CLIENT_AUTH_NONE || oauth_form_add(&rq->body, "client_secret", client_secret);
-}
-
 static bool add_grant(struct oauth_request *rq, const struct connection_cfg *c,
                       struct slice refresh_token)
 {
@@ -112,13 +79,10 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
         return err_set(err, ERR_CONSENT,
                        "connection %.*s has no refresh token; link the account again",
                        SLICE_FMT(c->id));
-    if (c->auth != CLIENT_AUTH_NONE && client_secret.len == 0)
-        return err_set(err, ERR_CONFIG, "connection %.*s has no client secret; apply its file",
-                       SLICE_FMT(c->id));
-    if (!add_grant(rq, c, refresh_token) || !oauth_request_add_client(rq, c, client_secret))
+    if (!add_grant(rq, c, refresh_token))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));
-    return true;
+    return oauth_request_add_client(rq, c, client_secret, err);
 }
 
 void oauth_request_deinit(struct oauth_request *rq)

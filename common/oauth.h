@@ -34,8 +34,17 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
 /* Its two parts, for other grants (oauth_code.h). */
 void oauth_request_init(struct oauth_request *rq);
 bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,
-                              struct slice client_secret);
+                              struct slice client_secret, struct err *err);
 void oauth_request_deinit(struct oauth_request *rq); /* wipes */
+
+/* Of auth: client_secret_jwt and private_key_jwt (RFC 7523 section 2.2). The key that its secret
+ * is, or why it is none. */
+struct jwt_key;
+struct jwt_key *oauth_client_key(const struct connection_cfg *c, struct slice secret,
+                                 struct err *err);
+/* What its assertion says. */
+bool oauth_assertion_json(const struct connection_cfg *c, const char *alg, const char *jti,
+                          int64_t now_ms, struct buf *header, struct buf *claims);
 
 enum oauth_outcome {
     OAUTH_TOKEN,     /* a new access token */

@@ -185,15 +185,11 @@ bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c
                         struct slice redirect_uri, struct err *err)
 {
     oauth_request_init(rq);
-    if (c->auth != CLIENT_AUTH_NONE && client_secret.len == 0)
-        return err_set(err, ERR_CONFIG, "connection %.*s has no client secret; apply its file",
-                       SLICE_FMT(c->id));
     if (oauth_form_add(&rq->body, "grant_type", SLICE_LIT("authorization_code")) &&
         oauth_form_add(&rq->body, "code", code) &&
         oauth_form_add(&rq->body, "redirect_uri", redirect_uri) &&
-        oauth_form_add(&rq->body, "code_verifier", slice_cstr(q->verifier)) &&
-        oauth_request_add_client(rq, c, client_secret))
-        return true;
+        oauth_form_add(&rq->body, "code_verifier", slice_cstr(q->verifier)))
+        return oauth_request_add_client(rq, c, client_secret, err);
     return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                    SLICE_FMT(c->id));
 }

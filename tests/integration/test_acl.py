@@ -212,7 +212,7 @@ def test_doctor_and_lists_as_another_role(rig):
     flags = ["--redis-user", "reader", "--redis-password-file", password]
     done = rig.run_ctl("doctor", "-o", "json", *flags)
     [last] = [c for c in done.json() if c["check"] == "rights"]
-    assert done.code == 1 and last["result"] == "bad" and "--role ctl" in last["what_to_do"], done.out
+    assert done.code == 1 and done.err == "" and last["result"] == "bad" and "--role ctl" in last["what_to_do"], done.out
     for verb in (["queue", "ls"], ["worker", "ls"], ["conn", "ls"]):
         done = rig.run_ctl(*verb, *flags)
         assert done.code == 1 and "user reader" in done.err and "--role ctl" in done.err, done.err

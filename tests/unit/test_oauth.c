@@ -61,6 +61,9 @@ static void test_requests(void **state)
          "grant_type=refresh_token&refresh_token=1%2F%2Fr%2Bt", "awq:s"},
         {GRANT_REFRESH_TOKEN, CLIENT_AUTH_NONE, "public", "", "", "rt",
          "grant_type=refresh_token&refresh_token=rt&client_id=public", NULL},
+        /* servers that know no form-encoding there */
+        {GRANT_REFRESH_TOKEN, CLIENT_AUTH_BASIC_RAW, "a/b", "p:\xc3\xa9 %+", "", "rt",
+         "grant_type=refresh_token&refresh_token=rt", "a/b:p:\xc3\xa9 %+"},
         /* a colon in the id, bytes outside ASCII, blanks: section 2.3.1 */
         {GRANT_REFRESH_TOKEN, CLIENT_AUTH_BASIC, "https://a:1/x", "p:\xc3\xa9 %+", "", "rt",
          "grant_type=refresh_token&refresh_token=rt", "https%3A%2F%2Fa%3A1%2Fx:p%3A%C3%A9+%25%2B"},

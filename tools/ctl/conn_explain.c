@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include "common/clock.h"
 #include "common/oauth_code.h"
 #include "tools/ctl/link.h"
 
@@ -41,21 +42,58 @@ static void rest(struct out *o, const char *authorization, struct slice body)
 /* base64 would hide which parts it is made of. */
 static bool add_basic(const struct connection_cfg *c, struct buf *to)
 {
-    if (c->auth != CLIENT_AUTH_BASIC)
+    if (c->auth != CLIENT_AUTH_BASIC && c->auth != CLIENT_AUTH_BASIC_RAW)
         return true;
     buf_add_cstr(to, "Basic base64(");
-    oauth_form_encode(to, c->client_id);
+    if (c->auth == CLIENT_AUTH_BASIC_RAW)
+        buf_add_slice(to, c->client_id);
+    else
+        oauth_form_encode(to, c->client_id);
     return buf_add_cstr(to, ":CLIENT_SECRET)");
 }
 
+/* The signed text would hide what it says. Its key is not opened, so alg may be known to it only.
+ */
+static bool add_assertion(const struct connection_cfg *c, struct buf *body)
+{
+    const char *alg = c->auth == CLIENT_AUTH_SECRET_JWT ? "HS256"
+                      : c->alg != JWT_ALG_OF_KEY        ? jwt_alg_name(c->alg)
+                                                        : "ALG_OF_THE_KEY";
+    struct buf header, claims;
+    bool ok;
+
+    if (!client_auth_signs(c->auth))
+        return true;
+    buf_init(&header, TEXT_MAX);
+    buf_init(&claims, TEXT_MAX);
+    ok = oauth_assertion_json(c, alg, "JTI", clock_wall_ms(), &header, &claims) &&
+         buf_addf(body,
+                  "&client_assertion_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Aclient-assertion-type"
+                  "%%3Ajwt-bearer&client_assertion=JWT(%.*s, %.*s)",
+                  SLICE_FMT(buf_slice(&header)), SLICE_FMT(buf_slice(&claims)));
+    buf_deinit(&header);
+    buf_deinit(&claims);
+    return ok;
+}
+
+/* The settings without what only a key could make. */
+static struct connection_cfg unsigned_of(const struct connection_cfg *c)
+{
+    struct connection_cfg plain = *c;
+
+    if (client_auth_signs(c->auth))
+        plain.auth = CLIENT_AUTH_NONE;
+    return plain;
+}
+
 static bool show_token(struct out *o, const struct connection_cfg *c, const char *what,
-                       const struct oauth_request *rq)
+                       struct oauth_request *rq)
 {
     struct buf authorization;
     bool ok;
 
     buf_init(&authorization, TEXT_MAX);
-    ok = add_basic(c, &authorization);
+    ok = add_basic(c, &authorization) && add_assertion(c, &rq->body);
     if (ok) {
         begin(o, what, "POST", c->token_url);
         rest(o, authorization.len > 0 ? authorization.ptr : "", buf_slice(&rq->body));
@@ -68,6 +106,7 @@ static bool explain_code(struct out *o, const struct connection_cfg *c, struct e
 {
     static const struct oauth_code q = {
         .verifier = "VERIFIER", .challenge = "CHALLENGE", .state = "STATE"};
+    const struct connection_cfg plain = unsigned_of(c);
     struct oauth_request rq;
     struct buf url;
     bool ok;
@@ -79,7 +118,7 @@ static bool explain_code(struct out *o, const struct connection_cfg *c, struct e
         rest(o, "", SLICE_NONE);
     }
     buf_deinit(&url);
-    ok = ok && oauth_code_request(&rq, c, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT("CODE"),
+    ok = ok && oauth_code_request(&rq, &plain, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT("CODE"),
                                   SLICE_LIT(REDIRECT), err);
     if (ok) {
         ok = show_token(o, c, "the code is exchanged (conn link)", &rq);
@@ -90,13 +129,14 @@ static bool explain_code(struct out *o, const struct connection_cfg *c, struct e
 
 static bool explain_token(struct out *o, const struct connection_cfg *c, struct err *err)
 {
+    const struct connection_cfg plain = unsigned_of(c);
     struct oauth_request rq;
-    bool ok =
-        oauth_request_build(&rq, c, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT("REFRESH_TOKEN"), err) &&
-        show_token(o, c,
-                   grant_is_renewed(c->grant) ? "the access token is renewed"
-                                              : "an access token is asked for",
-                   &rq);
+    bool ok = oauth_request_build(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
+                                  SLICE_LIT("REFRESH_TOKEN"), err) &&
+              show_token(o, c,
+                         grant_is_renewed(c->grant) ? "the access token is renewed"
+                                                    : "an access token is asked for",
+                         &rq);
 
     oauth_request_deinit(&rq);
     return ok;

@@ -1,0 +1,148 @@
+/* Settings as they are kept: their names, and the canonical JSON. */
+#include "common/connection_inside.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include "common/json.h"
+
+static const char *const grant_names[] = {
+    [GRANT_CLIENT_CREDENTIALS] = "client_credentials",
+    [GRANT_REFRESH_TOKEN] = "refresh_token",
+    [GRANT_AUTHORIZATION_CODE] = "authorization_code",
+};
+static const char *const replay_names[] = {
+    [REPLAY_ONCE] = "once",
+    [REPLAY_NEVER] = "never",
+    [REPLAY_ALWAYS] = "always",
+};
+
+static const char *const auth_names[] = {
+    [CLIENT_AUTH_BASIC] = "basic",
+    [CLIENT_AUTH_POST] = "post",
+    [CLIENT_AUTH_NONE] = "none",
+    [CLIENT_AUTH_BASIC_RAW] = "basic_raw",
+    [CLIENT_AUTH_SECRET_JWT] = "client_secret_jwt",
+    [CLIENT_AUTH_PRIVATE_KEY_JWT] = "private_key_jwt",
+};
+
+const char *connection_grant_name(int i)
+{
+    return (size_t)i < ARRAY_LEN(grant_names) ? grant_names[i] : "unknown";
+}
+
+const char *connection_auth_name(int i)
+{
+    return (size_t)i < ARRAY_LEN(auth_names) ? auth_names[i] : "unknown";
+}
+
+const char *connection_replay_name(int i)
+{
+    return (size_t)i < ARRAY_LEN(replay_names) ? replay_names[i] : "unknown";
+}
+
+const char *grant_kind_name(enum grant_kind g)
+{
+    return connection_grant_name((int)g);
+}
+
+bool grant_is_renewed(enum grant_kind g)
+{
+    return g != GRANT_CLIENT_CREDENTIALS;
+}
+
+bool client_auth_signs(enum client_auth a)
+{
+    return a == CLIENT_AUTH_SECRET_JWT || a == CLIENT_AUTH_PRIVATE_KEY_JWT;
+}
+
+const struct rate_unit connection_rate_units[RATE_UNITS] = {
+    {'d', 24 * 3600 * 1000}, {'h', 3600 * 1000}, {'m', 60 * 1000}, {'s', 1000}};
+
+static void put_text(struct json_writer *w, const char *key, struct slice s)
+{
+    jw_key(w, key);
+    jw_str(w, s);
+}
+
+static void put_some(struct json_writer *w, const char *key, struct slice s)
+{
+    if (s.len > 0)
+        put_text(w, key, s);
+}
+
+static void put_list(struct json_writer *w, const char *key, const struct slice *list, size_t count)
+{
+    jw_key(w, key);
+    jw_arr(w);
+    for (size_t i = 0; i < count; i++)
+        jw_str(w, list[i]);
+    jw_end_arr(w);
+}
+
+static void put_rate(struct json_writer *w, const struct connection_cfg *c)
+{
+    const struct rate_unit *u = connection_rate_units;
+    char text[48];
+
+    if (c->rate_calls == 0)
+        return;
+    while (c->rate_ms % u->ms != 0)
+        u++;
+    snprintf(text, sizeof text, "%" PRIu32 "/%" PRId64 "%c", c->rate_calls, c->rate_ms / u->ms,
+             u->letter);
+    put_text(w, "rate", slice_cstr(text));
+    if (c->burst > 0) {
+        jw_key(w, "burst");
+        jw_int(w, c->burst);
+    }
+}
+
+/* All members but the id, always in this order, but for those that came later than the first
+ * version, which stand there when they say something: the digest of the same settings is the same.
+ */
+bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
+{
+    const struct policy *p = &c->policy;
+    size_t before = out->len;
+    struct json_writer w;
+
+    jw_init(&w, out);
+    jw_obj(&w);
+    put_text(&w, "grant", slice_cstr(grant_kind_name(c->grant)));
+    put_text(&w, "token_url", c->token_url);
+    put_some(&w, "authorize_url", c->authorize_url);
+    put_some(&w, "issuer", c->issuer);
+    put_text(&w, "client_id", c->client_id);
+    put_text(&w, "auth", slice_cstr(connection_auth_name((int)c->auth)));
+    put_some(&w, "alg", slice_cstr(jwt_alg_name(c->alg)));
+    put_some(&w, "kid", c->kid);
+    put_some(&w, "x5t_s256", c->x5t_s256);
+    put_some(&w, "audience", c->audience);
+    put_text(&w, "scopes", c->scopes);
+    jw_key(&w, "default_lifetime_ms");
+    jw_int(&w, c->default_lifetime_ms);
+    jw_key(&w, "refresh_margin_ms");
+    jw_int(&w, c->refresh_margin_ms);
+    jw_key(&w, "max_idle_ms");
+    jw_int(&w, c->max_idle_ms);
+    put_text(&w, "replay", slice_cstr(connection_replay_name((int)c->replay)));
+    put_list(&w, "hosts", p->hosts, p->host_count);
+    put_list(&w, "methods", p->methods, p->method_count);
+    put_list(&w, "paths", p->paths, p->path_count);
+    if (p->producer_count > 0)
+        put_list(&w, "producers", p->producers, p->producer_count);
+    jw_key(&w, "insecure_http");
+    jw_bool(&w, p->insecure_http);
+    jw_key(&w, "allow_private");
+    jw_bool(&w, p->allow_private);
+    jw_key(&w, "concurrency");
+    jw_int(&w, c->concurrency);
+    put_rate(&w, c);
+    if (c->breaker != BREAKER_DEFAULT) {
+        jw_key(&w, "breaker");
+        jw_int(&w, c->breaker);
+    }
+    jw_end_obj(&w);
+    /* With its defaults spelled out it may have grown over what is read back. */
+    return buf_ok(out) && out->len - before <= CONNECTION_CFG_MAX;
+}

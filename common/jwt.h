@@ -1,0 +1,35 @@
+/*
+ * jwt.h - a signed JWT in its compact form, as clients show who they are by one.
+ * Owns    a struct jwt_key owns the key. libcrypto keeps its copy in ordinary memory and wipes it
+ *         when it is freed.
+ * Thread  any one at a time.
+ * Errors  ERR_CONFIG for keys: what is wrong with it, never a byte of it.
+ * Source  RFC 7515 (JWS, compact), RFC 7518 section 3 (HS256, RS256, PS256, ES256), RFC 8037 (EdDSA
+ *         with Ed25519); keys: PEM of PKCS #8 (RFC 5958), PKCS #1 or SEC 1, without a passphrase.
+ */
+#ifndef AWQ_JWT_H
+#define AWQ_JWT_H
+
+#include <stdbool.h>
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/slice.h"
+
+enum jwt_alg { JWT_ALG_OF_KEY, JWT_HS256, JWT_RS256, JWT_PS256, JWT_ES256, JWT_EDDSA };
+bool jwt_alg_parse(struct slice name, enum jwt_alg *alg); /* "RS256" ...; not HS256 */
+const char *jwt_alg_name(enum jwt_alg alg);               /* "" for JWT_ALG_OF_KEY */
+
+struct jwt_key;
+/* A private key: RSA of 2048 bits at least, EC on P-256, Ed25519. alg must be one that it can do;
+ * JWT_ALG_OF_KEY picks RS256, ES256, EdDSA. */
+struct jwt_key *jwt_key_pem(struct slice pem, enum jwt_alg alg, struct err *err);
+/* HS256; 32 bytes at least (RFC 7518 section 3.2). The secret is borrowed. */
+struct jwt_key *jwt_key_secret(struct slice secret, struct err *err);
+void jwt_key_free(struct jwt_key *k); /* NULL is fine */
+enum jwt_alg jwt_key_alg(const struct jwt_key *k);
+
+/* Adds header.claims.signature; header and claims are JSON texts. */
+bool jwt_sign(const struct jwt_key *k, struct slice header, struct slice claims, struct buf *out,
+              struct err *err);
+
+#endif
