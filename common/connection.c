@@ -320,6 +320,11 @@ static bool read_authorize_url(struct reader *r, const struct json_val *v)
     return read_text(r, v, URL_MAX, &r->to->cfg.authorize_url);
 }
 
+static bool read_revoke_url(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, URL_MAX, &r->to->cfg.revoke_url);
+}
+
 static bool read_issuer(struct reader *r, const struct json_val *v)
 {
     return read_text(r, v, URL_MAX, &r->to->cfg.issuer);
@@ -495,6 +500,7 @@ static const struct {
     {"grant", read_grant, true},
     {"token_url", read_token_url, true},
     {"authorize_url", read_authorize_url, false},
+    {"revoke_url", read_revoke_url, false},
     {"issuer", read_issuer, false},
     {"client_id", read_client_id, true},
     {"auth", read_auth, false},
@@ -579,6 +585,7 @@ static bool check_whole(struct reader *r, uint32_t seen)
     }
     if (!check_url(r, "token_url", c->token_url) ||
         (c->authorize_url.len > 0 && !check_url(r, "authorize_url", c->authorize_url)) ||
+        (c->revoke_url.len > 0 && !check_url(r, "revoke_url", c->revoke_url)) ||
         (c->issuer.len > 0 && !check_url(r, "issuer", c->issuer)))
         return false;
     r->setting = "alg";

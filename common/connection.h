@@ -68,6 +68,7 @@ struct connection_cfg {
     enum grant_kind grant;
     struct slice token_url;
     struct slice authorize_url; /* of authorization_code only; else "" */
+    struct slice revoke_url;    /* RFC 7009; "" = its grants are revoked by hand */
     struct slice issuer;        /* "" = its redirects are not said to have `iss` (RFC 9207) */
     struct slice client_id;
     enum client_auth auth;
@@ -105,6 +106,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   token_url: https://login.example/token
  *   authorize_url: https://login.example/authorize    # of authorization_code
  *   issuer: https://login.example                     # of authorization_code, optional: RFC 9207
+ *   revoke_url: https://login.example/revoke          # optional: RFC 7009
  *   client:
  *     id: awq
  *     secret: {file: /run/secrets/crm}                  # or {env: CRM_SECRET}

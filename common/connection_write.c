@@ -111,6 +111,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_text(&w, "grant", slice_cstr(grant_kind_name(c->grant)));
     put_text(&w, "token_url", c->token_url);
     put_some(&w, "authorize_url", c->authorize_url);
+    put_some(&w, "revoke_url", c->revoke_url);
     put_some(&w, "issuer", c->issuer);
     put_text(&w, "client_id", c->client_id);
     put_text(&w, "auth", slice_cstr(connection_auth_name((int)c->auth)));

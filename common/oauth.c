@@ -85,6 +85,17 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
     return oauth_request_add_client(rq, c, client_secret, err);
 }
 
+bool oauth_revocation_build(struct oauth_request *rq, const struct connection_cfg *c,
+                            struct slice client_secret, struct slice token, const char *hint,
+                            struct err *err)
+{
+    oauth_request_init(rq);
+    if (!oauth_form_add(&rq->body, "token", token) ||
+        !oauth_form_add(&rq->body, "token_type_hint", slice_cstr(hint)))
+        return err_set(err, ERR_NOMEM, "connection %.*s: its request is too big", SLICE_FMT(c->id));
+    return oauth_request_add_client(rq, c, client_secret, err);
+}
+
 void oauth_request_deinit(struct oauth_request *rq)
 {
     buf_wipe(&rq->body);

@@ -6,8 +6,8 @@
  * Units   milliseconds.
  * Errors  none of them ever holds a token or secret, nor raw text of the server beyond its `error`
  *         code, and of that only what looks like a code: at most 64 letters, '_', '-', '.'.
- * Source  RFC 6749 sections 2.3.1, 4.4, 5.1, 5.2, 6 and appendix B; RFC 9700 section 4.14;
- *         RFC 6750 section 3; RFC 9110 section 11.6.1.
+ * Source  RFC 7009; RFC 6749 sections 2.3.1, 4.4, 5.1, 5.2, 6 and appendix B; RFC 9700
+ * section 4.14; RFC 6750 section 3; RFC 9110 section 11.6.1.
  */
 #ifndef AWQ_OAUTH_H
 #define AWQ_OAUTH_H
@@ -31,6 +31,10 @@ struct oauth_request {
 };
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
                          struct slice client_secret, struct slice refresh_token, struct err *err);
+/* RFC 7009 section 2.1; hint: "refresh_token" or "access_token". */
+bool oauth_revocation_build(struct oauth_request *rq, const struct connection_cfg *c,
+                            struct slice client_secret, struct slice token, const char *hint,
+                            struct err *err);
 /* Its two parts, for other grants (oauth_code.h). */
 void oauth_request_init(struct oauth_request *rq);
 bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,

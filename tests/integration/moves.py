@@ -284,7 +284,7 @@ class Moves:
                          "lh", link, CHANGED, "a", new)
 
     def remove(self):
-        return self.call("remove", [self.conn, self.conn + ":lease", self.conn + ":lane"], CHANGED, "a")
+        return self.call("remove", [self.conn, self.conn + ":lease", self.conn + ":lane"], CHANGED, "a")[0]
 
     def disable(self, on=1):
         return self.call("disable", [self.conn], on, "they asked", CHANGED, "a")
@@ -293,7 +293,7 @@ class Moves:
         return self.disable(0)
 
     def revoke(self):
-        return self.call("revoke", [self.conn, self.conn + ":lease"], "words", CHANGED, "a")
+        return self.call("revoke", [self.conn, self.conn + ":lease"], "words", CHANGED, "a")[:2]
 
     def reseal(self, gen, *fields):
         return self.call("reseal", [self.conn], gen, *(x for f in fields for x in f))

@@ -2,6 +2,8 @@
 import threading
 import time
 
+import pytest
+
 from procs import wait_until
 
 
@@ -140,3 +142,69 @@ def test_wrong_usage(rig):
     rig.ctl("conn", "disable", "nobody", "--reason", "x", code=3)
     rig.ctl("conn", "enable", "nobody", code=3)
     rig.ctl("conn", "revoke", "nobody", "--reason", "x", code=3)
+
+
+# ---- the provider is told (RFC 7009) ----
+
+def linked(rig, **more):
+    """A connection with a rotating refresh token and a place to revoke it, its first token asked for."""
+    auth, _ = rig.use_peers()
+    auth.control("POST", "reset")
+    rig.use_redis()
+    rig.worker()
+    given = auth.mint("alice")["refresh_token"]
+    rig.apply({**rig.conn("acct", "refresh_token", "basic", "basic"), "revoke_url": f"{auth.base}/token/revocation", **more},
+              refresh_token=given)
+    wait_until(lambda: rig.ctl("conn", "show", "acct", "-o", "json").json()["state"] == "FRESH", 15, "its first token")
+    return auth
+
+
+def is_dead(rig, auth):
+    """The grant at the server: its tokens call nothing any more."""
+    return auth.revoke(account="alice") == 0
+
+
+@pytest.mark.parametrize("verb", ["revoke", "rm"])
+def test_what_is_forgotten_here_is_revoked_there(rig, verb):
+    auth = linked(rig)
+    said = rig.ctl("conn", verb, "acct", "--reason", "they left")
+    assert "revoked at the provider too" in said.out, said.out
+    assert auth.counters()["revocation"] == 2, "its refresh token and its access token"
+    assert is_dead(rig, auth)
+    lines = rig.ctl("audit", "tail", "-o", "json").out
+    assert "they left" in lines
+
+
+def test_a_provider_that_is_busy_is_asked_again(rig):
+    auth = linked(rig)
+    auth.faults({"on": "revocation", "status": 503, "count": 1, "headers": {"retry-after": "1"}})
+    assert "revoked at the provider too" in rig.ctl("conn", "revoke", "acct", "--reason", "x").out
+    assert is_dead(rig, auth)
+
+
+@pytest.mark.parametrize("what", ["refuses", "away", "keys"])
+def test_a_provider_that_does_not_revoke_is_said(rig, what):
+    """It is gone from here in any case, and that nobody told the provider is no secret."""
+    away = {"revoke_url": "http://127.0.0.1:1/revoke"} if what == "away" else {}
+    auth = linked(rig, **away)
+    if what == "refuses":
+        auth.faults({"on": "revocation", "status": 400, "count": -1, "body": {"error": "unsupported_token_type"}})
+    args = ["conn", "revoke", "acct", "--reason", "x"]
+    said = rig.run_ctl(*args, env={"AWQ_KEYS": ""}) if what == "keys" else rig.run_ctl(*args)
+    assert said.code == 4 and "not revoked at the provider" in said.err and "by hand" in said.err, said.err
+    assert rig.ctl("conn", "show", "acct", "-o", "json").json()["why"] == "revoked"
+    assert not any(rig.redis.client.hexists("awq:{c:acct}", f) for f in ("at", "rt", "cs"))
+    auth.clear_faults()
+    assert not is_dead(rig, auth)
+
+
+def test_without_a_place_to_revoke_a_person_is_told(rig):
+    rig.link_refresh("acct")
+    assert "no revoke_url" in rig.ctl("conn", "rm", "acct").out
+
+
+def test_explain_says_how_it_is_revoked(rig):
+    auth = linked(rig)
+    [row] = [r for r in rig.ctl("conn", "explain", "acct", "-o", "json").json() if "revoked" in r["what"]]
+    assert row["url"] == f"{auth.base}/token/revocation"
+    assert row["body"] == "token=REFRESH_TOKEN&token_type_hint=refresh_token"

@@ -232,3 +232,13 @@ def test_other_grants_and_bad_files(rig):
     assert "authorize_url is missing" in rig.apply(bad, code=1).err
     assert "no use" in rig.apply(rig.conn("x", authorize_url="https://login.example/a"), code=1).err
     assert "https" in rig.apply({**bad, "authorize_url": "ftp://x/"}, code=1).err
+
+
+def test_a_code_goes_to_no_private_address(rig):
+    """Nor with it the client's secret: the settings do not allow where the token endpoint is."""
+    owned(rig, policy={"allow_private": False})
+    link = Link(rig)
+    link.browse()
+    code, _, err = link.end()
+    assert code == 1 and "was not linked" in err and "private" in err, err
+    assert codes_used(rig) == 0

@@ -88,7 +88,7 @@ def test_an_assertion_is_for_one_request(rig):
     rig.worker()
     rig.apply(w.conn("client_credentials"))
     w.works(4)
-    w.auth.faults({"path": "/token", "status": 503, "times": 1, "body": {"error": "temporarily_unavailable"}})
+    w.auth.faults({"on": "token", "status": 503, "count": 1, "body": {"error": "temporarily_unavailable"}})
     wait_until(lambda: rig.run_ctl("conn", "refresh", "crm").code == 0, 20, "a renewal after one that failed")
 
 

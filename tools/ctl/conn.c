@@ -308,6 +308,25 @@ static int conn_refresh(struct ctl *c, const struct args *a)
     }
 }
 
+bool conn_open(struct ctl *c, struct slice id, const struct connection_record *rec,
+               enum key_kind kind, const char *field, struct buf *to, struct err *err)
+{
+    bool access = kind == KEY_ACCESS;
+    struct slice sealed = access ? rec->at : strcmp(field, "rt") == 0 ? rec->rt : rec->cs;
+    struct seal_place at = connection_place(slice_cstr(c->common.prefix), id, field, rec->gen,
+                                            access ? rec->ver : 0, rec->cd);
+    size_t len = 0;
+
+    if (sealed.len == 0)
+        return true;
+    if (!buf_reserve(to, seal_clear_len(sealed) + 1))
+        return err_set(err, ERR_NOMEM, "its sealed %s is too long", field);
+    if (!seal_open(c->keyring, kind, &at, sealed, to->ptr, to->cap, &len, err))
+        return false;
+    to->len = len;
+    return true;
+}
+
 /* ---- rm -----------------------------------------------------------------------------------------
  */
 
@@ -315,7 +334,7 @@ static int conn_rm(struct ctl *c, const struct args *a)
 {
     struct slice id = slice_cstr(a->names[0]);
     struct key conn, lease, lane, changed, conns;
-    struct redis_reply *r;
+    struct redis_reply *r, *had;
     struct err err = {0};
     bool gone;
     int code;
@@ -332,26 +351,26 @@ static int conn_rm(struct ctl *c, const struct args *a)
     const struct slice argv[] = {key_slice(&conn), key_slice(&lease), key_slice(&lane),
                                  key_slice(&changed), id};
 
-    r = link_script(c->link, SCRIPT_remove, 3, ARRAY_LEN(argv), argv, &err);
-    if (!r)
+    had = link_script(c->link, SCRIPT_remove, 3, ARRAY_LEN(argv), argv, &err);
+    if (!had)
         return ctl_fail(c, &err);
-    gone = slice_is(redis_reply_str(r), "OK");
-    redis_reply_free(r);
+    gone = slice_is(redis_reply_str(redis_reply_at(had, 0)), "OK");
     /* Also when the record was gone: a try that died in between is finished by the next. */
     r = link_ask(c->link, &err, "ZREM", conns.s, a->names[0]);
-    if (!r)
-        return ctl_fail(c, &err);
+    code = r ? conn_announce_change(c) : ctl_fail(c, &err);
     redis_reply_free(r);
-    if ((code = conn_announce_change(c)))
-        return code;
-    ctl_wake(c, id); /* its jobs are told that it is gone, not left to wait for it */
-    if (!gone)
-        return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
-    out_note(&c->out,
-             "connection %.*s: removed; its secrets are gone from Redis. Revoke the grant at the\n"
-             "provider too, if it is not needed any more.",
-             SLICE_FMT(id));
-    return CTL_OK;
+    if (code == CTL_OK) {
+        ctl_wake(c, id); /* its jobs are told that it is gone, not left to wait for it */
+        if (!gone)
+            code = ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
+    }
+    if (code == CTL_OK) {
+        out_note(&c->out, "connection %.*s: removed; its secrets are gone from Redis.",
+                 SLICE_FMT(id));
+        code = conn_tell_provider(c, id, had);
+    }
+    redis_reply_free(had);
+    return code;
 }
 
 static const struct flag apply_flags[] = {

@@ -38,4 +38,12 @@ struct redis_reply *conn_fetch(struct ctl *c, struct slice id, struct err *err);
 int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
               struct redis_reply **reply);
 
+/* What is sealed in a record (at, rt, cs), opened; an empty field stays empty. */
+bool conn_open(struct ctl *c, struct slice id, const struct connection_record *rec,
+               enum key_kind kind, const char *field, struct buf *to, struct err *err);
+
+/* conn_provider.c: what was forgotten here is revoked there (RFC 7009). `had`: the answer of
+ * revoke.lua or remove.lua. Says how it went; CTL_PARTIAL when it did not. */
+int conn_tell_provider(struct ctl *c, struct slice id, const struct redis_reply *had);
+
 #endif

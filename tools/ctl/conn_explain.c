@@ -86,8 +86,8 @@ static struct connection_cfg unsigned_of(const struct connection_cfg *c)
     return plain;
 }
 
-static bool show_token(struct out *o, const struct connection_cfg *c, const char *what,
-                       struct oauth_request *rq)
+static bool show_form(struct out *o, const struct connection_cfg *c, const char *what,
+                      struct slice url, struct oauth_request *rq)
 {
     struct buf authorization;
     bool ok;
@@ -95,7 +95,7 @@ static bool show_token(struct out *o, const struct connection_cfg *c, const char
     buf_init(&authorization, TEXT_MAX);
     ok = add_basic(c, &authorization) && add_assertion(c, &rq->body);
     if (ok) {
-        begin(o, what, "POST", c->token_url);
+        begin(o, what, "POST", url);
         rest(o, authorization.len > 0 ? authorization.ptr : "", buf_slice(&rq->body));
     }
     buf_deinit(&authorization);
@@ -121,7 +121,7 @@ static bool explain_code(struct out *o, const struct connection_cfg *c, struct e
     ok = ok && oauth_code_request(&rq, &plain, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT("CODE"),
                                   SLICE_LIT(REDIRECT), err);
     if (ok) {
-        ok = show_token(o, c, "the code is exchanged (conn link)", &rq);
+        ok = show_form(o, c, "the code is exchanged (conn link)", c->token_url, &rq);
         oauth_request_deinit(&rq);
     }
     return ok;
@@ -133,11 +133,29 @@ static bool explain_token(struct out *o, const struct connection_cfg *c, struct 
     struct oauth_request rq;
     bool ok = oauth_request_build(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
                                   SLICE_LIT("REFRESH_TOKEN"), err) &&
-              show_token(o, c,
-                         grant_is_renewed(c->grant) ? "the access token is renewed"
-                                                    : "an access token is asked for",
-                         &rq);
+              show_form(o, c,
+                        grant_is_renewed(c->grant) ? "the access token is renewed"
+                                                   : "an access token is asked for",
+                        c->token_url, &rq);
 
+    oauth_request_deinit(&rq);
+    return ok;
+}
+
+static bool explain_revocation(struct out *o, const struct connection_cfg *c, struct err *err)
+{
+    const struct connection_cfg plain = unsigned_of(c);
+    const char *hint = grant_is_renewed(c->grant) ? "refresh_token" : "access_token";
+    struct oauth_request rq;
+    bool ok;
+
+    if (c->revoke_url.len == 0)
+        return true;
+    ok = oauth_revocation_build(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
+                                grant_is_renewed(c->grant) ? SLICE_LIT("REFRESH_TOKEN")
+                                                           : SLICE_LIT("ACCESS_TOKEN"),
+                                hint, err) &&
+         show_form(o, c, "the grant is revoked (conn revoke, conn rm)", c->revoke_url, &rq);
     oauth_request_deinit(&rq);
     return ok;
 }
@@ -173,8 +191,10 @@ int conn_explain(struct ctl *c, const struct args *args)
         if (c->out.json)
             out_list(&c->out, columns, ARRAY_LEN(columns));
         if ((cfg->grant != GRANT_AUTHORIZATION_CODE || explain_code(&c->out, cfg, &err)) &&
-            explain_token(&c->out, cfg, &err))
+            explain_token(&c->out, cfg, &err)) {
             explain_call(&c->out, cfg);
+            (void)explain_revocation(&c->out, cfg, &err);
+        }
         if (c->out.json)
             out_list_end(&c->out, "");
     }

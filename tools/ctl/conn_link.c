@@ -10,21 +10,17 @@
 #include <sodium.h>
 #include <uv.h>
 #include "common/clock.h"
-#include "common/egress.h"
-#include "common/http.h"
 #include "common/httpd.h"
 #include "common/oauth_code.h"
-#include "common/version.h"
 #include "tools/ctl/link.h"
+#include "tools/ctl/post.h"
 
-#define SECRET_MAX   16384
-#define URL_ROOM     (16 * 1024)
-#define WAIT_MS      600000
-#define TOKEN_MS     30000
-#define PORT_FIRST   49152 /* dynamic ports (RFC 6335 section 6) */
-#define PORTS        16384
-#define CALLBACK     "/callback"
-#define ANSWER_BYTES (256 * 1024)
+#define SECRET_MAX 16384
+#define URL_ROOM   (16 * 1024)
+#define WAIT_MS    600000
+#define PORT_FIRST 49152 /* dynamic ports (RFC 6335 section 6) */
+#define PORTS      16384
+#define CALLBACK   "/callback"
 
 enum { L_TIMEOUT, L_NO_LISTEN };
 
@@ -42,7 +38,6 @@ struct consent {
     uv_loop_t loop;
     uv_timer_t timer;
     struct httpd *httpd;
-    struct http *http;
     struct buf code;
     struct oauth_request rq;
     struct oauth_answer answer;
@@ -51,23 +46,6 @@ struct consent {
 };
 
 /* ---- what is stored of it ---- */
-
-static bool open_secret(struct consent *l, const struct connection_record *rec)
-{
-    struct seal_place at = connection_place(slice_cstr(l->c->common.prefix), l->file.cfg->id, "cs",
-                                            rec->gen, 0, rec->cd);
-    struct buf *to = &l->file.client_secret;
-    size_t len = 0;
-
-    if (rec->cs.len == 0)
-        return true;
-    if (!buf_reserve(to, seal_clear_len(rec->cs) + 1))
-        return err_set(&l->err, ERR_NOMEM, "its client secret is too long");
-    if (!seal_open(l->c->keyring, KEY_GRANT, &at, rec->cs, to->ptr, to->cap, &len, &l->err))
-        return false;
-    to->len = len;
-    return true;
-}
 
 static bool read_settings(struct consent *l, struct slice id, const struct connection_record *rec)
 {
@@ -82,7 +60,7 @@ static bool read_settings(struct consent *l, struct slice id, const struct conne
                        "connection %.*s has grant: %s, for which nobody is asked; conn link is for "
                        "authorization_code",
                        SLICE_FMT(id), grant_kind_name(l->file.cfg->grant));
-    return open_secret(l, rec);
+    return conn_open(l->c, id, rec, KEY_GRANT, "cs", &l->file.client_secret, &l->err);
 }
 
 /* ---- the answer ---- */
@@ -204,28 +182,13 @@ static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
 
 /* ---- the tokens ---- */
 
-static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err)
-{
-    const struct consent *l = owner;
-
-    return egress_check_address(l->file.cfg->policy.allow_private, addr, err);
-}
-
-static void on_token(void *owner, const struct http_result *res)
+static void on_token(void *owner, const struct http_result *answer)
 {
     struct consent *l = owner;
 
-    l->over = true;
-    if (res->sent != HTTP_ANSWERED) {
-        l->err = res->err;
-        err_prefix(&l->err, "the token endpoint: ");
-        return;
-    }
-    oauth_answer_judge(&l->answer, res->status, buf_slice(res->body),
-                       http_header_get(res, "content-type"), http_header_get(res, "retry-after"),
-                       clock_wall_ms());
-    if (res->body->ptr)
-        sodium_memzero(res->body->ptr, res->body->cap);
+    oauth_answer_judge(&l->answer, answer->status, buf_slice(answer->body),
+                       http_header_get(answer, "content-type"),
+                       http_header_get(answer, "retry-after"), clock_wall_ms());
     if (l->answer.outcome != OAUTH_TOKEN)
         err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the code: %s",
                 l->answer.text);
@@ -238,38 +201,12 @@ static void on_token(void *owner, const struct http_result *res)
 
 static bool exchange(struct consent *l)
 {
-    const struct http_options options = {.slots = 1, .user_agent = "awq/" AWQ_VERSION};
     const struct connection_cfg *cfg = l->file.cfg;
-    struct http_header headers[] = {
-        {SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded")},
-        {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
-    };
-    char *url = slice_dup(cfg->token_url);
-    struct http_call call = {
-        .method = "POST",
-        .url = url,
-        .headers = headers,
-        .header_count = ARRAY_LEN(headers),
-        .has_body = true,
-        .total_timeout_ms = TOKEN_MS,
-        .max_body_bytes = ANSWER_BYTES,
-        .address_ok = address_ok,
-    };
 
-    l->http = http_new(&l->loop, &options, &l->err);
-    if (url && l->http &&
-        egress_check_endpoint(cfg->policy.insecure_http, cfg->token_url, &l->err) &&
-        oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
-                           buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err)) {
-        call.body = buf_slice(&l->rq.body);
-        if (l->rq.authorization.len > 0)
-            call.secret =
-                (struct http_header){SLICE_LIT("Authorization"), buf_slice(&l->rq.authorization)};
-        l->over = !http_start(l->http, &call, on_token, l, &l->err);
-        while (!l->over)
-            uv_run(&l->loop, UV_RUN_ONCE);
-    }
-    free(url);
+    if (!oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
+                            buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) ||
+        !post_form(cfg, "the token endpoint", cfg->token_url, &l->rq, on_token, l, &l->err))
+        return false;
     return l->err.code == ERR_NONE &&
            (buf_add_slice(&l->file.refresh_token, l->answer.refresh_token) ||
             err_set(&l->err, ERR_NOMEM, "the refresh token is too long"));
@@ -293,7 +230,6 @@ static bool consent_init(struct consent *l)
 
 static void consent_deinit(struct consent *l)
 {
-    http_free(l->http);
     httpd_free(l->httpd);
     uv_close((uv_handle_t *)&l->timer, NULL);
     uv_run(&l->loop, UV_RUN_DEFAULT);

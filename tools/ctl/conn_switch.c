@@ -172,8 +172,8 @@ int conn_revoke(struct ctl *c, const struct args *a)
     struct redis_reply *r;
     struct err err = {0};
     struct slice id, reason;
+    int code, told;
     bool none;
-    int code;
 
     if ((code = begin(c, a, &id)))
         return code;
@@ -188,13 +188,16 @@ int conn_revoke(struct ctl *c, const struct args *a)
     if (!r)
         return ctl_fail(c, &err);
     none = slice_is(redis_reply_str(redis_reply_at(r, 0)), "NONE");
-    redis_reply_free(r);
-    if (none)
+    if (none) {
+        redis_reply_free(r);
         return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
+    }
     out_note(&c->out,
              "connection %.*s: its tokens and secrets are gone from Redis; its jobs wait until\n"
-             "conn apply links it with a new refresh token (or --relink). Revoke the grant at the\n"
-             "provider too.",
+             "conn apply links it with a new refresh token (or --relink).",
              SLICE_FMT(id));
-    return spread(c, a, id, "revoked");
+    code = spread(c, a, id, "revoked"); /* nobody uses them here, before they end there */
+    told = conn_tell_provider(c, id, r);
+    redis_reply_free(r);
+    return code ? code : told;
 }
