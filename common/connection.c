@@ -248,8 +248,9 @@ static bool read_list(struct reader *r, const struct json_val *v, size_t max_byt
     return true;
 }
 
-/* Scopes are one text of words; RFC 6749 section 3.3: their order does not matter. */
-static bool read_scopes(struct reader *r, const struct json_val *v)
+/* A list that is kept as one text of words: their order does not matter. */
+static bool read_words(struct reader *r, const struct json_val *v, bool (*is_word)(struct slice),
+                       const char *wrong_word, struct slice *to)
 {
     struct slice words[LIST_MAX], s, word;
     char *start = r->text;
@@ -262,9 +263,8 @@ static bool read_scopes(struct reader *r, const struct json_val *v)
     while (slice_cut(&s, ' ', &word)) {
         if (word.len == 0)
             continue;
-        if (!is_visible(word) || slice_find(word, '"') < word.len ||
-            slice_find(word, '\\') < word.len)
-            return wrong(r, "has a character that no scope may have");
+        if (!is_word(word))
+            return wrong(r, wrong_word);
         if (n == LIST_MAX)
             return wrong(r, "has too many members");
         words[n++] = word;
@@ -275,8 +275,31 @@ static bool read_scopes(struct reader *r, const struct json_val *v)
             r->text[-1] = ' '; /* in place of the NUL before */
         keep(r, words[i]);
     }
-    r->to->cfg.scopes = n > 0 ? slice_of(start, (size_t)(r->text - start) - 1) : SLICE_NONE;
+    *to = n > 0 ? slice_of(start, (size_t)(r->text - start) - 1) : SLICE_NONE;
     return true;
+}
+
+static bool is_scope(struct slice s) /* RFC 6749 section 3.3 */
+{
+    return is_visible(s) && slice_find(s, '"') == s.len && slice_find(s, '\\') == s.len;
+}
+
+static bool read_scopes(struct reader *r, const struct json_val *v)
+{
+    return read_words(r, v, is_scope, "has a character that no scope may have", &r->to->cfg.scopes);
+}
+
+static bool is_resource(struct slice s) /* RFC 8707 section 2: an absolute URI, no fragment */
+{
+    size_t colon = slice_find(s, ':');
+
+    return is_visible(s) && colon > 0 && colon + 1 < s.len && slice_find(s, '#') == s.len;
+}
+
+static bool read_resource(struct reader *r, const struct json_val *v)
+{
+    return read_words(r, v, is_resource, "must be absolute URIs without a fragment (RFC 8707)",
+                      &r->to->cfg.resources);
 }
 
 /* ---- members of the settings ---- */
@@ -323,6 +346,11 @@ static bool read_authorize_url(struct reader *r, const struct json_val *v)
 static bool read_revoke_url(struct reader *r, const struct json_val *v)
 {
     return read_text(r, v, URL_MAX, &r->to->cfg.revoke_url);
+}
+
+static bool read_par_url(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, URL_MAX, &r->to->cfg.par_url);
 }
 
 static bool read_issuer(struct reader *r, const struct json_val *v)
@@ -501,6 +529,7 @@ static const struct {
     {"token_url", read_token_url, true},
     {"authorize_url", read_authorize_url, false},
     {"revoke_url", read_revoke_url, false},
+    {"par_url", read_par_url, false},
     {"issuer", read_issuer, false},
     {"client_id", read_client_id, true},
     {"auth", read_auth, false},
@@ -509,6 +538,7 @@ static const struct {
     {"x5t_s256", read_x5t_s256, false},
     {"audience", read_audience, false},
     {"scopes", read_scopes, false},
+    {"resource", read_resource, false},
     {"default_lifetime_ms", read_lifetime, false},
     {"refresh_margin_ms", read_margin, false},
     {"max_idle_ms", read_max_idle, false},
@@ -585,6 +615,7 @@ static bool check_whole(struct reader *r, uint32_t seen)
     }
     if (!check_url(r, "token_url", c->token_url) ||
         (c->authorize_url.len > 0 && !check_url(r, "authorize_url", c->authorize_url)) ||
+        (c->par_url.len > 0 && !check_url(r, "par_url", c->par_url)) ||
         (c->revoke_url.len > 0 && !check_url(r, "revoke_url", c->revoke_url)) ||
         (c->issuer.len > 0 && !check_url(r, "issuer", c->issuer)))
         return false;
@@ -600,6 +631,9 @@ static bool check_whole(struct reader *r, uint32_t seen)
     if (c->grant == GRANT_AUTHORIZATION_CODE && c->authorize_url.len == 0)
         return wrong(r, "is missing: it is where the owner is asked (RFC 6749 section 3.1)");
     if (c->grant != GRANT_AUTHORIZATION_CODE && c->authorize_url.len > 0)
+        return wrong(r, "has no use with this grant");
+    r->setting = "par_url";
+    if (c->grant != GRANT_AUTHORIZATION_CODE && c->par_url.len > 0)
         return wrong(r, "has no use with this grant");
     r->setting = "issuer";
     if (c->grant != GRANT_AUTHORIZATION_CODE && c->issuer.len > 0)

@@ -69,12 +69,14 @@ struct connection_cfg {
     struct slice token_url;
     struct slice authorize_url; /* of authorization_code only; else "" */
     struct slice revoke_url;    /* RFC 7009; "" = its grants are revoked by hand */
+    struct slice par_url;       /* RFC 9126; "" = the question goes by the browser */
     struct slice issuer;        /* "" = its redirects are not said to have `iss` (RFC 9207) */
     struct slice client_id;
     enum client_auth auth;
     enum jwt_alg alg;                     /* of private_key_jwt; else JWT_ALG_OF_KEY */
     struct slice kid, x5t_s256, audience; /* of assertions; audience "" = the token_url */
     struct slice scopes;                  /* space separated; "" = none asked */
+    struct slice resources;               /* RFC 8707: URIs, space separated; "" = none said */
     int64_t default_lifetime_ms;          /* when the answer has no expires_in: default 3600000 */
     int64_t refresh_margin_ms; /* renew so long before expiry: default 60000, never more than a
                                   share (1/5) of the lifetime */
@@ -105,6 +107,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   grant: refresh_token              # or client_credentials, authorization_code
  *   token_url: https://login.example/token
  *   authorize_url: https://login.example/authorize    # of authorization_code
+ *   par_url: https://login.example/par                # of authorization_code, optional: RFC 9126
  *   issuer: https://login.example                     # of authorization_code, optional: RFC 9207
  *   revoke_url: https://login.example/revoke          # optional: RFC 7009
  *   client:
@@ -117,6 +120,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *     x5t_s256: THUMBPRINT     # of its certificate
  *     audience: https://login.example    # of assertions; else the token_url
  *   scopes: [read, write]
+ *   resource: [https://api.example]                   # RFC 8707, optional
  *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], producers: [shop],
  *            insecure_http: false, allow_private: false}

@@ -111,6 +111,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_text(&w, "grant", slice_cstr(grant_kind_name(c->grant)));
     put_text(&w, "token_url", c->token_url);
     put_some(&w, "authorize_url", c->authorize_url);
+    put_some(&w, "par_url", c->par_url);
     put_some(&w, "revoke_url", c->revoke_url);
     put_some(&w, "issuer", c->issuer);
     put_text(&w, "client_id", c->client_id);
@@ -120,6 +121,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_some(&w, "x5t_s256", c->x5t_s256);
     put_some(&w, "audience", c->audience);
     put_text(&w, "scopes", c->scopes);
+    put_some(&w, "resource", c->resources);
     jw_key(&w, "default_lifetime_ms");
     jw_int(&w, c->default_lifetime_ms);
     jw_key(&w, "refresh_margin_ms");

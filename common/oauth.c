@@ -49,6 +49,15 @@ bool oauth_form_add(struct buf *body, const char *name, struct slice value)
     return oauth_form_encode(body, value);
 }
 
+bool oauth_add_resources(struct buf *form, const struct connection_cfg *c)
+{
+    struct slice rest = c->resources, one;
+
+    while (slice_cut(&rest, ' ', &one))
+        oauth_form_add(form, "resource", one);
+    return buf_ok(form);
+}
+
 static bool add_grant(struct oauth_request *rq, const struct connection_cfg *c,
                       struct slice refresh_token)
 {
@@ -79,7 +88,7 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
         return err_set(err, ERR_CONSENT,
                        "connection %.*s has no refresh token; link the account again",
                        SLICE_FMT(c->id));
-    if (!add_grant(rq, c, refresh_token))
+    if (!add_grant(rq, c, refresh_token) || !oauth_add_resources(&rq->body, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));
     return oauth_request_add_client(rq, c, client_secret, err);

@@ -35,6 +35,8 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
 bool oauth_revocation_build(struct oauth_request *rq, const struct connection_cfg *c,
                             struct slice client_secret, struct slice token, const char *hint,
                             struct err *err);
+/* `resource`, once for each (RFC 8707 section 2). */
+bool oauth_add_resources(struct buf *form, const struct connection_cfg *c);
 /* Its two parts, for other grants (oauth_code.h). */
 void oauth_request_init(struct oauth_request *rq);
 bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,

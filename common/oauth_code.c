@@ -2,8 +2,10 @@
 
 #include <sodium.h>
 #include "common/char.h"
+#include "common/json.h"
 
-#define VALUE_MAX OAUTH_CODE_MAX
+#define VALUE_MAX       OAUTH_CODE_MAX
+#define REQUEST_URI_MAX 2048
 
 /* ---- what is asked ---- */
 
@@ -42,28 +44,110 @@ void oauth_code_deinit(struct oauth_code *q)
     sodium_memzero(q, sizeof *q);
 }
 
+static bool add_question(struct buf *form, const struct connection_cfg *c,
+                         const struct oauth_code *q, struct slice redirect_uri, bool with_id)
+{
+    oauth_form_add(form, "response_type", SLICE_LIT("code"));
+    if (with_id)
+        oauth_form_add(form, "client_id", c->client_id);
+    oauth_form_add(form, "redirect_uri", redirect_uri);
+    if (c->scopes.len > 0)
+        oauth_form_add(form, "scope", c->scopes);
+    oauth_add_resources(form, c);
+    oauth_form_add(form, "state", slice_cstr(q->state));
+    oauth_form_add(form, "code_challenge", slice_cstr(q->challenge));
+    return oauth_form_add(form, "code_challenge_method", SLICE_LIT("S256"));
+}
+
+/* authorize_url may have a query of its own: RFC 6749 section 3.1. */
+static bool add_url(struct buf *out, const struct connection_cfg *c, const struct buf *query,
+                    struct err *err)
+{
+    struct slice url = c->authorize_url;
+
+    buf_add_slice(out, url);
+    buf_add_char(out, slice_find(url, '?') < url.len ? '&' : '?');
+    return (buf_ok(query) && buf_add_slice(out, buf_slice(query))) ||
+           err_set(err, ERR_CONFIG, "connection %.*s: the URL to open is too long",
+                   SLICE_FMT(c->id));
+}
+
 bool oauth_code_url(struct buf *out, const struct connection_cfg *c, const struct oauth_code *q,
                     struct slice redirect_uri, struct err *err)
 {
-    struct slice url = c->authorize_url; /* with its own query, if it has one: section 3.1 */
     struct buf query;
     bool ok;
 
     buf_init(&query, out->max);
-    oauth_form_add(&query, "response_type", SLICE_LIT("code"));
-    oauth_form_add(&query, "client_id", c->client_id);
-    oauth_form_add(&query, "redirect_uri", redirect_uri);
-    if (c->scopes.len > 0)
-        oauth_form_add(&query, "scope", c->scopes);
-    oauth_form_add(&query, "state", slice_cstr(q->state));
-    oauth_form_add(&query, "code_challenge", slice_cstr(q->challenge));
-    oauth_form_add(&query, "code_challenge_method", SLICE_LIT("S256"));
-    buf_add_slice(out, url);
-    buf_add_char(out, slice_find(url, '?') < url.len ? '&' : '?');
-    ok = buf_ok(&query) && buf_add_slice(out, buf_slice(&query));
+    add_question(&query, c, q, redirect_uri, true);
+    ok = add_url(out, c, &query, err);
     buf_deinit(&query);
-    return ok || err_set(err, ERR_CONFIG, "connection %.*s: the URL to open is too long",
-                         SLICE_FMT(c->id));
+    return ok;
+}
+
+/* The server's word for it, if it looks like one. */
+static void refusal(struct slice code, struct err *err)
+{
+    bool clean = code.len <= 64;
+
+    for (size_t i = 0; clean && i < code.len; i++)
+        clean = char_is_alnum(code.ptr[i]) || code.ptr[i] == '_' || code.ptr[i] == '-';
+    if (slice_is(code, "access_denied"))
+        err_rule(err, ERR_DENIED, "refused", "the owner said no (access_denied)");
+    else
+        err_rule(err, ERR_DENIED, "refused", "the authorization server refused: %.*s",
+                 SLICE_FMT(clean ? code : SLICE_LIT("an error without a readable code")));
+}
+
+/* ---- pushed before it is asked (RFC 9126) ---- */
+
+bool oauth_code_push(struct oauth_request *rq, const struct connection_cfg *c,
+                     const struct oauth_code *q, struct slice client_secret,
+                     struct slice redirect_uri, struct err *err)
+{
+    oauth_request_init(rq);
+    /* with Basic the body says whose question it is, too (section 2.1); else that is said already
+     */
+    add_question(&rq->body, c, q, redirect_uri,
+                 c->auth == CLIENT_AUTH_BASIC || c->auth == CLIENT_AUTH_BASIC_RAW);
+    return buf_ok(&rq->body) ? oauth_request_add_client(rq, c, client_secret, err)
+                             : err_set(err, ERR_NOMEM, "connection %.*s: its question is too long",
+                                       SLICE_FMT(c->id));
+}
+
+static bool is_request_uri(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
+            return false;
+    return s.len > 0 && s.len <= REQUEST_URI_MAX;
+}
+
+bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int status,
+                       struct slice answer, struct err *err)
+{
+    struct json *doc = json_parse(answer, NULL);
+    const struct json_val *root = json_root(doc);
+    struct slice uri = SLICE_NONE, code = SLICE_NONE;
+    struct buf query;
+    bool ok = false;
+
+    buf_init(&query, out->max);
+    json_str(json_get(root, "request_uri"), &uri);
+    json_str(json_get(root, "error"), &code);
+    if (status < 200 || status > 299) {
+        refusal(code, err);
+        err_prefix(err, "the pushed request was answered %d: ", status);
+    } else if (!is_request_uri(uri)) {
+        err_rule(err, ERR_DENIED, "refused", "the answer to the pushed request has no request_uri");
+    } else {
+        oauth_form_add(&query, "client_id", c->client_id); /* these two and nothing else */
+        oauth_form_add(&query, "request_uri", uri);
+        ok = add_url(out, c, &query, err);
+    }
+    buf_deinit(&query);
+    json_free(doc);
+    return ok;
 }
 
 /* ---- what came back ---- */
@@ -122,20 +206,6 @@ static bool param(struct slice query, const char *name, struct buf *value, struc
     return true;
 }
 
-/* The server's word for it, if it looks like one. */
-static void refusal(struct slice code, struct err *err)
-{
-    bool clean = code.len <= 64;
-
-    for (size_t i = 0; clean && i < code.len; i++)
-        clean = char_is_alnum(code.ptr[i]) || code.ptr[i] == '_' || code.ptr[i] == '-';
-    if (slice_is(code, "access_denied"))
-        err_rule(err, ERR_DENIED, "refused", "the owner said no (access_denied)");
-    else
-        err_rule(err, ERR_DENIED, "refused", "the authorization server refused: %.*s",
-                 SLICE_FMT(clean ? code : SLICE_LIT("an error without a readable code")));
-}
-
 static bool is_this_question(const struct oauth_code *q, struct slice state)
 {
     return state.len == OAUTH_VERIFIER_CHARS &&
@@ -188,7 +258,8 @@ bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c
     if (oauth_form_add(&rq->body, "grant_type", SLICE_LIT("authorization_code")) &&
         oauth_form_add(&rq->body, "code", code) &&
         oauth_form_add(&rq->body, "redirect_uri", redirect_uri) &&
-        oauth_form_add(&rq->body, "code_verifier", slice_cstr(q->verifier)))
+        oauth_form_add(&rq->body, "code_verifier", slice_cstr(q->verifier)) &&
+        oauth_add_resources(&rq->body, c))
         return oauth_request_add_client(rq, c, client_secret, err);
     return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                    SLICE_FMT(c->id));

@@ -7,8 +7,8 @@
  * Errors  oauth_code_read, by rule. ERR_DENIED: state_mismatch (not the answer to this question),
  *         iss_mismatch (another server's), parameter_twice, refused (the owner or the server said
  *         no), code_missing. No text ever holds the code, the state or the verifier.
- * Source  RFC 6749 sections 4.1 and 10.12; RFC 7636 (S256 only, never plain); RFC 8252 section 7.3;
- *         RFC 9207; RFC 9700 sections 2.1.1 and 4.4.
+ * Source  RFC 9126, RFC 8707; RFC 6749 sections 4.1 and 10.12; RFC 7636 (S256 only, never plain);
+ * RFC 8252 section 7.3; RFC 9207; RFC 9700 sections 2.1.1 and 4.4.
  */
 #ifndef AWQ_OAUTH_CODE_H
 #define AWQ_OAUTH_CODE_H
@@ -32,6 +32,13 @@ void oauth_code_deinit(struct oauth_code *q); /* wipes */
 /* Adds the URL to open in a browser. */
 bool oauth_code_url(struct buf *out, const struct connection_cfg *c, const struct oauth_code *q,
                     struct slice redirect_uri, struct err *err);
+/* The same, pushed to the server first (RFC 9126): the request, and from its answer the URL to
+ * open. */
+bool oauth_code_push(struct oauth_request *rq, const struct connection_cfg *c,
+                     const struct oauth_code *q, struct slice client_secret,
+                     struct slice redirect_uri, struct err *err);
+bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int status,
+                       struct slice answer, struct err *err);
 /* The query that the redirect came with. The code is added to `code`, which the caller wipes. */
 bool oauth_code_read(const struct connection_cfg *c, const struct oauth_code *q, struct slice query,
                      struct buf *code, struct err *err);

@@ -242,3 +242,78 @@ def test_a_code_goes_to_no_private_address(rig):
     code, _, err = link.end()
     assert code == 1 and "was not linked" in err and "private" in err, err
     assert codes_used(rig) == 0
+
+
+# ---- pushed authorization requests (RFC 9126) ----
+
+def pushed(rig, client="basic", auth="basic", **more):
+    rig.use_redis()
+    server, _ = rig.use_peers()
+    server.control("POST", "reset")
+    conn = rig.conn("crm", "authorization_code", client, auth, authorize_url=f"{server.base}/auth", issuer=server.base,
+                    par_url=f"{server.base}/request", **more)
+    rig.apply(conn)
+    return server
+
+
+@pytest.mark.parametrize("client, auth", [("par", "basic"), ("basic", "basic"), ("post", "post")])
+def test_a_pushed_question(rig, client, auth):
+    """`par` is a client that the server answers no other way. The browser sees nothing but a reference."""
+    server = pushed(rig, client, auth)
+    link = Link.__new__(Link)
+    link.rig, link.process = rig, rig.start_ctl("conn", "link", "crm")
+    link.url = link.process.stdout.readline().strip()
+    query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(link.url).query))
+    assert set(query) == {"client_id", "request_uri"}, link.url
+    link.browse()
+    code, out, err = link.end()
+    assert code == 0, out + err
+    assert server.counters()["par"] == 1 and state(rig)["has_refresh_token"]
+
+
+def test_a_question_that_cannot_be_pushed_is_not_asked(rig):
+    """No way back to the open one: the server, or somebody between, would choose it."""
+    server = pushed(rig)
+    server.faults({"on": "par", "status": 400, "count": 1, "body": {"error": "invalid_request"}})
+    process = rig.start_ctl("conn", "link", "crm")
+    out, err = process.communicate(timeout=20)
+    assert process.returncode == 1 and out == "" and "invalid_request" in err, out + err
+
+
+# ---- resource indicators (RFC 8707) ----
+
+def test_a_resource_goes_with_each_request(rig):
+    wanted = "https://api.test/v1"
+    server, _ = rig.use_peers()
+    server.control("POST", "reset")
+    owned(rig, resource=[wanted])
+    link = Link(rig)
+    assert link.query["resource"] == wanted
+    link.browse()
+    code, out, err = link.end()
+    assert code == 0, out + err
+    rig.worker()
+    rig.ctl("conn", "refresh", "crm")
+    asked = [(e["grant"], e.get("resource")) for e in server.log()]
+    assert ("authorization_code", wanted) in asked and ("refresh_token", wanted) in asked, asked
+
+
+def test_a_resource_of_client_credentials(rig):
+    server, _ = rig.use_peers()
+    server.control("POST", "reset")
+    rig.worker()
+    rig.apply(rig.conn("acct", resource=["https://api.test/v1"]))
+    rig.ctl("conn", "refresh", "acct")
+    assert [e.get("resource") for e in server.log()][-1] == "https://api.test/v1"
+    rig.apply(rig.conn("other", resource=["https://nobody.test/"]))
+    wait_until(lambda: rig.ctl("conn", "show", "other", "-o", "json").json()["state"] == "BACKOFF", 15, "its refusal")
+    assert "invalid_target" in rig.ctl("conn", "test", "other", code=1).out
+
+
+@pytest.mark.parametrize("wrong, says", [
+    ({"resource": ["/v1"]}, "resource must be absolute URIs"), ({"resource": ["https://a/#b"]}, "resource must be absolute URIs"),
+    ({"par_url": "https://a.example/par"}, "par_url has no use with this grant"),
+    ({"revoke_url": "ftp://a.example"}, "revoke_url must begin with https://"),
+])
+def test_settings_around_it_that_cannot_be(rig, wrong, says):
+    assert says in rig.apply({**rig.conn("acct"), **wrong}, code=1).err

@@ -68,7 +68,53 @@ static void test_url(void **state)
     assert_true(oauth_code_url(&url, &c, &q, SLICE_LIT("http://127.0.0.1:5/callback"), &err));
     assert_non_null(strstr(url.ptr, "access_type=offline&response_type=code"));
     assert_null(strstr(url.ptr, "scope="));
+    buf_clear(&url);
+    c.resources = SLICE_LIT("https://a.example urn:b");
+    assert_true(oauth_code_url(&url, &c, &q, SLICE_LIT("http://127.0.0.1:5/callback"), &err));
+    assert_non_null(strstr(url.ptr, "&resource=https%3A%2F%2Fa.example&resource=urn%3Ab&state"));
     buf_deinit(&url);
+}
+
+/* RFC 9126 section 2.2: what to open is the client and the request_uri, and nothing else. */
+static void test_pushed(void **state)
+{
+    static const struct {
+        int status;
+        const char *answer, *opens, *says; /* opens NULL: refused */
+    } cases[] = {
+        {201, "{\"request_uri\":\"urn:example:bwc4JK-ESC0w8acc191e-Y1LTC2\",\"expires_in\":60}",
+         "https://login.example/authorize?client_id=awq+client&request_uri=urn%3Aexample%3Abwc4JK-"
+         "ESC0w8acc191e-Y1LTC2",
+         NULL},
+        {200, "{\"request_uri\":\"urn:x\"}",
+         "https://login.example/authorize?client_id=awq+client&request_uri=urn%3Ax", NULL},
+        {201, "{}", NULL, "no request_uri"},
+        {201, "{\"request_uri\":\"\"}", NULL, "no request_uri"},
+        {201, "{\"request_uri\":\"a b\"}", NULL, "no request_uri"},
+        {201, "{\"request_uri\":7}", NULL, "no request_uri"},
+        {201, "<html>", NULL, "no request_uri"},
+        {400, "{\"error\":\"invalid_request\"}", NULL,
+         "answered 400: the authorization server refused: invalid_request"},
+        {400, "{\"error\":\"a\\u001b[31m\"}", NULL, "an error without a readable code"},
+        {500, "", NULL, "answered 500"},
+        {302, "{\"request_uri\":\"urn:x\"}", NULL, "answered 302"},
+    };
+    struct connection_cfg c = cfg(NULL);
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct err err = {0};
+        struct buf url;
+        bool ok;
+
+        buf_init(&url, 4096);
+        ok = oauth_code_pushed(&url, &c, cases[i].status, slice_cstr(cases[i].answer), &err);
+        if (ok != !!cases[i].opens || (!ok && !strstr(err.msg, cases[i].says)))
+            fail_msg("case %zu: %s", i, ok ? url.ptr : err.msg);
+        if (ok)
+            assert_string_equal(url.ptr, cases[i].opens);
+        buf_deinit(&url);
+    }
 }
 
 /* STATE stands for the state of the question. */

@@ -112,7 +112,15 @@ static bool explain_code(struct out *o, const struct connection_cfg *c, struct e
     bool ok;
 
     buf_init(&url, TEXT_MAX);
-    ok = oauth_code_url(&url, c, &q, SLICE_LIT(REDIRECT), err);
+    if (c->par_url.len > 0) {
+        ok = oauth_code_push(&rq, &plain, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT(REDIRECT),
+                             err) &&
+             show_form(o, c, "the question is pushed (conn link)", c->par_url, &rq) &&
+             oauth_code_pushed(&url, c, 201, SLICE_LIT("{\"request_uri\":\"REQUEST_URI\"}"), err);
+        oauth_request_deinit(&rq);
+    } else {
+        ok = oauth_code_url(&url, c, &q, SLICE_LIT(REDIRECT), err);
+    }
     if (ok) {
         begin(o, "the owner is asked (conn link)", "GET", buf_slice(&url));
         rest(o, "", SLICE_NONE);

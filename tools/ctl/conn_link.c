@@ -154,6 +154,40 @@ static bool read_pasted(struct consent *l)
     return ok;
 }
 
+struct pushing {
+    struct consent *l;
+    struct buf *url;
+    bool ok;
+};
+
+static void on_pushed(void *owner, const struct http_result *answer)
+{
+    struct pushing *p = owner;
+
+    p->ok = oauth_code_pushed(p->url, p->l->file.cfg, answer->status, buf_slice(answer->body),
+                              &p->l->err);
+}
+
+/* What the owner's browser is to open: the question itself, or what stands for it once the server
+ * has it (RFC 9126). */
+static bool find_url(struct consent *l, struct buf *url)
+{
+    const struct connection_cfg *cfg = l->file.cfg;
+    struct slice back = slice_cstr(l->redirect_uri);
+    struct pushing p = {.l = l, .url = url};
+    struct oauth_request rq;
+
+    if (cfg->par_url.len == 0)
+        return oauth_code_url(url, cfg, &l->question, back, &l->err);
+    p.ok =
+        oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back, &l->err) &&
+        post_form(cfg, "the pushed authorization request", cfg->par_url, &rq, on_pushed, &p,
+                  &l->err) &&
+        p.ok;
+    oauth_request_deinit(&rq);
+    return p.ok;
+}
+
 static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
 {
     unsigned port = PORT_FIRST + randombytes_uniform(PORTS);
@@ -168,7 +202,7 @@ static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
     }
     snprintf(l->redirect_uri, sizeof l->redirect_uri, "http://127.0.0.1:%u" CALLBACK, port);
     buf_init(&url, URL_ROOM);
-    ok = oauth_code_url(&url, l->file.cfg, &l->question, slice_cstr(l->redirect_uri), &l->err);
+    ok = find_url(l, &url);
     if (ok) {
         ctl_say(0, "Open this address in the browser of the account's owner:");
         printf("%.*s\n", SLICE_FMT(buf_slice(&url)));
