@@ -224,9 +224,10 @@ static void test_token_request(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_challenge), cmocka_unit_test(test_each_question_is_another),
-        cmocka_unit_test(test_url),       cmocka_unit_test(test_answers),
-        cmocka_unit_test(test_mix_up),    cmocka_unit_test(test_token_request),
+        cmocka_unit_test(test_challenge),     cmocka_unit_test(test_each_question_is_another),
+        cmocka_unit_test(test_url),           cmocka_unit_test(test_pushed),
+        cmocka_unit_test(test_answers),       cmocka_unit_test(test_mix_up),
+        cmocka_unit_test(test_token_request),
     };
 
     if (sodium_init() < 0)
