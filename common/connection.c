@@ -1,6 +1,7 @@
 #include "common/connection.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -315,7 +316,8 @@ static bool read_grant(struct reader *r, const struct json_val *v)
     int pick = 0;
 
     if (!read_name(r, v, connection_grant_name,
-                   "must be client_credentials, refresh_token or authorization_code", &pick))
+                   "must be client_credentials, refresh_token, authorization_code or device_code",
+                   &pick))
         return false;
     r->to->cfg.grant = (enum grant_kind)pick;
     return true;
@@ -346,6 +348,11 @@ static bool read_authorize_url(struct reader *r, const struct json_val *v)
 static bool read_revoke_url(struct reader *r, const struct json_val *v)
 {
     return read_text(r, v, URL_MAX, &r->to->cfg.revoke_url);
+}
+
+static bool read_device_url(struct reader *r, const struct json_val *v)
+{
+    return read_text(r, v, URL_MAX, &r->to->cfg.device_url);
 }
 
 static bool read_par_url(struct reader *r, const struct json_val *v)
@@ -529,6 +536,7 @@ static const struct {
     {"token_url", read_token_url, true},
     {"authorize_url", read_authorize_url, false},
     {"revoke_url", read_revoke_url, false},
+    {"device_url", read_device_url, false},
     {"par_url", read_par_url, false},
     {"issuer", read_issuer, false},
     {"client_id", read_client_id, true},
@@ -555,16 +563,18 @@ static const struct {
     {"breaker", read_breaker, false},
 };
 
+_Static_assert(ARRAY_LEN(members) <= 64, "seen has a bit for each");
+
 static bool read_member(struct reader *r, struct slice key, const struct json_val *v,
-                        uint32_t *seen)
+                        uint64_t *seen)
 {
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
         if (!slice_is(key, members[i].name))
             continue;
         r->setting = members[i].name;
-        if (*seen & (1u << i))
+        if (*seen & (UINT64_C(1) << i))
             return wrong(r, "is there twice");
-        *seen |= 1u << i;
+        *seen |= UINT64_C(1) << i;
         return members[i].read(r, v);
     }
     /* It may be a limit: better no call than one that it would have refused. */
@@ -595,52 +605,79 @@ static bool check_url(struct reader *r, const char *setting, struct slice url)
     return true;
 }
 
-static bool seen_member(uint32_t seen, const char *name)
-{
-    for (size_t i = 0; i < ARRAY_LEN(members); i++)
-        if (strcmp(members[i].name, name) == 0)
-            return seen & (1u << i);
-    return false;
-}
+/* Addresses, and which grant has a use for them. */
+static const struct {
+    const char *setting;
+    size_t at;
+    bool any; /* of every grant; else: */
+    enum grant_kind grant;
+    const char *missing; /* it cannot do without: why */
+} urls[] = {
+    {"token_url", offsetof(struct connection_cfg, token_url), true, 0, NULL},
+    {"revoke_url", offsetof(struct connection_cfg, revoke_url), true, 0, NULL},
+    {"authorize_url", offsetof(struct connection_cfg, authorize_url), false,
+     GRANT_AUTHORIZATION_CODE, "is missing: it is where the owner is asked (RFC 6749 section 3.1)"},
+    {"par_url", offsetof(struct connection_cfg, par_url), false, GRANT_AUTHORIZATION_CODE, NULL},
+    {"issuer", offsetof(struct connection_cfg, issuer), false, GRANT_AUTHORIZATION_CODE, NULL},
+    {"device_url", offsetof(struct connection_cfg, device_url), false, GRANT_DEVICE_CODE,
+     "is missing: it gives the code that the owner enters (RFC 8628 section 3.1)"},
+};
 
-static bool check_whole(struct reader *r, uint32_t seen)
+static bool check_urls(struct reader *r)
 {
-    static const char *const signing[] = {"kid", "x5t_s256", "audience"};
     const struct connection_cfg *c = &r->to->cfg;
 
-    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-        r->setting = members[i].name;
-        if (members[i].required && !(seen & (1u << i)))
-            return wrong(r, "is missing");
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+        const struct slice *url = (const struct slice *)((const char *)c + urls[i].at);
+        bool used = urls[i].any || urls[i].grant == c->grant;
+
+        r->setting = urls[i].setting;
+        if (used && urls[i].missing && url->len == 0)
+            return wrong(r, urls[i].missing);
+        if (!used && url->len > 0)
+            return wrong(r, "has no use with this grant");
+        if (url->len > 0 && !check_url(r, urls[i].setting, *url))
+            return false;
     }
-    if (!check_url(r, "token_url", c->token_url) ||
-        (c->authorize_url.len > 0 && !check_url(r, "authorize_url", c->authorize_url)) ||
-        (c->par_url.len > 0 && !check_url(r, "par_url", c->par_url)) ||
-        (c->revoke_url.len > 0 && !check_url(r, "revoke_url", c->revoke_url)) ||
-        (c->issuer.len > 0 && !check_url(r, "issuer", c->issuer)))
-        return false;
+    return true;
+}
+
+/* What an assertion says has no use where there is none. */
+static bool check_assertion(struct reader *r)
+{
+    const struct connection_cfg *c = &r->to->cfg;
+    const struct {
+        const char *setting;
+        bool given;
+    } signing[] = {{"kid", c->kid.len > 0},
+                   {"x5t_s256", c->x5t_s256.len > 0},
+                   {"audience", c->audience.len > 0}};
+
     r->setting = "alg";
     if (c->alg != JWT_ALG_OF_KEY && c->auth != CLIENT_AUTH_PRIVATE_KEY_JWT)
         return wrong(r, "is for auth: private_key_jwt");
     for (size_t i = 0; !client_auth_signs(c->auth) && i < ARRAY_LEN(signing); i++) {
-        r->setting = signing[i];
-        if (seen_member(seen, signing[i]))
+        r->setting = signing[i].setting;
+        if (signing[i].given)
             return wrong(r, "is for auth: private_key_jwt or client_secret_jwt");
     }
-    r->setting = "authorize_url";
-    if (c->grant == GRANT_AUTHORIZATION_CODE && c->authorize_url.len == 0)
-        return wrong(r, "is missing: it is where the owner is asked (RFC 6749 section 3.1)");
-    if (c->grant != GRANT_AUTHORIZATION_CODE && c->authorize_url.len > 0)
-        return wrong(r, "has no use with this grant");
-    r->setting = "par_url";
-    if (c->grant != GRANT_AUTHORIZATION_CODE && c->par_url.len > 0)
-        return wrong(r, "has no use with this grant");
-    r->setting = "issuer";
-    if (c->grant != GRANT_AUTHORIZATION_CODE && c->issuer.len > 0)
-        return wrong(r, "has no use with this grant");
+    return true;
+}
+
+static bool check_whole(struct reader *r, uint64_t seen)
+{
+    const struct connection_cfg *c = &r->to->cfg;
+
+    for (size_t i = 0; i < ARRAY_LEN(members); i++) {
+        r->setting = members[i].name;
+        if (members[i].required && !(seen & (UINT64_C(1) << i)))
+            return wrong(r, "is missing");
+    }
+    if (!check_urls(r) || !check_assertion(r))
+        return false;
     r->setting = "auth";
     if (c->grant == GRANT_CLIENT_CREDENTIALS && c->auth == CLIENT_AUTH_NONE)
-        return wrong(r, "must be basic or post: this grant is for clients that have a secret "
+        return wrong(r, "must not be none: this grant is for clients that can show who they are "
                         "(RFC 6749 section 4.4)");
     r->setting = "burst";
     if (c->burst > 0 && c->rate_calls == 0)
@@ -653,7 +690,7 @@ static bool read_all(struct reader *r, const struct json_val *root)
     const struct json_val *v;
     struct json_iter it;
     struct slice key;
-    uint32_t seen = 0;
+    uint64_t seen = 0;
 
     if (json_type(root) != JSON_OBJ)
         return wrong(r, "must be a map");

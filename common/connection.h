@@ -43,9 +43,15 @@
 
 #define CONNECTION_CFG_MAX (64 * 1024) /* bytes of settings: they are read at each cache miss */
 
-enum grant_kind { GRANT_CLIENT_CREDENTIALS, GRANT_REFRESH_TOKEN, GRANT_AUTHORIZATION_CODE };
+enum grant_kind {
+    GRANT_CLIENT_CREDENTIALS,
+    GRANT_REFRESH_TOKEN,
+    GRANT_AUTHORIZATION_CODE,
+    GRANT_DEVICE_CODE,
+};
 const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
 bool grant_is_renewed(enum grant_kind g);       /* by a refresh token */
+bool grant_is_asked(enum grant_kind g);         /* of the account's owner, by conn link */
 enum client_auth {
     CLIENT_AUTH_BASIC,
     CLIENT_AUTH_POST,
@@ -69,6 +75,7 @@ struct connection_cfg {
     struct slice token_url;
     struct slice authorize_url; /* of authorization_code only; else "" */
     struct slice revoke_url;    /* RFC 7009; "" = its grants are revoked by hand */
+    struct slice device_url;    /* of device_code only; else "" */
     struct slice par_url;       /* RFC 9126; "" = the question goes by the browser */
     struct slice issuer;        /* "" = its redirects are not said to have `iss` (RFC 9207) */
     struct slice client_id;
@@ -104,9 +111,10 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
 /* A connection file (YAML), as `conn apply -f` reads it: the settings and the secrets they name.
  *
  *   id: crm
- *   grant: refresh_token              # or client_credentials, authorization_code
+ *   grant: refresh_token              # or client_credentials, authorization_code, device_code
  *   token_url: https://login.example/token
  *   authorize_url: https://login.example/authorize    # of authorization_code
+ *   device_url: https://login.example/device          # of device_code
  *   par_url: https://login.example/par                # of authorization_code, optional: RFC 9126
  *   issuer: https://login.example                     # of authorization_code, optional: RFC 9207
  *   revoke_url: https://login.example/revoke          # optional: RFC 7009

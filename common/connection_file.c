@@ -52,6 +52,7 @@ static const struct row {
     {"grant", NULL, "grant", TEXT},
     {"token_url", NULL, "token_url", TEXT},
     {"authorize_url", NULL, "authorize_url", TEXT},
+    {"device_url", NULL, "device_url", TEXT},
     {"par_url", NULL, "par_url", TEXT},
     {"revoke_url", NULL, "revoke_url", TEXT},
     {"issuer", NULL, "issuer", TEXT},
@@ -207,9 +208,10 @@ static bool check_map(const struct yaml_node *root, const char *name, const char
 
 static bool check_shape(const struct yaml_node *root, struct err *err)
 {
-    static const char *const top[] = {
-        "id",     "grant", "token_url",     "client", "scopes",     "refresh_token", "policy",
-        "limits", "token", "authorize_url", "issuer", "revoke_url", "par_url",       "resource"};
+    static const char *const top[] = {"id",      "grant",         "token_url", "client",
+                                      "scopes",  "refresh_token", "policy",    "limits",
+                                      "token",   "authorize_url", "issuer",    "revoke_url",
+                                      "par_url", "resource",      "device_url"};
     static const char *const client[] = {"id",  "secret", "key",      "auth",
                                          "alg", "kid",    "x5t_s256", "audience"};
     static const char *const policy[] = {"hosts",     "methods",       "paths",

@@ -9,6 +9,7 @@ static const char *const grant_names[] = {
     [GRANT_CLIENT_CREDENTIALS] = "client_credentials",
     [GRANT_REFRESH_TOKEN] = "refresh_token",
     [GRANT_AUTHORIZATION_CODE] = "authorization_code",
+    [GRANT_DEVICE_CODE] = "device_code",
 };
 static const char *const replay_names[] = {
     [REPLAY_ONCE] = "once",
@@ -48,6 +49,11 @@ const char *grant_kind_name(enum grant_kind g)
 bool grant_is_renewed(enum grant_kind g)
 {
     return g != GRANT_CLIENT_CREDENTIALS;
+}
+
+bool grant_is_asked(enum grant_kind g)
+{
+    return g == GRANT_AUTHORIZATION_CODE || g == GRANT_DEVICE_CODE;
 }
 
 bool client_auth_signs(enum client_auth a)
@@ -111,6 +117,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_text(&w, "grant", slice_cstr(grant_kind_name(c->grant)));
     put_text(&w, "token_url", c->token_url);
     put_some(&w, "authorize_url", c->authorize_url);
+    put_some(&w, "device_url", c->device_url);
     put_some(&w, "par_url", c->par_url);
     put_some(&w, "revoke_url", c->revoke_url);
     put_some(&w, "issuer", c->issuer);

@@ -27,7 +27,7 @@ local set = {'HSET', KEYS[1], 'cfg', ARGV[3], 'cm', ARGV[4], 'cd', ARGV[5], 'gra
 local state = h[3] == 'DISABLED' and 'ds' or 'state'
 local function put(k, v) set[#set + 1] = k; set[#set + 1] = v end
 -- its owner has not said yes: conn link brings the refresh token
-local waits = ARGV[6] == 'authorization_code' and ARGV[8] == ''
+local waits = (ARGV[6] == 'authorization_code' or ARGV[6] == 'device_code') and ARGV[8] == ''
 if link then
   gen = string.format('%d', new)
   ver = 0

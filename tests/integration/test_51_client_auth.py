@@ -6,7 +6,7 @@ import pytest
 from procs import wait_until
 from test_50_consent import Link
 
-STRICT = {"STRICT_AUTH": 1}  # Basic and post are told apart
+STRICT = {"STRICT_AUTH": 1, "DEVICE_INTERVAL": 1}  # Basic and post are told apart
 WAYS = ["basic", "odd", "basic_raw", "post", "none", "client_secret_jwt", "RS256", "PS256", "ES256", "EdDSA"]
 CLIENTS = {"RS256": "pkjwt-rs256", "PS256": "pkjwt-ps256", "ES256": "pkjwt-es256", "EdDSA": "pkjwt-ed25519",
            "client_secret_jwt": "cs-jwt", "none": "public", "basic_raw": "basic", "odd": "odd:id/1"}
@@ -79,6 +79,19 @@ def test_authorization_code(rig, way):
     link.browse()
     code, out, err = link.end()
     assert code == 0, out + err
+    w.works(1)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_device_code(rig, way):
+    w = Way(rig, way)
+    rig.worker()
+    rig.apply(w.conn("device_code", device_url=f"{w.auth.base}/device/auth"))
+    process = rig.start_ctl("conn", "link", "crm")
+    _, code = (process.stdout.readline().strip() for _ in range(2))
+    w.auth.control("POST", "device", {"user_code": code, "action": "approve", "account": "alice"})
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, out + err
     w.works(1)
 
 

@@ -263,7 +263,7 @@ static int conn_refresh(struct ctl *c, const struct args *a)
     if (strcmp(before.state, "NEEDS_CONSENT") == 0)
         return ctl_say(CTL_FAILED,
                        "connection %.*s needs consent (%s): it cannot be renewed; link the account "
-                       "again with conn apply (authorization_code: conn link)",
+                       "again with conn apply (authorization_code, device_code: conn link)",
                        SLICE_FMT(id), before.text);
     if (strcmp(before.state, "BACKOFF") == 0 && before.next_ms > now_ms)
         return ctl_say(CTL_FAILED,
@@ -398,7 +398,7 @@ const struct verb conn_verbs[] = {
      .name = "link",
      .usage = "ID [--no-listen] [--timeout TIME]",
      .help =
-         "Ask the account's owner in a browser (grant: authorization_code), and store the grant",
+         "Ask the account's owner (grant: authorization_code, device_code), and store the grant",
      .more = "Prints the address to open. The browser comes back to 127.0.0.1 of this machine, or "
              "with\n"
              "--no-listen you paste the address that it ends on.",

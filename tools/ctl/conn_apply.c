@@ -331,7 +331,7 @@ static bool write_record(struct apply *a, bool *moved)
 /* Written, and nobody has said yes yet. */
 static bool is_unlinked(const struct apply *a)
 {
-    return a->change == CHANGE_LINK && a->file.cfg->grant == GRANT_AUTHORIZATION_CODE &&
+    return a->change == CHANGE_LINK && grant_is_asked(a->file.cfg->grant) &&
            a->file.refresh_token.len == 0;
 }
 
@@ -416,7 +416,7 @@ static void report(struct apply *a)
         out_note(o, "It is still disabled (%.*s), and calls nothing: conn enable %.*s",
                  SLICE_FMT(a->rec.disabled_why), SLICE_FMT(a->id));
     if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT") &&
-        a->file.cfg->grant == GRANT_AUTHORIZATION_CODE)
+        grant_is_asked(a->file.cfg->grant))
         out_note(o, "It still needs consent (%.*s): awq-ctl conn link %.*s", SLICE_FMT(a->rec.why),
                  SLICE_FMT(a->id));
     else if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))

@@ -6,6 +6,7 @@
 #include <string.h>
 #include "common/clock.h"
 #include "common/oauth_code.h"
+#include "common/oauth_device.h"
 #include "tools/ctl/link.h"
 
 #define TEXT_MAX 65536
@@ -135,6 +136,24 @@ static bool explain_code(struct out *o, const struct connection_cfg *c, struct e
     return ok;
 }
 
+static bool explain_device(struct out *o, const struct connection_cfg *c, struct err *err)
+{
+    static const struct oauth_device d = {.code = "DEVICE_CODE"};
+    const struct connection_cfg plain = unsigned_of(c);
+    struct slice secret = SLICE_LIT("CLIENT_SECRET");
+    struct oauth_request rq;
+    bool ok = oauth_device_ask(&rq, &plain, secret, err) &&
+              show_form(o, c, "a code is asked for (conn link)", c->device_url, &rq);
+
+    oauth_request_deinit(&rq);
+    if (!ok)
+        return false;
+    ok = oauth_device_poll(&rq, &plain, &d, secret, err) &&
+         show_form(o, c, "until the owner has entered it (conn link)", c->token_url, &rq);
+    oauth_request_deinit(&rq);
+    return ok;
+}
+
 static bool explain_token(struct out *o, const struct connection_cfg *c, struct err *err)
 {
     const struct connection_cfg plain = unsigned_of(c);
@@ -199,6 +218,7 @@ int conn_explain(struct ctl *c, const struct args *args)
         if (c->out.json)
             out_list(&c->out, columns, ARRAY_LEN(columns));
         if ((cfg->grant != GRANT_AUTHORIZATION_CODE || explain_code(&c->out, cfg, &err)) &&
+            (cfg->grant != GRANT_DEVICE_CODE || explain_device(&c->out, cfg, &err)) &&
             explain_token(&c->out, cfg, &err)) {
             explain_call(&c->out, cfg);
             (void)explain_revocation(&c->out, cfg, &err);

@@ -1,6 +1,6 @@
 /* awq-ctl conn link: ask an account's owner, by the authorization code grant (RFC 6749
  * section 4.1), and store what the answer gives. The browser comes back to a listener on loopback
- * (RFC 8252 section 7.3), or its last address is pasted. */
+ * (RFC 8252 section 7.3), or its last address is pasted. conn_device.c: by a device code. */
 #include "tools/ctl/conn.h"
 
 #include <inttypes.h>
@@ -12,6 +12,7 @@
 #include "common/clock.h"
 #include "common/httpd.h"
 #include "common/oauth_code.h"
+#include "tools/ctl/conn_device.h"
 #include "tools/ctl/link.h"
 #include "tools/ctl/post.h"
 
@@ -55,10 +56,10 @@ static bool read_settings(struct consent *l, struct slice id, const struct conne
     if (!l->file.cfg)
         return false;
     l->file.cfg->id = id;
-    if (l->file.cfg->grant != GRANT_AUTHORIZATION_CODE)
+    if (!grant_is_asked(l->file.cfg->grant))
         return err_set(&l->err, ERR_CONFIG,
                        "connection %.*s has grant: %s, for which nobody is asked; conn link is for "
-                       "authorization_code",
+                       "authorization_code and device_code",
                        SLICE_FMT(id), grant_kind_name(l->file.cfg->grant));
     return conn_open(l->c, id, rec, KEY_GRANT, "cs", &l->file.client_secret, &l->err);
 }
@@ -226,11 +227,6 @@ static void on_token(void *owner, const struct http_result *answer)
     if (l->answer.outcome != OAUTH_TOKEN)
         err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the code: %s",
                 l->answer.text);
-    else if (l->answer.refresh_token.len == 0)
-        err_set(&l->err, ERR_DENIED,
-                "the answer has no refresh token, so the link would end with its access token. "
-                "Providers want to be asked for one: often a scope (offline_access), or a "
-                "parameter of authorize_url (access_type=offline)");
 }
 
 static bool exchange(struct consent *l)
@@ -241,9 +237,24 @@ static bool exchange(struct consent *l)
                             buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) ||
         !post_form(cfg, "the token endpoint", cfg->token_url, &l->rq, on_token, l, &l->err))
         return false;
-    return l->err.code == ERR_NONE &&
-           (buf_add_slice(&l->file.refresh_token, l->answer.refresh_token) ||
-            err_set(&l->err, ERR_NOMEM, "the refresh token is too long"));
+    return l->err.code == ERR_NONE;
+}
+
+/* By whichever way: l->answer is a token then, and its refresh token is what is stored. */
+static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
+{
+    if (l->file.cfg->grant == GRANT_DEVICE_CODE
+            ? !conn_by_device(l->c, l->file.cfg, buf_slice(&l->file.client_secret), limit_ms,
+                              &l->answer, &l->err)
+            : !ask_owner(l, listen, limit_ms) || !exchange(l))
+        return false;
+    if (l->answer.refresh_token.len == 0)
+        return err_set(&l->err, ERR_DENIED,
+                       "the answer has no refresh token, so the link would end with its access "
+                       "token. Providers want to be asked for one: often a scope "
+                       "(offline_access), or a parameter of authorize_url (access_type=offline)");
+    return buf_add_slice(&l->file.refresh_token, l->answer.refresh_token) ||
+           err_set(&l->err, ERR_NOMEM, "the refresh token is too long");
 }
 
 /* ---- the verb ---- */
@@ -309,8 +320,7 @@ int conn_link(struct ctl *c, const struct args *args)
         return ctl_fail(c, &l.err);
     }
     slice_copy(rec.cd, cd, sizeof cd);
-    if (!read_settings(&l, id, &rec) || !ask_owner(&l, !args->flag[L_NO_LISTEN], limit_ms) ||
-        !exchange(&l)) {
+    if (!read_settings(&l, id, &rec) || !obtain(&l, !args->flag[L_NO_LISTEN], limit_ms)) {
         err_prefix(&l.err, "connection %.*s was not linked: ", SLICE_FMT(id));
         code = ctl_fail(c, &l.err);
     } else if (!reopen(&l)) { /* it may have been silent for minutes */

@@ -160,7 +160,8 @@ static void check_token(struct test *t)
 
     if (slice_is(r->state, "NEEDS_CONSENT"))
         checks_add(&t->checks, CHECK_BAD, "access token",
-                   slice_is(r->grant, grant_kind_name(GRANT_AUTHORIZATION_CODE))
+                   slice_is(r->grant, grant_kind_name(GRANT_AUTHORIZATION_CODE)) ||
+                           slice_is(r->grant, grant_kind_name(GRANT_DEVICE_CODE))
                        ? "conn link asks its owner; waiting jobs go on by themselves"
                        : "Have its owner link the account again, then conn apply with the new "
                          "refresh token; waiting jobs go on by themselves",

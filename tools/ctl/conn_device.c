@@ -1,0 +1,120 @@
+/* awq-ctl conn link for a device grant (RFC 8628): the owner types a code in on any browser, and we
+ * ask until that is done. */
+#include "tools/ctl/conn_device.h"
+
+#include <stdio.h>
+#include "common/clock.h"
+#include "common/oauth_device.h"
+#include "tools/ctl/link.h"
+#include "tools/ctl/post.h"
+
+struct device {
+    const struct connection_cfg *cfg;
+    struct oauth_device d;
+    struct oauth_answer *answer;
+    struct err *err;
+    bool ok;
+};
+
+static void on_code(void *owner, const struct http_result *answer)
+{
+    struct device *v = owner;
+
+    v->ok = oauth_device_read(&v->d, answer->status, buf_slice(answer->body), v->err);
+}
+
+static bool ask(struct device *v, struct slice secret)
+{
+    struct oauth_request rq;
+    bool ok = oauth_device_ask(&rq, v->cfg, secret, v->err) &&
+              post_form(v->cfg, "the device authorization endpoint", v->cfg->device_url, &rq,
+                        on_code, v, v->err) &&
+              v->ok;
+
+    oauth_request_deinit(&rq);
+    return ok;
+}
+
+static void on_poll(void *owner, const struct http_result *answer)
+{
+    struct device *v = owner;
+
+    oauth_answer_judge(v->answer, answer->status, buf_slice(answer->body),
+                       http_header_get(answer, "content-type"),
+                       http_header_get(answer, "retry-after"), clock_wall_ms());
+}
+
+/* One request. An answer that did not come is asked for again (section 3.5): *came is false then.
+ */
+static bool poll_once(struct device *v, struct slice secret, bool *came)
+{
+    struct oauth_request rq;
+    struct err why = {0};
+    bool ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->err);
+
+    oauth_answer_deinit(v->answer);
+    *came = ok && post_form(v->cfg, "the token endpoint", v->cfg->token_url, &rq, on_poll, v, &why);
+    oauth_request_deinit(&rq);
+    if (ok && !*came && why.code != ERR_UNREACHABLE && why.code != ERR_UNKNOWN) {
+        *v->err = why;
+        return false;
+    }
+    return ok;
+}
+
+static bool nobody(struct device *v)
+{
+    return err_set(v->err, ERR_CONSENT,
+                   "nobody answered in time; nothing was stored. Run conn link again");
+}
+
+static bool give_up(struct device *v)
+{
+    struct slice reason = slice_cstr(v->answer->reason);
+
+    if (slice_is(reason, "expired_token"))
+        return nobody(v);
+    return err_set(v->err, ERR_DENIED, "%s",
+                   slice_is(reason, "access_denied") ? "the owner said no (access_denied)"
+                                                     : v->answer->text);
+}
+
+static bool poll(struct ctl *c, struct device *v, struct slice secret, int64_t limit_ms)
+{
+    int64_t end = clock_boot_ms() + (limit_ms < v->d.expires_ms ? limit_ms : v->d.expires_ms);
+    bool came;
+
+    for (;;) {
+        int64_t left = end - clock_boot_ms();
+
+        link_sleep(c->link, left < v->d.interval_ms ? left : v->d.interval_ms);
+        if (clock_boot_ms() >= end)
+            return nobody(v);
+        if (!poll_once(v, secret, &came))
+            return false;
+        if (came && v->answer->outcome == OAUTH_TOKEN)
+            return true;
+        if (!oauth_device_goes_on(&v->d, came ? v->answer : NULL))
+            return give_up(v);
+    }
+}
+
+bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slice secret,
+                    int64_t limit_ms, struct oauth_answer *answer, struct err *err)
+{
+    struct device v = {.cfg = cfg, .answer = answer, .err = err};
+    bool ok = ask(&v, secret);
+
+    if (ok) {
+        ctl_say(0, "The account's owner opens this address, on any machine, and enters the code:");
+        printf("%s\n%s\n", v.d.uri, v.d.user_code);
+        if (v.d.uri_complete[0]) {
+            ctl_say(0, "or this one, with the code in it:");
+            printf("%s\n", v.d.uri_complete);
+        }
+        fflush(stdout);
+        ok = poll(c, &v, secret, limit_ms);
+    }
+    oauth_device_deinit(&v.d);
+    return ok;
+}
