@@ -6,7 +6,7 @@
 #include "common/clock.h"
 #include "common/oauth_device.h"
 #include "tools/ctl/link.h"
-#include "tools/ctl/post.h"
+#include "tools/ctl/once.h"
 
 struct device {
     const struct connection_cfg *cfg;
@@ -27,7 +27,7 @@ static bool ask(struct device *v, struct slice secret)
 {
     struct oauth_request rq;
     bool ok = oauth_device_ask(&rq, v->cfg, secret, v->err) &&
-              post_form(v->cfg, "the device authorization endpoint", v->cfg->device_url, &rq,
+              once_form(v->cfg, "the device authorization endpoint", v->cfg->device_url, &rq,
                         on_code, v, v->err) &&
               v->ok;
 
@@ -53,7 +53,7 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
     bool ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->err);
 
     oauth_answer_deinit(v->answer);
-    *came = ok && post_form(v->cfg, "the token endpoint", v->cfg->token_url, &rq, on_poll, v, &why);
+    *came = ok && once_form(v->cfg, "the token endpoint", v->cfg->token_url, &rq, on_poll, v, &why);
     oauth_request_deinit(&rq);
     if (ok && !*came && why.code != ERR_UNREACHABLE && why.code != ERR_UNKNOWN) {
         *v->err = why;

@@ -14,7 +14,7 @@
 #include "common/oauth_code.h"
 #include "tools/ctl/conn_device.h"
 #include "tools/ctl/link.h"
-#include "tools/ctl/post.h"
+#include "tools/ctl/once.h"
 
 #define SECRET_MAX 16384
 #define URL_ROOM   (16 * 1024)
@@ -182,7 +182,7 @@ static bool find_url(struct consent *l, struct buf *url)
         return oauth_code_url(url, cfg, &l->question, back, &l->err);
     p.ok =
         oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back, &l->err) &&
-        post_form(cfg, "the pushed authorization request", cfg->par_url, &rq, on_pushed, &p,
+        once_form(cfg, "the pushed authorization request", cfg->par_url, &rq, on_pushed, &p,
                   &l->err) &&
         p.ok;
     oauth_request_deinit(&rq);
@@ -235,7 +235,7 @@ static bool exchange(struct consent *l)
 
     if (!oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
                             buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) ||
-        !post_form(cfg, "the token endpoint", cfg->token_url, &l->rq, on_token, l, &l->err))
+        !once_form(cfg, "the token endpoint", cfg->token_url, &l->rq, on_token, l, &l->err))
         return false;
     return l->err.code == ERR_NONE;
 }

@@ -4,7 +4,7 @@
 #include "common/clock.h"
 #include "tools/ctl/conn.h"
 #include "tools/ctl/link.h"
-#include "tools/ctl/post.h"
+#include "tools/ctl/once.h"
 
 #define SECRET_MAX 65536
 #define TRIES      3
@@ -56,7 +56,7 @@ static bool send(struct revocation *v, const char *hint)
             link_sleep(v->c->link, v->wait_ms < WAIT_MAX ? v->wait_ms : WAIT_MAX);
         ok = oauth_revocation_build(&rq, v->cfg, buf_slice(&v->secret), buf_slice(&v->token), hint,
                                     &v->err) &&
-             post_form(v->cfg, "the revocation endpoint", v->cfg->revoke_url, &rq, on_answer, v,
+             once_form(v->cfg, "the revocation endpoint", v->cfg->revoke_url, &rq, on_answer, v,
                        &v->err);
         oauth_request_deinit(&rq);
         if (!ok || v->status != 503)

@@ -1,0 +1,121 @@
+"""conn discover: what a server publishes of itself, and what is not believed."""
+import http.server
+import json
+import threading
+
+import pytest
+import yaml
+
+LOCAL = ["--insecure-http", "--allow-private"]
+
+
+def test_a_real_server(rig):
+    """Lines for a file: with them, a policy and a client it is whole."""
+    server, _ = rig.use_peers()
+    rig.use_redis()
+    said = rig.ctl("conn", "discover", server.base, *LOCAL).out
+    assert "# client.auth: basic, post, client_secret_jwt, private_key_jwt, none" in said
+    found = yaml.safe_load(said)
+    assert found == {"token_url": f"{server.base}/token", "authorize_url": f"{server.base}/auth",
+                     "par_url": f"{server.base}/request", "device_url": f"{server.base}/device/auth",
+                     "revoke_url": f"{server.base}/token/revocation", "issuer": server.base}
+    del found["device_url"]
+    rig.apply({**rig.conn("crm", "authorization_code", "basic", "basic"), **found})
+    as_json = rig.ctl("conn", "discover", server.base, *LOCAL, "-o", "json").json()
+    assert as_json["token_url"] == found["token_url"] and "private_key_jwt" in as_json["client_auth"]
+
+
+class Server:
+    """Answers what it is told to at each path."""
+
+    def __init__(self, pages):
+        self.asked = asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                asked.append(self.path)
+                status, body = pages.get(self.path, (404, ""))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("location", body)
+                self.end_headers()
+                self.wfile.write(body if isinstance(body, bytes) else body.encode())
+
+            def log_message(self, *_):
+                pass
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.base = f"http://127.0.0.1:{self.http.server_port}"
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+OAUTH, OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
+
+
+def metadata(base, **more):
+    return 200, json.dumps({"issuer": base, "token_endpoint": base + "//t", **more})
+
+
+def test_where_it_is_looked_for_with_a_path(rig):
+    pages = {}
+    with Server(pages) as s:
+        pages[OAUTH + "/tenant/1"] = metadata(s.base + "/tenant/1")
+        said = rig.ctl("conn", "discover", s.base + "/tenant/1", *LOCAL).out
+        assert f'token_url: "{s.base}/tenant/1//t"' in said, "to the letter, doubled slashes too"
+        assert "# client.auth: basic\n" in said, "what a server means that does not say (RFC 8414 section 2)"
+        assert "issuer:" not in said, "it does not say that its redirects have iss"
+
+
+def test_openid_where_that_is_all_there_is(rig):
+    pages = {}
+    with Server(pages) as s:
+        pages["/a" + OPENID] = metadata(s.base + "/a/")
+        assert "token_url" in rig.ctl("conn", "discover", s.base + "/a/", *LOCAL).out
+        assert s.asked == [OAUTH + "/a", "/a" + OPENID]
+
+
+@pytest.mark.parametrize("lie", ["https://another.example", None, "slash", 7])
+def test_metadata_of_another_issuer(rig, lie):
+    pages = {}
+    with Server(pages) as s:
+        pages[OAUTH] = metadata(s.base, issuer=s.base + "/" if lie == "slash" else lie)
+        done = rig.ctl("conn", "discover", s.base, *LOCAL, code=1)
+        assert "of another issuer" in done.err and done.out == ""
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", "ftp://a.example", "", "https://a.example/\n#", 'https://a"b', 0])
+def test_what_is_no_address(rig, url):
+    pages = {}
+    with Server(pages) as s:
+        pages[OAUTH] = metadata(s.base, revocation_endpoint=url)
+        done = rig.run_ctl("conn", "discover", s.base, *LOCAL)
+        if done.code == 0:
+            assert set(yaml.safe_load(done.out)) <= {"token_url", "revoke_url"}
+        assert "javascript" not in done.out and "ftp:" not in done.out
+        assert done.code == (1 if isinstance(url, str) and url != 'https://a"b' else done.code), done.out + done.err
+
+
+@pytest.mark.parametrize("what, says", [("html", "no JSON"), ("empty", "no token_endpoint"), ("404", "publishes nothing"),
+                                        ("302", "publishes nothing"), ("big", "answer_too_big")])
+def test_what_is_no_metadata(rig, what, says):
+    pages = {}
+    with Server(pages) as s:
+        pages[OAUTH] = {"html": (200, "<html>"), "empty": (200, json.dumps({"issuer": s.base})), "404": (404, ""),
+                        "302": (302, "https://another.example/"), "big": (200, "x" * (1 << 20))}[what]
+        done = rig.run_ctl("conn", "discover", s.base, *LOCAL)
+        assert done.code in (1, 3) and done.out == "", done.out
+        assert says in done.err or what == "big", done.err
+
+
+def test_it_is_https_and_public_unless_told(rig):
+    with Server({}) as s:
+        assert "https" in rig.run_ctl("conn", "discover", s.base).err
+        done = rig.run_ctl("conn", "discover", s.base, "--insecure-http")
+        assert done.code != 0 and "private" in done.err and s.asked == []
+        assert rig.run_ctl("conn", "discover", "https://a.example/?x=1").code == 2

@@ -1,0 +1,222 @@
+/* awq-ctl conn discover: what an authorization server publishes of itself (RFC 8414, OpenID Connect
+ * Discovery), as lines for a connection's file. They are printed, not applied: a file says itself
+ * where secrets are sent, and shows in its history when that changes. */
+#include <stdio.h>
+#include <string.h>
+#include "common/egress.h"
+#include "common/json.h"
+#include "tools/ctl/conn.h"
+#include "tools/ctl/once.h"
+
+#define URL_MAX  2048
+#define AUTH_MAX 16
+
+enum { D_INSECURE_HTTP, D_ALLOW_PRIVATE };
+const struct flag conn_discover_flags[2] = {
+    [D_INSECURE_HTTP] = {"--insecure-http", NULL, NULL, "http:// too"},
+    [D_ALLOW_PRIVATE] = {"--allow-private", NULL, NULL,
+                         "loopback, private and link-local addresses too"},
+};
+
+/* Endpoints, literally as published, and what they are called in a connection's file. */
+static const struct {
+    const char *published, *setting;
+} endpoints[] = {
+    {"token_endpoint", "token_url"},
+    {"authorization_endpoint", "authorize_url"},
+    {"pushed_authorization_request_endpoint", "par_url"},
+    {"device_authorization_endpoint", "device_url"},
+    {"revocation_endpoint", "revoke_url"},
+};
+static const struct {
+    const char *published, *setting;
+} methods[] = {
+    {"client_secret_basic", "basic"},
+    {"client_secret_post", "post"},
+    {"client_secret_jwt", "client_secret_jwt"},
+    {"private_key_jwt", "private_key_jwt"},
+    {"none", "none"},
+};
+
+struct discovery {
+    struct ctl *c;
+    struct slice issuer;
+    bool insecure_http, allow_private;
+    bool found;
+    int status;
+    struct err err;
+};
+
+/* Is it a list that has this word? */
+static bool lists(const struct json_val *list, const char *word)
+{
+    const struct json_val *one;
+    struct json_iter it;
+    struct slice key, s;
+
+    if (json_type(list) != JSON_ARR)
+        return false;
+    json_iter_init(&it, list);
+    while (json_iter_next(&it, &key, &one))
+        if (json_str(one, &s) && slice_is(s, word))
+            return true;
+    return false;
+}
+
+static bool is_address(const struct discovery *d, struct slice url)
+{
+    for (size_t i = 0; i < url.len; i++)
+        if (url.ptr[i] <= ' ' || url.ptr[i] > '~')
+            return false;
+    return url.len > 0 && url.len <= URL_MAX && egress_check_endpoint(d->insecure_http, url, NULL);
+}
+
+static void show(struct out *o, const char *setting, struct slice value)
+{
+    struct json_writer w;
+    struct buf text;
+
+    if (o->json) {
+        out_key(o, setting);
+        out_text(o, value);
+        return;
+    }
+    buf_init(&text, URL_MAX * 8);
+    jw_init(&w, &text);
+    jw_str(&w, value); /* a JSON text is one of YAML, too */
+    out_note(o, "%s: %.*s", setting, SLICE_FMT(buf_slice(&text)));
+    buf_deinit(&text);
+}
+
+static void show_methods(struct out *o, const struct json_val *root)
+{
+    const struct json_val *list = json_get(root, "token_endpoint_auth_methods_supported");
+    struct buf text;
+
+    buf_init(&text, 256);
+    for (size_t i = 0; i < ARRAY_LEN(methods); i++)
+        if (json_type(list) == JSON_NONE ? i == 0 : lists(list, methods[i].published))
+            buf_addf(&text, "%s%s", text.len > 0 ? ", " : "", methods[i].setting);
+    if (o->json) {
+        out_key(o, "client_auth");
+        out_text(o, buf_slice(&text));
+    } else {
+        out_note(o, "# client.auth: %.*s", SLICE_FMT(buf_slice(&text)));
+    }
+    buf_deinit(&text);
+}
+
+/* RFC 8414 section 3.3: the issuer in it must be the one that was asked for, to the letter. */
+static bool check(struct discovery *d, const struct json_val *root)
+{
+    struct slice issuer = SLICE_NONE, url;
+
+    json_str(json_get(root, "issuer"), &issuer);
+    if (!slice_eq(issuer, d->issuer))
+        return err_set(&d->err, ERR_DENIED,
+                       "its metadata is of another issuer%s%.*s: nothing of it is to be believed",
+                       is_address(d, issuer) ? ", " : "",
+                       SLICE_FMT(is_address(d, issuer) ? issuer : SLICE_NONE));
+    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
+        url = SLICE_NONE;
+        if (json_str(json_get(root, endpoints[i].published), &url) && !is_address(d, url))
+            return err_set(&d->err, ERR_DENIED, "its %s is no https:// address",
+                           endpoints[i].published);
+    }
+    url = SLICE_NONE;
+    return json_str(json_get(root, "token_endpoint"), &url) ||
+           err_set(&d->err, ERR_DENIED, "its metadata has no token_endpoint");
+}
+
+static void report(struct discovery *d, const struct json_val *root)
+{
+    struct out *o = &d->c->out;
+    struct slice url;
+    bool iss = false;
+
+    if (o->json)
+        out_thing(o);
+    json_bool(json_get(root, "authorization_response_iss_parameter_supported"), &iss);
+    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
+        if (json_str(json_get(root, endpoints[i].published), &url))
+            show(o, endpoints[i].setting, url);
+    if (iss) /* RFC 9207: each of its redirects has it, and one without is none */
+        show(o, "issuer", d->issuer);
+    show_methods(o, root);
+    if (o->json)
+        out_thing_end(o);
+}
+
+static void on_metadata(void *owner, const struct http_result *answer)
+{
+    struct discovery *d = owner;
+    struct json *doc;
+
+    d->status = answer->status;
+    if (answer->status != 200)
+        return;
+    doc = json_parse(buf_slice(answer->body), NULL);
+    d->found = true;
+    if (!doc)
+        err_set(&d->err, ERR_DENIED, "what it publishes is no JSON");
+    else if (check(d, json_root(doc)))
+        report(d, json_root(doc));
+    json_free(doc);
+}
+
+static bool ask(struct discovery *d, const struct buf *url)
+{
+    const struct once o = {.what = "its metadata",
+                           .url = buf_slice(url),
+                           .insecure_http = d->insecure_http,
+                           .allow_private = d->allow_private};
+
+    return once_ask(&o, on_metadata, d, &d->err);
+}
+
+/* RFC 8414 section 3.1: between host and path; OpenID Connect Discovery section 4: behind the path.
+ */
+static bool discover(struct discovery *d)
+{
+    struct slice rest = slice_sub(d->issuer, 8, d->issuer.len), path;
+    size_t slash = 8 + slice_find(rest, '/');
+    struct buf url;
+    bool ok;
+
+    path = slice_sub(d->issuer, slash, d->issuer.len);
+    while (path.len > 0 && path.ptr[path.len - 1] == '/')
+        path.len--;
+    buf_init(&url, URL_MAX * 2);
+    buf_add_slice(&url, slice_sub(d->issuer, 0, slash));
+    buf_add_cstr(&url, "/.well-known/oauth-authorization-server");
+    ok = buf_add_slice(&url, path) && ask(d, &url);
+    if (ok && !d->found) {
+        buf_clear(&url);
+        buf_add_slice(&url, slice_sub(d->issuer, 0, slash));
+        buf_add_slice(&url, path);
+        ok = buf_add_cstr(&url, "/.well-known/openid-configuration") && ask(d, &url);
+    }
+    buf_deinit(&url);
+    if (ok && !d->found)
+        return err_set(&d->err, ERR_NOT_FOUND,
+                       "it publishes nothing of itself (answered %d); its documentation has the "
+                       "addresses",
+                       d->status);
+    return ok && d->err.code == ERR_NONE;
+}
+
+int conn_discover(struct ctl *c, const struct args *a)
+{
+    struct discovery d = {.c = c,
+                          .issuer = slice_cstr(a->names[0]),
+                          .insecure_http = a->flag[D_INSECURE_HTTP] != NULL,
+                          .allow_private = a->flag[D_ALLOW_PRIVATE] != NULL};
+
+    if (!is_address(&d, d.issuer) || slice_find(d.issuer, '?') < d.issuer.len ||
+        slice_find(d.issuer, '#') < d.issuer.len)
+        return ctl_usage(c, "ISSUER must be an https:// address without query or fragment");
+    if (discover(&d))
+        return CTL_OK;
+    err_prefix(&d.err, "%s: ", a->names[0]);
+    return ctl_fail(c, &d.err);
+}

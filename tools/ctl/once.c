@@ -1,0 +1,100 @@
+#include "tools/ctl/once.h"
+
+#include <stdlib.h>
+#include <sodium.h>
+#include <uv.h>
+#include "common/egress.h"
+#include "common/version.h"
+
+#define ANSWER_BYTES (256 * 1024)
+
+struct asking {
+    const struct once *o;
+    once_cb *cb;
+    void *owner;
+    struct err *err;
+    bool over, answered;
+};
+
+static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err)
+{
+    const struct asking *a = owner;
+
+    return egress_check_address(a->o->allow_private, addr, err);
+}
+
+static void on_answer(void *owner, const struct http_result *res)
+{
+    struct asking *a = owner;
+
+    a->over = true;
+    a->answered = res->sent == HTTP_ANSWERED;
+    if (!a->answered) {
+        *a->err = res->err;
+        err_prefix(a->err, "%s: ", a->o->what);
+        return;
+    }
+    a->cb(a->owner, res);
+    if (res->body->ptr)
+        sodium_memzero(res->body->ptr, res->body->cap);
+}
+
+static void call(struct asking *a, uv_loop_t *loop, const char *url)
+{
+    const struct http_options options = {.slots = 1, .user_agent = "awq/" AWQ_VERSION};
+    const struct oauth_request *form = a->o->form;
+    struct http_header headers[] = {
+        {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
+        {SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded")},
+    };
+    struct http_call call = {
+        .method = form ? "POST" : "GET",
+        .url = url,
+        .headers = headers,
+        .header_count = form ? 2 : 1,
+        .body = form ? buf_slice(&form->body) : SLICE_NONE,
+        .has_body = form != NULL,
+        .total_timeout_ms = ONCE_MS,
+        .max_body_bytes = ANSWER_BYTES,
+        .address_ok = address_ok,
+    };
+    struct http *http = http_new(loop, &options, a->err);
+
+    if (form && form->authorization.len > 0)
+        call.secret =
+            (struct http_header){SLICE_LIT("Authorization"), buf_slice(&form->authorization)};
+    if (http && http_start(http, &call, on_answer, a, a->err))
+        while (!a->over)
+            uv_run(loop, UV_RUN_ONCE);
+    http_free(http);
+}
+
+bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
+{
+    struct asking a = {.o = o, .cb = cb, .owner = owner, .err = err};
+    char *url = slice_dup(o->url);
+    uv_loop_t loop;
+
+    if (!url || uv_loop_init(&loop) != 0) {
+        free(url);
+        return err_set(err, ERR_NOMEM, "out of memory");
+    }
+    if (egress_check_endpoint(o->insecure_http, o->url, err))
+        call(&a, &loop, url);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    uv_loop_close(&loop);
+    free(url);
+    return a.answered;
+}
+
+bool once_form(const struct connection_cfg *c, const char *what, struct slice url,
+               const struct oauth_request *form, once_cb *cb, void *owner, struct err *err)
+{
+    const struct once o = {.what = what,
+                           .url = url,
+                           .insecure_http = c->policy.insecure_http,
+                           .allow_private = c->policy.allow_private,
+                           .form = form};
+
+    return once_ask(&o, cb, owner, err);
+}

@@ -1,0 +1,32 @@
+/*
+ * once.h - one request to an authorization server, and its answer.
+ * Owns    nothing; a loop and a link of its own for the time of the call.
+ * Thread  the only one.
+ * Units   milliseconds.
+ * Errors  what http.h says, with the endpoint's name before it; addresses and schemes that are not
+ *         allowed are refused before anything is sent. Redirects are not followed: they are
+ * answers.
+ */
+#ifndef AWQ_CTL_ONCE_H
+#define AWQ_CTL_ONCE_H
+
+#include "common/http.h"
+#include "common/oauth.h"
+
+#define ONCE_MS 30000
+
+struct once {
+    const char *what; /* for messages: "the token endpoint" */
+    struct slice url;
+    bool insecure_http, allow_private;
+    const struct oauth_request *form; /* a POST of it; NULL: a GET */
+};
+
+/* Called with a whole answer, before once_ask returns. Its body is wiped afterwards. */
+typedef void once_cb(void *owner, const struct http_result *answer);
+bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err);
+/* A form, to where the connection's policy allows. */
+bool once_form(const struct connection_cfg *c, const char *what, struct slice url,
+               const struct oauth_request *form, once_cb *cb, void *owner, struct err *err);
+
+#endif
