@@ -278,6 +278,8 @@ install: build ## copy the programs, the library (pkg-config awq) and the system
 	    deploy/awq.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/awq.pc
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/awq.pc
 	$(if $(wildcard common/awq.h),install -m 644 common/awq.h $(DESTDIR)$(PREFIX)/include)
+	install -d $(DESTDIR)$(PREFIX)/share/awq
+	install -m 644 common/scripts/enqueue.lua $(DESTDIR)$(PREFIX)/share/awq
 	install -d $(UNIT_DIR)
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/awq-worker@.service > $(UNIT_DIR)/awq-worker@.service
 	chmod 644 $(UNIT_DIR)/awq-worker@.service

@@ -138,8 +138,14 @@ enum step_state step_admit(struct step *s)
     struct err err = {0};
 
     if (s->env.deadline > 0 && now >= s->env.deadline) {
-        err_rule(&s->err, ERR_FORMAT, "expired",
-                 "job %s: its deadline passed before it could start", s->name);
+        if (s->k.attempt > 0)
+            err_rule(&s->err, ERR_FORMAT, "expired",
+                     "job %s: its deadline passed before another attempt; %" PRIu32
+                     " were made, which may have been acted on",
+                     s->name, s->k.attempt);
+        else
+            err_rule(&s->err, ERR_FORMAT, "expired",
+                     "job %s: its deadline passed before it could start", s->name);
         return step_finish(s, RESULT_EXPIRED);
     }
     if (!s->env.has_k && s->env.not_before > now)

@@ -31,7 +31,7 @@ redis.call('HSET', KEYS[4], 'st', 'dead', 'pl', 'dead', 'tm', now, 'r', ARGV[11]
 redis.call('PERSIST', KEYS[4])
 if KEYS[8] then
   local h = redis.pcall('HMGET', KEYS[8], 'st', 'pl', 'en', 'c0')
-  local mine = h[3] == ARGV[2]
+  local mine = h[3] == ARGV[2] and KEYS[1] == KEYS[6] -- a lane counts its own entries
   if h[1] == 'ready' and h[2] == 'q:' .. ARGV[8] and h[3] and (not h[4] or h[4] == 'x')
       and (mine or #redis.call('XRANGE', KEYS[6], h[3], h[3]) == 0) then
     redis.call('HSET', KEYS[8], 'st', 'dead', 'pl', '', 'tm', now, 'r', ARGV[11], 'lt', ARGV[3])

@@ -5,7 +5,11 @@
 -- DUPLICATE also while the id's run record or a job of that name (a dead letter, say) is still there:
 -- such a job would be executed, and its commit refused by SEQ. But a job that was refused unread (field lt of
 -- its record: the name of its letter, bury.lua) has not taken the id from one that is mended.
+-- An error when ARGV 2 is JSON text or does not hold the id at all: what a worker would refuse without knowing whose it is.
 -- Backlog = this queue (ready and in flight) + what lies due or parked; dead letters do not count.
+if ARGV[2]:byte() == 123 or not ARGV[2]:find(ARGV[1]:sub(1, -5), 1, true) then
+  return redis.error_reply('ERR ARGV 2 must be the MessagePack envelope of the job that ARGV 1 names')
+end
 local again = redis.call('EXISTS', KEYS[2]) == 0 and redis.pcall('HEXISTS', KEYS[3], 'lt') == 1
 if not again and redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
   return 'DUPLICATE'

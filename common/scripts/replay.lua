@@ -4,13 +4,16 @@
 -- KEYS dead, held, queue, run:RUN, run:ID of the id that its envelope names      ARGV name
 -- Where RUN is bad~... the record of RUN was the letter's alone, and goes with it; that of ID waits again if it
 -- ended by this letter (bury.lua).
--- Answers OK or NONE; an error of the queue leaves the letter where it was.
+-- Answers OK; NONE; PASSED: its step has been committed since, by another job of its id (nothing was changed: a copy
+-- would be dropped, and whoever waits would wait for it); an error of the queue leaves the letter where it was.
 local body = redis.call('HGET', KEYS[2], ARGV[1])
 local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if not body or not score then return 'NONE' end
 local queue, j, d, s = cmsgpack.unpack(body)
-redis.call('HGET', KEYS[4], 'st') -- a wrong type says so before the first write
+local done = redis.call('HGET', KEYS[4], 'c0') -- a wrong type says so before the first write
 redis.call('HGET', KEYS[5], 'st')
+done = done and tonumber(done:match('^x?(%d+)'))
+if done and done >= tonumber(ARGV[1]:match('%d+$') or 0) then return 'PASSED' end
 redis.call('ZREM', KEYS[1], ARGV[1])
 local added = redis.pcall('XADD', KEYS[3], '*', 'j', j, 's', s, 'x', '1')
 if added.err then

@@ -10,7 +10,7 @@
 //
 // A job is the JSON form of the envelope (common/PROTOCOL.md); body_base64 stands for a binary body.
 // Options: --redis redis://127.0.0.1:6379 --prefix awq --queue default --out results --shards 1
-//          --script FILE (common/scripts/enqueue.lua)
+//          --script FILE (enqueue.lua: common/scripts/ of the tree, PREFIX/share/awq/ where awq is installed)
 import { createHash, createPrivateKey, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { text } from 'node:stream/consumers';
@@ -83,8 +83,7 @@ class Awq {
     this.redis = new Redis(path, { maxRetriesPerRequest: 3 });
     this.prefix = prefix;
     this.shards = shards;
-    this.script = readFileSync(script);
-    this.sha = createHash('sha1').update(this.script).digest('hex');
+    this.path = script; // read when it is needed
   }
 
   key(run, rest) {
@@ -112,6 +111,8 @@ class Awq {
 
   // OK, DUPLICATE or BACKLOG_FULL. Safe to repeat when the answer got lost.
   async put(job, queue = 'default') {
+    this.script ??= readFileSync(this.path);
+    this.sha ??= createHash('sha1').update(this.script).digest('hex');
     const keys = [`q:${queue}`, `id:${job.id}`, `run:${job.id}`, 'held', 'due', 'dead'].map((rest) =>
       this.key(job.id, rest));
     const [j, s] = this.signed(job, queue);

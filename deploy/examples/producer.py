@@ -10,6 +10,7 @@
 
 A job is the JSON form of the envelope (common/PROTOCOL.md); body_base64 stands for a binary body.
 Options: --redis redis://127.0.0.1:6379 --prefix awq --queue default --out results --shards 1
+         --script FILE (enqueue.lua: common/scripts/ of the tree, PREFIX/share/awq/ where awq is installed)
 """
 import argparse
 import base64
@@ -23,7 +24,7 @@ import time
 import msgpack
 import redis
 
-SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "common/scripts/enqueue.lua"
+SCRIPT = pathlib.Path(__file__).resolve().parent / "../../common/scripts/enqueue.lua"
 ENDED = {b"done", b"failed", b"dead", b"expired", b"cancelled"}
 BACKLOG_LIMIT = 1_000_000
 DEDUP_MS = 600_000
@@ -76,12 +77,10 @@ def crc16(data):
 
 
 class Awq:
-    def __init__(self, url, prefix="awq", shards=1, signer=None):
-        self.signer = signer
+    def __init__(self, url, prefix="awq", shards=1, signer=None, script=SCRIPT):
+        self.signer, self.path, self.script = signer, script, None
         self.redis = redis.Redis.from_url(url)
         self.prefix, self.shards = prefix, shards
-        self.script = SCRIPT.read_text()
-        self.sha = hashlib.sha1(self.script.encode()).hexdigest()
 
     def key(self, run, rest):
         return f"{self.prefix}:{{s{crc16(run.encode()) % self.shards}}}:{rest}"
@@ -106,6 +105,9 @@ class Awq:
 
     def put(self, job, queue="default"):
         """OK, DUPLICATE or BACKLOG_FULL. Safe to repeat when the answer got lost."""
+        if not self.script:
+            self.script = pathlib.Path(self.path).read_text()
+            self.sha = hashlib.sha1(self.script.encode()).hexdigest()
         run = job["id"]
         j, s = self.signed(job, queue)
         keys = [self.key(run, rest)
@@ -163,6 +165,7 @@ def main():
     p.add_argument("--queue", default="default")
     p.add_argument("--out", default="results")
     p.add_argument("--shards", type=int, default=1)
+    p.add_argument("--script", default=SCRIPT)
     p.add_argument("--bare", action="store_true")
     p.add_argument("--inbox", action="store_true")
     p.add_argument("--producer")
@@ -179,7 +182,7 @@ def main():
         for job in jobs if isinstance(jobs, list) else [jobs]:
             print(envelope(job).hex())
         return 0
-    awq = Awq(o.redis, o.prefix, o.shards, Signer(o.producer, o.sign) if o.sign else None)
+    awq = Awq(o.redis, o.prefix, o.shards, Signer(o.producer, o.sign) if o.sign else None, o.script)
     if o.command == "put":
         put = awq.put_bare if o.bare else awq.put_inbox if o.inbox else awq.put
         print(put(json.load(sys.stdin), o.queue))

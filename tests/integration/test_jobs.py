@@ -274,3 +274,16 @@ def test_a_run_can_be_cancelled_wherever_it_is(rig):
     got = rig.results(due + waiting + flying)
     assert {r[-1]["state"] for r in got.values()} == {"cancelled"}
     assert not {"due", "waiting", "next"} & set(api.effects()) and worker.running
+
+
+def test_a_deadline_between_attempts(rig):
+    """An attempt was made and may have been acted on: who reads `expired` must not think that nothing was sent."""
+    _, api = rig.use_peers()
+    rig.link("acct")
+    rig.worker()
+    job = rig.job("acct", "/status/503", retry={"max": 5, "base_ms": 60000, "cap_ms": 60000},
+                  env={"deadline": int(time.time() * 1000) + 2000})
+    rig.enqueue(job)
+    wait_until(api.log, 10, "the first attempt")
+    got = rig.results([job["id"]])[job["id"]][-1]
+    assert got["state"] == "expired" and " were made, which may have been acted on" in got["error"]["detail"], got["error"]

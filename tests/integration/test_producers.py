@@ -102,6 +102,19 @@ def test_what_would_be_refused_is_not_put(producer, rig):
     assert not rig.redis.client.exists(rig.key("q:default"))
 
 
+def test_the_script_can_be_elsewhere(producer, rig):
+    """A copy of the example, and the script where `make install` puts it; who does not need it does not read it."""
+    rig.use_redis()
+    copy = shutil.copy(producer.args[-1] if producer.language == "python" else producer.args[1], rig.folder / "elsewhere")
+    if producer.language == "node":
+        copy = shutil.move(copy, rig.folder / "elsewhere.mjs")
+    producer.args = [producer.args[0], copy]
+    job = {"id": "x1", "call": {"conn": "c", "url": "https://a.example/"}}
+    producer.run("put", "--bare", job=job)
+    script = shutil.copy(ROOT / "common/scripts/enqueue.lua", rig.folder / "put.lua")
+    assert producer.run("put", "--script", script, job={**job, "id": "x2"}) == "OK"
+
+
 def test_page_and_vectors_agree_with_the_tree():
     page = (ROOT / "common/PROTOCOL.md").read_text()
     script = re.search(r"```lua\n(.*?)```", page, re.S).group(1)

@@ -902,7 +902,7 @@ def test_agenda(m):
 def test_agenda_is_bounded_and_survives_bad_bodies(m):
     now = m.now()
     for i in range(5):
-        m.enqueue(f"r{i}.0.0", at=now + HOUR, j="x" * 100000)
+        m.enqueue(f"r{i}.0.0", at=now + HOUR, j=f"r{i}" + "x" * 100000)
     m.r.zadd(key("due"), {f"r{i}.0.0": i for i in range(5)})
     m.r.hset(key("held"), "r0.0.0", b"\xc1garbage")
     got = m.agenda()
@@ -943,6 +943,32 @@ def test_bury_replay_purge(m):
     assert m.purge(n) == "NONE" and m.replay(n) == "NONE"
     assert where(m, n) is None and run(m)["st"] == "expired"
     assert 0 < m.r.pttl(key("run:r1")) <= HOUR
+
+
+@pytest.mark.parametrize("j", ["", "{\"id\":\"r1\"}", "of another"])
+def test_what_is_no_envelope_of_the_id_is_not_put(m, j):
+    """JSON, nothing, or another's: a worker would refuse it, and could not say whose it is."""
+    with pytest.raises(redispy.ResponseError, match="must be the MessagePack envelope"):
+        m.call("enqueue", [Q, key("id:r1"), key("run:r1"), key("held"), key("due"), key("dead")],
+               "r1.0.0", j, "", 0, 1000, HOUR, "default", "awq:wake")
+    assert not m.r.keys("*{s0}:run*") and m.r.xlen(Q) == 0
+
+
+@pytest.mark.parametrize("act", ["replay", "purge"])
+def test_a_letter_whose_step_was_done_since(m, act):
+    """A mended job was put by bare XADD under the same id: its end is not undone by what becomes of the letter."""
+    e, n = taken(m)
+    m.bury("me", e, n)
+    m.r.xadd(Q, {"j": n})
+    e, _ = m.one("me")
+    assert m.commit("me", (e, n, {"last": 1})) == [1]
+    before = run(m)
+    if act == "replay":
+        assert m.replay(n) == "PASSED"
+        assert m.r.zscore(key("dead"), n) and not m.take("me")
+    else:
+        assert m.purge(n) == "OK" and m.r.zscore(key("dead"), n) is None
+    assert run(m) == before and before["st"] == "done"
 
 
 BAD = "bad~1-1-default.0.0"  # the name of a letter whose id could not be trusted

@@ -223,7 +223,13 @@ static int one(struct each *e, struct slice name)
     struct redis_reply *r = act(e, name, &there, &err);
     int code = CTL_OK;
 
-    if (!there || (r && !slice_is(redis_reply_str(r), "OK"))) {
+    if (r && slice_is(redis_reply_str(r), "PASSED")) {
+        e->missing++;
+        ctl_say(0,
+                "%.*s: its step has been done since, by another job of the same id: it would be "
+                "dropped; dead purge forgets the letter",
+                SLICE_FMT(slice_sub(name, 0, JOB_NAME_MAX)));
+    } else if (!there || (r && !slice_is(redis_reply_str(r), "OK"))) {
         e->missing++;
         ctl_say(0, "no dead letter %.*s%s", SLICE_FMT(slice_sub(name, 0, JOB_NAME_MAX)),
                 e->purge ? "" : " that could be replayed; dead ls lists them, dead purge forgets");
