@@ -23,6 +23,7 @@ def owned(rig, peers=None, **more):
     server.control("POST", "reset")
     conn = rig.conn("tv", "device_code", "basic", "basic", device_url=f"{server.base}/device/auth", **more)
     assert "awq-ctl conn link tv" in rig.apply(conn).out
+    assert (show(rig)["state"], show(rig)["why"]) == ("NEEDS_CONSENT", "not_linked")
     return server, conn
 
 
