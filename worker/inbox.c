@@ -66,6 +66,7 @@ void inbox_free(struct inbox *b)
 
 struct entry {
     struct slice id, queue, j, s;
+    bool big; /* its fields were left away: inboxes.lua */
 };
 
 static struct entry read_entry(const struct redis_reply *r)
@@ -73,6 +74,7 @@ static struct entry read_entry(const struct redis_reply *r)
     const struct redis_reply *fields = redis_reply_at(r, 1);
 
     return (struct entry){
+        .big = redis_reply_len(fields) == 0,
         .id = redis_reply_str(redis_reply_at(r, 0)),
         .queue = redis_reply_str(redis_reply_field(fields, "q")),
         .j = redis_reply_str(redis_reply_field(fields, "j")),
@@ -88,10 +90,12 @@ static bool passes(struct inbox *b, const struct producer *p, const struct entry
     struct slice name;
 
     envelope_clear(&b->env);
-    if (!id_is_queue(e->queue) || e->j.len == 0)
-        return err_rule(
-            err, ERR_FORMAT, "envelope_field_missing",
-            "an entry of an inbox has the fields q, j and s, and is not longer than --job-max");
+    if (e->big)
+        return err_rule(err, ERR_FORMAT, "envelope_too_big",
+                        "it is longer than --job-max of the workers");
+    if (!id_is_queue(e->queue) || e->j.len == 0 || e->s.len == 0)
+        return err_rule(err, ERR_FORMAT, "envelope_field_missing",
+                        "an entry of an inbox has the fields q, j and s");
     if (!producer_split(e->s, &job.signature, &name) || !slice_is(name, p->name))
         return err_rule(err, ERR_DENIED, "signature_bad",
                         "its field s is no signature of producer %s", p->name);

@@ -430,7 +430,7 @@ def test_an_inbox_is_emptied(boxed):
 
 @pytest.mark.parametrize("what, code", [
     ("signature", "signature_bad"), ("other", "signature_bad"), ("queue", "producer_queue"), ("none", "envelope_field_missing"),
-    ("envelope", "envelope_not_msgpack"), ("connection", "producer_connection"), ("big", "envelope_field_missing")])
+    ("envelope", "envelope_not_msgpack"), ("connection", "producer_connection"), ("big", "envelope_too_big"), ("unsigned", "envelope_field_missing")])
 def test_what_fails_is_deleted_and_said(boxed, what, code):
     rig, job = boxed.rig, boxed.job()
     j = msgpack.packb(job)
@@ -445,6 +445,8 @@ def test_what_fails_is_deleted_and_said(boxed, what, code):
         rig.redis.client.xadd(inbox, {"hello": "world"})
     elif what == "envelope":
         rig.redis.client.xadd(inbox, {"q": "default", "j": b"\xc1", "s": boxed.me.signature(b"\xc1")})
+    elif what == "unsigned":
+        rig.redis.client.xadd(inbox, {"q": "default", "j": j})
     elif what == "big":
         rig.redis.client.xadd(inbox, {"q": "default", "j": b"x" * (4 << 20), "s": b"s"})
     else:
