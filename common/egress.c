@@ -142,6 +142,15 @@ bool egress_check_header(struct slice name, struct slice value, bool allow_cooki
         "expect",
         "http2-settings",
         "proxy",
+        /* what some servers take for another method, path or caller than those that were checked */
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+        "forwarded",
+        "via",
+        "set-cookie",
     };
     bool no;
 
@@ -149,7 +158,8 @@ bool egress_check_header(struct slice name, struct slice value, bool allow_cooki
         return err_rule(err, ERR_DENIED, "header_invalid",
                         "a header's name or value holds characters that are not allowed there");
     no = (name_is(name, "cookie") && !allow_cookie) ||
-         (name.len > 6 && name_is(slice_sub(name, 0, 6), "proxy-"));
+         (name.len > 6 && name_is(slice_sub(name, 0, 6), "proxy-")) ||
+         (name.len > 12 && name_is(slice_sub(name, 0, 12), "x-forwarded-"));
     for (size_t i = 0; i < ARRAY_LEN(forbidden); i++)
         no = no || name_is(name, forbidden[i]);
     if (no)

@@ -46,7 +46,9 @@ bool egress_check_endpoint(bool insecure_http, struct slice url, struct err *err
 /* The address really dialled. IPv4-mapped and other IPv4-in-IPv6 forms are unwrapped first. */
 bool egress_check_address(bool allow_private, const struct sockaddr *addr, struct err *err);
 /* A header that a job wants to set: Host, Authorization, Proxy-*, Cookie, DPoP, Content-Length,
- * Transfer-Encoding, Connection, Keep-Alive, Upgrade, TE, Trailer, Expect are not its business. */
+ * Transfer-Encoding, Connection, Keep-Alive, Upgrade, TE, Trailer, Expect are not its business, nor
+ * what servers take for another method, path or caller (X-HTTP-Method-Override, X-Original-URL,
+ * Forwarded and their like). */
 bool egress_check_header(struct slice name, struct slice value, bool allow_cookie, struct err *err);
 /* Resolve a redirect's Location against the URL it answered (RFC 3986 section 5.2). */
 bool egress_resolve(struct slice base, struct slice location, struct buf *out, struct err *err);

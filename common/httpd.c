@@ -10,6 +10,7 @@
 #include <microhttpd.h>
 #include <uv.h>
 
+#define AGAIN_MS       250
 #define CLIENTS_MAX    64
 #define SILENCE_MAX_S  10
 #define REQUEST_MEMORY (16 * 1024)
@@ -143,13 +144,24 @@ static enum MHD_Result on_request(void *owner, struct MHD_Connection *link, cons
 
 static void on_timer(uv_timer_t *timer);
 
+static unsigned connections(const struct httpd *h)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(h->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+    return info ? info->num_connections : 0;
+}
+
 static void run(struct httpd *h)
 {
+    bool had = connections(h) > 0;
     MHD_UNSIGNED_LONG_LONG wait_ms;
 
     MHD_run(h->daemon);
     if (MHD_get_timeout(h->daemon, &wait_ms) == MHD_YES)
         uv_timer_start(&h->timer, on_timer, wait_ms, 0);
+    else if (had) /* one that was freed may leave room to listen again: only the next run does so */
+        uv_timer_start(&h->timer, on_timer, AGAIN_MS, 0);
     else
         uv_timer_stop(&h->timer);
 }

@@ -288,6 +288,15 @@ static bool read_refresh_token(const struct json_val *v, struct slice *to)
     return true;
 }
 
+/* RFC 6749 section 3.3; what else stands there is nobody's scope, and no text for a terminal. */
+static bool is_scopes(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] < ' ' || s.ptr[i] > '~' || s.ptr[i] == '"' || s.ptr[i] == '\\')
+            return false;
+    return true;
+}
+
 static void judge_token(struct oauth_answer *a, const struct json_val *root)
 {
     struct slice access = SLICE_NONE, refresh = SLICE_NONE, scope = SLICE_NONE;
@@ -312,7 +321,7 @@ static void judge_token(struct oauth_answer *a, const struct json_val *root)
     json_str(json_get(root, "scope"), &scope);
     a->access_token = access;
     a->refresh_token = refresh;
-    a->scope = scope.len <= SCOPE_MAX ? scope : SLICE_NONE;
+    a->scope = scope.len <= SCOPE_MAX && is_scopes(scope) ? scope : SLICE_NONE;
     a->lifetime_ms = lifetime_of(json_get(root, "expires_in"));
 }
 

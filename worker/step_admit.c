@@ -57,6 +57,11 @@ static bool open_envelope(struct step *s, struct err *err)
     if (s->bad)
         return err_rule(err, ERR_FORMAT, "envelope_field_missing",
                         "entry %s: no field j with the envelope", s->entry);
+    if (s->cut_from > 0)
+        return err_rule(err, ERR_FORMAT, "envelope_too_big",
+                        "entry %s: the envelope has %zu bytes, more than the %" PRId64
+                        " allowed; only its head is kept",
+                        s->entry, s->cut_from, s->w->set->job_max_bytes);
     if (!envelope_decode(&s->env, buf_slice(&s->j), (size_t)s->w->set->job_max_bytes, err)) {
         if (s->env.id.len > 0)
             err_prefix(err, "job %.*s: ", SLICE_FMT(s->env.id));

@@ -67,6 +67,7 @@ struct step {
     int64_t moved_ms; /* field t: when it was queued, of a job that was moved since */
     uint64_t
         lapses; /* of our life, when it was taken: more since, and it may be another's by now */
+    size_t cut_from;             /* j is the head of so many bytes; 0: it is whole */
     bool replayed, suspect, bad; /* bad: its envelope could not be trusted; only bury is left */
     struct cont k;               /* where the run stands; changed only to be written again */
     char producer[ID_MAX + 1];   /* who signed it; "" = nobody */

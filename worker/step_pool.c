@@ -13,7 +13,8 @@
 
 /* The slots, each with the buffers that the jobs passing through it use again and again. */
 
-#define STRING_MAX    ((size_t)1 << 30) /* over what Redis keeps in one string (512 MB) */
+#define WHOLE         8 /* so many times job-max a job that is too big is buried whole; more: its head */
+#define HEAD          4096
 #define SIGNATURE_MAX 1024
 #define BUF_KEEP      4096 /* of each of a slot's buffers */
 
@@ -37,7 +38,7 @@ static void slot_init(struct step *s, struct worker *w, size_t index)
 {
     s->w = w;
     s->index = index;
-    buf_init(&s->j, STRING_MAX); /* one over job-max is buried, whole */
+    buf_init(&s->j, (size_t)w->set->job_max_bytes * WHOLE);
     buf_init(&s->s, SIGNATURE_MAX);
     buf_init(&s->url, 64 * 1024);
     buf_init(&s->origin, 1024);
@@ -180,13 +181,18 @@ bool steps_has(const struct steps *p, unsigned queue, struct slice entry)
 bool steps_take(struct steps *p, const struct delivery *d)
 {
     struct step *s;
+    struct slice j = d->j;
 
     if (p->free_count == 0 || d->entry.len >= sizeof s->entry)
         return false;
     s = &p->all[p->free_list[--p->free_count]];
     s->state = STEP_TAKEN;
     /* what is too long for a signature is none: the job must not stay here for it */
-    if (!buf_add_slice(&s->j, d->j) || (d->s.len <= SIGNATURE_MAX && !buf_add_slice(&s->s, d->s))) {
+    if (j.len > (size_t)p->w->set->job_max_bytes * WHOLE) {
+        s->cut_from = j.len;
+        j.len = HEAD;
+    }
+    if (!buf_add_slice(&s->j, j) || (d->s.len <= SIGNATURE_MAX && !buf_add_slice(&s->s, d->s))) {
         step_clear(s);
         p->free_count++;
         return false;

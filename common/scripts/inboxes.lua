@@ -17,6 +17,7 @@ for _, key in ipairs(filled) do
     read = read + bytes -- to look at a big one is what costs
     if bytes > tonumber(ARGV[2]) + 1024 then entry[2] = {} end
     entries[#entries + 1] = entry
+    if entry[1] == '18446744073709551615-18446744073709551615' then break end -- nothing comes after the last id of all
     from = '(' .. entry[1]
   end
   answer[#answer + 1] = {key, entries}

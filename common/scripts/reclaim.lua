@@ -6,6 +6,8 @@
 -- no body any more; moved is -1 when the consumer lives.
 -- Alive = its time in `workers` (Redis time) has not passed, looked up here, at each sweep.
 -- Order: XACK, XADD, XDEL; when the queue refuses the entry, XCLAIM FORCE makes it pending again.
+-- A body that no worker could take (over 64 MiB, the biggest --job-max), or a big one (1 MiB) that five may have died of, is cut to
+-- its head: the next one buries that.
 -- Only fields awq knows go along: a producer's thousands of fields would not fit Lua's stack.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -29,7 +31,9 @@ for _, p in ipairs(pending) do
     local has = {}
     for f = 1, #entry[2], 2 do has[entry[2][f]] = has[entry[2][f]] or entry[2][f + 1] end
     local j = has.j or ''
-    local add = {'XADD', KEYS[1], '*', 'j', j, 'd', (tonumber(has.d) or 0) + 1}
+    local died = (tonumber(has.d) or 0) + 1
+    if #j > 67108864 or (died >= 5 and #j > 1048576) then j = j:sub(1, 4096) end
+    local add = {'XADD', KEYS[1], '*', 'j', j, 'd', died}
     if has.s then add[#add + 1] = 's'; add[#add + 1] = has.s end
     if has.x then add[#add + 1] = 'x'; add[#add + 1] = has.x end
     local added = redis.pcall(unpack(add))

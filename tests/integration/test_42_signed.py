@@ -538,3 +538,14 @@ def test_a_restarted_worker_goes_on_with_an_inbox(boxed):
     boxed.put_inbox(job)
     boxed.rig.worker(require_signed=True, lease="1s")
     assert boxed.rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
+
+
+def test_the_last_id_there_is_holds_up_no_other_inbox(boxed):
+    rig = boxed.rig
+    rig.ctl("producer", "add", "aaa", "--key", Producer("aaa").public, "--connections", "x", "--inbox")
+    rig.redis.client.xadd(rig.key("in:aaa"), {"q": "x"}, id=f"{2 ** 64 - 1}-{2 ** 64 - 1}")
+    for _ in range(2):
+        job = boxed.job()
+        boxed.put_inbox(job)
+        assert rig.results([job["id"]])[job["id"]][-1]["state"] == "done"
+    wait_until(lambda: rig.redis.client.xlen(rig.key("in:aaa")) == 0, 15, "that entry to go")

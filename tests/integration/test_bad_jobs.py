@@ -544,3 +544,14 @@ def test_a_long_input_that_somebody_edited(bad):
             row(run + ": letter", (b.letter(f"{run}.0.1") or {}).get("code"), b"input_lost")
     assert b.server.count("/echo") == 1
     b.check()
+
+
+def test_of_a_huge_job_only_the_head_is_kept(rig):
+    """40 MiB: neither copied nor sent back; the next good job is done."""
+    b = Bad(rig, slots=4).start()
+    huge = msgpack.packb(b.job("huge", body=b"x" * 40 * MIB))
+    run = b.put_bad(huge)
+    got = b.last_results([run], timeout=60)
+    assert got[run]["error"]["code"] == "envelope_too_big" and f"{len(huge)} bytes" in got[run]["error"]["detail"]
+    assert len(b.letter(f"{run}.0.0")["j"]) == 4096
+    b.check()

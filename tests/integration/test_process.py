@@ -1,6 +1,7 @@
 """awq-worker as a process: signals, probes, reload, leaving nothing behind."""
 import os
 import signal
+import socket
 from datetime import datetime
 
 from procs import wait_until
@@ -214,3 +215,19 @@ def test_a_mistyped_variable_is_named(rig):
     w = rig.worker(env={"AWQ_SLOT": "3"})
     [e] = w.logged("config.bad")
     assert e["level"] == "warn" and "AWQ_SLOT," in e["error"]
+
+
+def test_probes_answer_after_a_flood_of_idle_links(rig):
+    """As many links as it takes, silent, and closed again: who asks next is answered."""
+    w = rig.worker()
+    host, port = w.settings["probe_listen"].rsplit(":", 1)
+    links = [socket.create_connection((host, int(port)), timeout=5) for _ in range(80)]
+    for link in links:
+        link.close()
+
+    def alive():
+        try:
+            return w.get("/livez")[0] == 200
+        except OSError:
+            return False
+    wait_until(alive, 20, "an answer")

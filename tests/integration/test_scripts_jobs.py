@@ -776,6 +776,17 @@ def test_reclaim_by_two_housekeepers(m):
     assert m.take("me")[0][2]["d"] == "1"
 
 
+@pytest.mark.parametrize("size, died, left", [(100, 9, 100), (1 << 20, 9, 1 << 20), ((1 << 20) + 1, 3, (1 << 20) + 1),
+                                              ((1 << 20) + 1, 4, 4096), ((64 << 20) + 1, 0, 4096)])
+def test_what_workers_die_of_is_cut(m, size, died, left):
+    """A body that no worker can hold would kill the next one too, before it is looked at."""
+    m.r.xadd(Q, {"j": b"x" * size, "d": died})
+    m.take("him")
+    assert m.reclaim("him")[0] == 1
+    (_, j, fields), = m.take("me")
+    assert len(j) == left and fields["d"] == str(died + 1)
+
+
 def test_reclaim_of_what_is_stuck(m):
     """A living owner's entry, idle too long; its younger ones and its consumer stay."""
     e, n = taken(m)
@@ -1116,6 +1127,16 @@ def test_cancel_what_lies_aside(m, aside):
     if aside.startswith("park"):
         assert m.lot("conn:a", HOUR, m.r.zscore(key("lots"), "conn:a")) == 0
         assert not m.r.exists(key("lots"))
+
+
+@pytest.mark.parametrize("cn", ["abc", "-5", "1e300", "nan", ""])
+def test_a_mark_that_somebody_else_wrote_loses_nothing(m, cn):
+    """Who may use the enqueue script may write to any record: the commit of his jobs and of those beside them goes through."""
+    entries = [taken(m, f"r{i}.0.0") for i in range(3)]
+    m.r.hset(key("run:r1"), mapping={"c0": "x", "cn": cn})
+    assert m.commit("me", *entries) == [1, 4, 1]
+    assert m.r.xpending(Q, "w")["pending"] == 0 and m.r.xlen(Q) == 2
+    assert run(m, "r1")["st"] == "cancelled" and 0 < m.r.pttl(key("run:r1")) <= HOUR
 
 
 @pytest.mark.parametrize("full", [False, True])

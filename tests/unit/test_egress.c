@@ -464,6 +464,16 @@ static void test_headers(void **state)
         {"Proxy", "x", false, "header_forbidden"}, /* CGI reads it as http_proxy */
         {"Proxyfoo", "x", false, ""},
         {"DPoP", "x", false, "header_forbidden"},
+        {"X-HTTP-Method-Override", "DELETE", false, "header_forbidden"},
+        {"X_HTTP_Method", "DELETE", false, "header_forbidden"},
+        {"X-Original-URL", "/admin", false, "header_forbidden"},
+        {"X-Rewrite-Url", "/admin", false, "header_forbidden"},
+        {"X-Forwarded-For", "10.0.0.1", false, "header_forbidden"},
+        {"x-forwarded-host", "a", true, "header_forbidden"},
+        {"Forwarded", "for=x", false, "header_forbidden"},
+        {"Via", "1.1 x", false, "header_forbidden"},
+        {"Set-Cookie", "a=b", true, "header_forbidden"},
+        {"X-Forward", "x", false, ""},
         {"DPoP-Nonce", "x", false, ""},
         {"Content-Length", "1", false, "header_forbidden"},
         {"Content_Length", "1", false, "header_forbidden"}, /* CGI reads _ as - */

@@ -145,6 +145,7 @@ static void test_tokens(void **state)
         {"{\"access_token\":\"a\",\"refresh_token\":null}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"refresh_token\":\"\"}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"scope\":[\"x\"]}", "a", "", "", -1},
+        {"{\"access_token\":\"a\",\"scope\":\"read \\u001b]0;pwned\\u0007\"}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"error\":null}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"error\":\"\"}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"error\":false}", "a", "", "", -1},

@@ -329,12 +329,28 @@ void out_json(struct out *o, struct slice json)
 
 void out_note(struct out *o, const char *fmt, ...)
 {
+    struct slice rest, line;
+    struct buf clean;
     va_list ap;
+    char *text;
+    int len;
 
     if (o->json)
         return;
     va_start(ap, fmt);
-    vprintf(fmt, ap);
+    len = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
-    putchar('\n');
+    text = must(malloc((size_t)len + 1));
+    va_start(ap, fmt);
+    vsnprintf(text, (size_t)len + 1, fmt, ap);
+    va_end(ap);
+    rest = slice_of(text, (size_t)len);
+    buf_init(&clean, (size_t)len + 16);
+    while (slice_cut(&rest, '\n', &line)) { /* what others wrote may be in it; lines are ours */
+        add_clean(&clean, line);
+        buf_add_char(&clean, '\n');
+    }
+    fputs(len > 0 ? clean.ptr : "\n", stdout);
+    buf_deinit(&clean);
+    free(text);
 }
