@@ -1,7 +1,6 @@
 #include "common/connection.h"
 
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,39 +45,9 @@ struct reader {
     struct err *err;
 };
 
-/* Settings are kept flat; people know them by their places in a connection's file. */
-static const char *in_file(const char *setting)
-{
-    static const struct {
-        const char *kept, *file;
-    } names[] = {
-        {"client_id", "client.id"},
-        {"auth", "client.auth"},
-        {"alg", "client.alg"},
-        {"kid", "client.kid"},
-        {"x5t_s256", "client.x5t_s256"},
-        {"audience", "client.audience"},
-        {"hosts", "policy.hosts"},
-        {"methods", "policy.methods"},
-        {"paths", "policy.paths"},
-        {"producers", "policy.producers"},
-        {"insecure_http", "policy.insecure_http"},
-        {"allow_private", "policy.allow_private"},
-        {"concurrency", "limits.concurrency"},
-        {"rate", "limits.rate"},
-        {"burst", "limits.burst"},
-        {"breaker", "limits.breaker"},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strcmp(names[i].kept, setting) == 0)
-            return names[i].file;
-    return setting;
-}
-
 static bool wrong(struct reader *r, const char *why)
 {
-    return err_rule(r->err, ERR_FORMAT, "connection_broken", "%s %s", in_file(r->setting), why);
+    return connection_wrong(r->setting, why, r->err);
 }
 
 static struct slice keep(struct reader *r, struct slice s)
@@ -90,15 +59,6 @@ static struct slice keep(struct reader *r, struct slice s)
     at[s.len] = '\0';
     r->text += s.len + 1;
     return slice_of(at, s.len);
-}
-
-static bool is_visible(struct slice s) /* ASCII without blanks */
-{
-    for (size_t i = 0; i < s.len; i++) {
-        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
-            return false;
-    }
-    return true;
 }
 
 static bool read_text(struct reader *r, const struct json_val *v, size_t max, struct slice *to)
@@ -177,7 +137,7 @@ static bool check_host(struct reader *r, char *s, size_t *len)
 {
     struct slice name = slice_of(s, *len);
 
-    if (!is_visible(name))
+    if (!slice_is_visible(name))
         return wrong(r, "must be host names with an optional port");
     for (size_t i = 0; i < *len; i++) {
         if (s[i] >= 'A' && s[i] <= 'Z')
@@ -213,7 +173,7 @@ static bool check_path(struct reader *r, char *s, size_t *len)
 {
     struct slice path = slice_of(s, *len);
 
-    if (s[0] != '/' || !is_visible(path) || slice_find(path, '?') < path.len ||
+    if (s[0] != '/' || !slice_is_visible(path) || slice_find(path, '?') < path.len ||
         slice_find(path, '#') < path.len)
         return wrong(r, "must be paths that begin with / and have no query");
     while (*len > 1 && s[*len - 1] == '/') /* whole segments: /v1/ is /v1 */
@@ -282,7 +242,7 @@ static bool read_words(struct reader *r, const struct json_val *v, bool (*is_wor
 
 static bool is_scope(struct slice s) /* RFC 6749 section 3.3 */
 {
-    return is_visible(s) && slice_find(s, '"') == s.len && slice_find(s, '\\') == s.len;
+    return slice_is_visible(s) && slice_find(s, '"') == s.len && slice_find(s, '\\') == s.len;
 }
 
 static bool read_scopes(struct reader *r, const struct json_val *v)
@@ -294,7 +254,7 @@ static bool is_resource(struct slice s) /* RFC 8707 section 2: an absolute URI, 
 {
     size_t colon = slice_find(s, ':');
 
-    return is_visible(s) && colon > 0 && colon + 1 < s.len && slice_find(s, '#') == s.len;
+    return slice_is_visible(s) && colon > 0 && colon + 1 < s.len && slice_find(s, '#') == s.len;
 }
 
 static bool read_resource(struct reader *r, const struct json_val *v)
@@ -386,7 +346,7 @@ static bool read_kid(struct reader *r, const struct json_val *v)
 static bool read_x5t_s256(struct reader *r, const struct json_val *v)
 {
     return read_text(r, v, X5T_BYTES, &r->to->cfg.x5t_s256) &&
-           ((r->to->cfg.x5t_s256.len == X5T_BYTES && is_visible(r->to->cfg.x5t_s256)) ||
+           ((r->to->cfg.x5t_s256.len == X5T_BYTES && slice_is_visible(r->to->cfg.x5t_s256)) ||
             wrong(r, "must be base64url of the certificate's SHA-256, 43 characters"));
 }
 
@@ -581,108 +541,14 @@ static bool read_member(struct reader *r, struct slice key, const struct json_va
     return wrong(r, "hold something that this version of awq does not know");
 }
 
-/* ---- what settings say together ---- */
-
-static bool check_url(struct reader *r, const char *setting, struct slice url)
-{
-    struct slice host;
-    size_t scheme = 0;
-
-    r->setting = setting;
-    if (!is_visible(url) || slice_find(url, '#') < url.len || slice_find(url, '\\') < url.len)
-        return wrong(r, "has a character that no URL has, or a fragment");
-    if (slice_starts(url, SLICE_LIT("https://")))
-        scheme = 8;
-    else if (slice_starts(url, SLICE_LIT("http://")) && r->to->cfg.policy.insecure_http)
-        scheme = 7;
-    else
-        return wrong(r, "must begin with https:// (http:// needs policy.insecure_http: true)");
-    host = slice_sub(url, scheme, url.len);
-    host = slice_sub(host, 0, slice_find(host, '/'));
-    host = slice_sub(host, 0, slice_find(host, '?'));
-    if (host.len == 0 || slice_find(host, '@') < host.len)
-        return wrong(r, "must name a host, and no user");
-    return true;
-}
-
-/* Addresses, and which grant has a use for them. */
-static const struct {
-    const char *setting;
-    size_t at;
-    bool any; /* of every grant; else: */
-    enum grant_kind grant;
-    const char *missing; /* it cannot do without: why */
-} urls[] = {
-    {"token_url", offsetof(struct connection_cfg, token_url), true, 0, NULL},
-    {"revoke_url", offsetof(struct connection_cfg, revoke_url), true, 0, NULL},
-    {"authorize_url", offsetof(struct connection_cfg, authorize_url), false,
-     GRANT_AUTHORIZATION_CODE, "is missing: it is where the owner is asked (RFC 6749 section 3.1)"},
-    {"par_url", offsetof(struct connection_cfg, par_url), false, GRANT_AUTHORIZATION_CODE, NULL},
-    {"issuer", offsetof(struct connection_cfg, issuer), false, GRANT_AUTHORIZATION_CODE, NULL},
-    {"device_url", offsetof(struct connection_cfg, device_url), false, GRANT_DEVICE_CODE,
-     "is missing: it gives the code that the owner enters (RFC 8628 section 3.1)"},
-};
-
-static bool check_urls(struct reader *r)
-{
-    const struct connection_cfg *c = &r->to->cfg;
-
-    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
-        const struct slice *url = (const struct slice *)((const char *)c + urls[i].at);
-        bool used = urls[i].any || urls[i].grant == c->grant;
-
-        r->setting = urls[i].setting;
-        if (used && urls[i].missing && url->len == 0)
-            return wrong(r, urls[i].missing);
-        if (!used && url->len > 0)
-            return wrong(r, "has no use with this grant");
-        if (url->len > 0 && !check_url(r, urls[i].setting, *url))
-            return false;
-    }
-    return true;
-}
-
-/* What an assertion says has no use where there is none. */
-static bool check_assertion(struct reader *r)
-{
-    const struct connection_cfg *c = &r->to->cfg;
-    const struct {
-        const char *setting;
-        bool given;
-    } signing[] = {{"kid", c->kid.len > 0},
-                   {"x5t_s256", c->x5t_s256.len > 0},
-                   {"audience", c->audience.len > 0}};
-
-    r->setting = "alg";
-    if (c->alg != JWT_ALG_OF_KEY && c->auth != CLIENT_AUTH_PRIVATE_KEY_JWT)
-        return wrong(r, "is for auth: private_key_jwt");
-    for (size_t i = 0; !client_auth_signs(c->auth) && i < ARRAY_LEN(signing); i++) {
-        r->setting = signing[i].setting;
-        if (signing[i].given)
-            return wrong(r, "is for auth: private_key_jwt or client_secret_jwt");
-    }
-    return true;
-}
-
 static bool check_whole(struct reader *r, uint64_t seen)
 {
-    const struct connection_cfg *c = &r->to->cfg;
-
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
         r->setting = members[i].name;
         if (members[i].required && !(seen & (UINT64_C(1) << i)))
             return wrong(r, "is missing");
     }
-    if (!check_urls(r) || !check_assertion(r))
-        return false;
-    r->setting = "auth";
-    if (c->grant == GRANT_CLIENT_CREDENTIALS && c->auth == CLIENT_AUTH_NONE)
-        return wrong(r, "must not be none: this grant is for clients that can show who they are "
-                        "(RFC 6749 section 4.4)");
-    r->setting = "burst";
-    if (c->burst > 0 && c->rate_calls == 0)
-        return wrong(r, "has no use without rate");
-    return true;
+    return connection_check(&r->to->cfg, &r->setting, r->err);
 }
 
 static bool read_all(struct reader *r, const struct json_val *root)

@@ -117,10 +117,7 @@ bool oauth_code_push(struct oauth_request *rq, const struct connection_cfg *c,
 
 static bool is_request_uri(struct slice s)
 {
-    for (size_t i = 0; i < s.len; i++)
-        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
-            return false;
-    return s.len > 0 && s.len <= REQUEST_URI_MAX;
+    return s.len > 0 && s.len <= REQUEST_URI_MAX && slice_is_visible(s);
 }
 
 bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int status,

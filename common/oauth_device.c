@@ -36,10 +36,7 @@ static bool take(const struct json_val *root, const char *name, char *to, size_t
     struct slice s = SLICE_NONE;
 
     json_str(json_get(root, name), &s);
-    for (size_t i = 0; i < s.len; i++)
-        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
-            return false;
-    return s.len > 0 && slice_copy(s, to, size);
+    return s.len > 0 && slice_is_visible(s) && slice_copy(s, to, size);
 }
 
 static bool is_web(const char *uri)

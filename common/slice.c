@@ -132,3 +132,11 @@ bool slice_copy(struct slice s, char *to, size_t size)
     to[s.len] = '\0';
     return true;
 }
+
+bool slice_is_visible(struct slice s)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (s.ptr[i] <= ' ' || s.ptr[i] > '~')
+            return false;
+    return true;
+}

@@ -50,6 +50,7 @@ struct slice slice_trim(struct slice s);                         /* spaces and t
 
 bool slice_eq_nocase(struct slice a, struct slice b); /* ASCII only */
 bool slice_starts(struct slice s, struct slice prefix);
+bool slice_is_visible(struct slice s); /* ASCII, no blanks and no controls; also when empty */
 int slice_cmp(struct slice a, struct slice b);            /* bytewise, for sorting */
 size_t slice_find(struct slice s, char c);                /* s.len when it is not there */
 size_t slice_find_any(struct slice s, const char *chars); /* the first of them, or a NUL */

@@ -65,10 +65,8 @@ static bool lists(const struct json_val *list, const char *word)
 
 static bool is_address(const struct discovery *d, struct slice url)
 {
-    for (size_t i = 0; i < url.len; i++)
-        if (url.ptr[i] <= ' ' || url.ptr[i] > '~')
-            return false;
-    return url.len > 0 && url.len <= URL_MAX && egress_check_endpoint(d->insecure_http, url, NULL);
+    return url.len > 0 && url.len <= URL_MAX && slice_is_visible(url) &&
+           egress_check_endpoint(d->insecure_http, url, NULL);
 }
 
 static void show(struct out *o, const char *setting, struct slice value)

@@ -1,0 +1,155 @@
+/* What a connection's settings say together: which of them have a use beside which. */
+#include "common/connection_inside.h"
+
+#include <stddef.h>
+#include <string.h>
+
+struct check {
+    const struct connection_cfg *cfg;
+    const char *setting; /* that is looked at */
+    struct err *err;
+};
+
+/* Settings are kept flat; people know them by their places in a connection's file. */
+static const char *in_file(const char *setting)
+{
+    static const struct {
+        const char *kept, *file;
+    } names[] = {
+        {"client_id", "client.id"},
+        {"auth", "client.auth"},
+        {"alg", "client.alg"},
+        {"kid", "client.kid"},
+        {"x5t_s256", "client.x5t_s256"},
+        {"audience", "client.audience"},
+        {"hosts", "policy.hosts"},
+        {"methods", "policy.methods"},
+        {"paths", "policy.paths"},
+        {"producers", "policy.producers"},
+        {"insecure_http", "policy.insecure_http"},
+        {"allow_private", "policy.allow_private"},
+        {"concurrency", "limits.concurrency"},
+        {"rate", "limits.rate"},
+        {"burst", "limits.burst"},
+        {"breaker", "limits.breaker"},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (strcmp(names[i].kept, setting) == 0)
+            return names[i].file;
+    return setting;
+}
+
+bool connection_wrong(const char *setting, const char *why, struct err *err)
+{
+    return err_rule(err, ERR_FORMAT, "connection_broken", "%s %s", in_file(setting), why);
+}
+
+static bool wrong(struct check *k, const char *why)
+{
+    return connection_wrong(k->setting, why, k->err);
+}
+
+static bool check_url(struct check *k, const char *setting, struct slice url)
+{
+    struct slice host;
+    size_t scheme = 0;
+
+    k->setting = setting;
+    if (!slice_is_visible(url) || slice_find(url, '#') < url.len || slice_find(url, '\\') < url.len)
+        return wrong(k, "has a character that no URL has, or a fragment");
+    if (slice_starts(url, SLICE_LIT("https://")))
+        scheme = 8;
+    else if (slice_starts(url, SLICE_LIT("http://")) && k->cfg->policy.insecure_http)
+        scheme = 7;
+    else
+        return wrong(k, "must begin with https:// (http:// needs policy.insecure_http: true)");
+    host = slice_sub(url, scheme, url.len);
+    host = slice_sub(host, 0, slice_find(host, '/'));
+    host = slice_sub(host, 0, slice_find(host, '?'));
+    if (host.len == 0 || slice_find(host, '@') < host.len)
+        return wrong(k, "must name a host, and no user");
+    return true;
+}
+
+/* Addresses, and which grant has a use for them. */
+static const struct {
+    const char *setting;
+    size_t at;
+    bool any; /* of every grant; else: */
+    enum grant_kind grant;
+    const char *missing; /* it cannot do without: why */
+} urls[] = {
+    {"token_url", offsetof(struct connection_cfg, token_url), true, 0, NULL},
+    {"revoke_url", offsetof(struct connection_cfg, revoke_url), true, 0, NULL},
+    {"authorize_url", offsetof(struct connection_cfg, authorize_url), false,
+     GRANT_AUTHORIZATION_CODE, "is missing: it is where the owner is asked (RFC 6749 section 3.1)"},
+    {"par_url", offsetof(struct connection_cfg, par_url), false, GRANT_AUTHORIZATION_CODE, NULL},
+    {"issuer", offsetof(struct connection_cfg, issuer), false, GRANT_AUTHORIZATION_CODE, NULL},
+    {"device_url", offsetof(struct connection_cfg, device_url), false, GRANT_DEVICE_CODE,
+     "is missing: it gives the code that the owner enters (RFC 8628 section 3.1)"},
+};
+
+static bool check_urls(struct check *k)
+{
+    const struct connection_cfg *c = k->cfg;
+
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
+        const struct slice *url = (const struct slice *)((const char *)c + urls[i].at);
+        bool used = urls[i].any || urls[i].grant == c->grant;
+
+        k->setting = urls[i].setting;
+        if (used && urls[i].missing && url->len == 0)
+            return wrong(k, urls[i].missing);
+        if (!used && url->len > 0)
+            return wrong(k, "has no use with this grant");
+        if (url->len > 0 && !check_url(k, urls[i].setting, *url))
+            return false;
+    }
+    return true;
+}
+
+/* What an assertion says has no use where there is none. */
+static bool check_assertion(struct check *k)
+{
+    const struct connection_cfg *c = k->cfg;
+    const struct {
+        const char *setting;
+        bool given;
+    } signing[] = {{"kid", c->kid.len > 0},
+                   {"x5t_s256", c->x5t_s256.len > 0},
+                   {"audience", c->audience.len > 0}};
+
+    k->setting = "alg";
+    if (c->alg != JWT_ALG_OF_KEY && c->auth != CLIENT_AUTH_PRIVATE_KEY_JWT)
+        return wrong(k, "is for auth: private_key_jwt");
+    for (size_t i = 0; !client_auth_signs(c->auth) && i < ARRAY_LEN(signing); i++) {
+        k->setting = signing[i].setting;
+        if (signing[i].given)
+            return wrong(k, "is for auth: private_key_jwt or client_secret_jwt");
+    }
+    return true;
+}
+
+static bool check_rest(struct check *k)
+{
+    const struct connection_cfg *c = k->cfg;
+
+    k->setting = "auth";
+    if (c->grant == GRANT_CLIENT_CREDENTIALS && c->auth == CLIENT_AUTH_NONE)
+        return wrong(k, "must not be none: this grant is for clients that can show who they are "
+                        "(RFC 6749 section 4.4)");
+    k->setting = "burst";
+    if (c->burst > 0 && c->rate_calls == 0)
+        return wrong(k, "has no use without rate");
+    return true;
+}
+
+bool connection_check(const struct connection_cfg *c, const char **setting, struct err *err)
+{
+    struct check k = {.cfg = c, .setting = *setting, .err = err};
+    bool ok = check_urls(&k) && check_assertion(&k) && check_rest(&k);
+
+    *setting = k.setting;
+    return ok;
+}
