@@ -12,6 +12,7 @@ from procs import ROOT, SANITIZED, built, program
 from rig import clean_env
 from units import UNIT, span_s, unit, worker_settings
 
+SANITIZERS = ["-fsanitize=address,undefined"] if SANITIZED else []  # the library is built with them, then
 USER = os.getuid() or 64123  # as DynamicUser= gives one: nobody's
 
 
@@ -59,7 +60,7 @@ def test_a_program_is_built_with_what_is_installed(installed, tmp_path):
     flags = subprocess.run(["pkg-config", "--cflags", "--libs", "awq"], env=env, check=True, text=True,
                            capture_output=True).stdout.split()
     shutil.copy(ROOT / "deploy/examples/producer.c", tmp_path)
-    made = subprocess.run(["cc", "-o", "producer", "producer.c", *flags], cwd=tmp_path, text=True,
+    made = subprocess.run(["cc", "-o", "producer", "producer.c", *flags, *SANITIZERS], cwd=tmp_path, text=True,
                           capture_output=True, timeout=100, check=False)
     assert made.returncode == 0, made.stderr
     ran = subprocess.run([tmp_path / "producer", "redis://127.0.0.1:1"], text=True, capture_output=True, timeout=100,
