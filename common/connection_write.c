@@ -76,15 +76,6 @@ static void put_some(struct json_writer *w, const char *key, struct slice s)
         put_text(w, key, s);
 }
 
-static void put_list(struct json_writer *w, const char *key, const struct slice *list, size_t count)
-{
-    jw_key(w, key);
-    jw_arr(w);
-    for (size_t i = 0; i < count; i++)
-        jw_str(w, list[i]);
-    jw_end_arr(w);
-}
-
 static void put_rate(struct json_writer *w, const struct connection_cfg *c)
 {
     const struct rate_unit *u = connection_rate_units;
@@ -136,11 +127,11 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     jw_key(&w, "max_idle_ms");
     jw_int(&w, c->max_idle_ms);
     put_text(&w, "replay", slice_cstr(connection_replay_name((int)c->replay)));
-    put_list(&w, "hosts", p->hosts, p->host_count);
-    put_list(&w, "methods", p->methods, p->method_count);
-    put_list(&w, "paths", p->paths, p->path_count);
+    jw_strs(&w, "hosts", p->hosts, p->host_count);
+    jw_strs(&w, "methods", p->methods, p->method_count);
+    jw_strs(&w, "paths", p->paths, p->path_count);
     if (p->producer_count > 0)
-        put_list(&w, "producers", p->producers, p->producer_count);
+        jw_strs(&w, "producers", p->producers, p->producer_count);
     jw_key(&w, "insecure_http");
     jw_bool(&w, p->insecure_http);
     jw_key(&w, "allow_private");

@@ -8,7 +8,7 @@
 
 struct expand {
     struct slice input;
-    struct json *doc; /* NULL until the first placeholder */
+    struct json *doc; /* NULL until the first expression */
 };
 
 /* How a value is put into its surroundings. */
@@ -31,7 +31,7 @@ void expand_free(struct expand *x)
     free(x);
 }
 
-/* ---- finding placeholders ---- */
+/* ---- finding expressions ---- */
 
 static bool starts_name(char c)
 {
@@ -39,7 +39,7 @@ static bool starts_name(char c)
 }
 
 /* The length of `{name}` at s.ptr[at], 0 when there is none; *name is what stands inside. */
-static size_t placeholder_at(struct slice s, size_t at, struct slice *name)
+static size_t expression_at(struct slice s, size_t at, struct slice *name)
 {
     size_t i = at + 1;
 
@@ -60,7 +60,7 @@ static size_t escaped_at(struct slice s, size_t at, struct slice *name)
 
     if (at + 1 >= s.len || s.ptr[at] != '{')
         return 0;
-    n = placeholder_at(s, at + 1, name);
+    n = expression_at(s, at + 1, name);
     return n > 0 && at + 1 + n < s.len && s.ptr[at + 1 + n] == '}' ? n + 2 : 0;
 }
 
@@ -142,7 +142,7 @@ static void put_percent(struct buf *out, struct slice text)
 
 /* ---- text ---- */
 
-/* The text with its placeholders replaced; what was put in is not looked at again. */
+/* The text with its expressions replaced; what was put in is not looked at again. */
 static bool replace(struct expand *x, struct slice in, put_fn *put, struct buf *out,
                     struct err *err)
 {
@@ -158,7 +158,7 @@ static bool replace(struct expand *x, struct slice in, put_fn *put, struct buf *
             break;
         if ((n = escaped_at(in, i, &name)) > 0) {
             buf_add_slice(out, slice_sub(in, i + 1, n - 2));
-        } else if ((n = placeholder_at(in, i, &name)) > 0) {
+        } else if ((n = expression_at(in, i, &name)) > 0) {
             if (!put_property(x, name, put, out, err))
                 return false;
         } else {
@@ -173,7 +173,7 @@ static bool replace(struct expand *x, struct slice in, put_fn *put, struct buf *
 static bool too_big(const struct buf *out, struct err *err)
 {
     return err_rule(err, ERR_FORMAT, "expand_too_big",
-                    "with its placeholders replaced it takes more than %zu bytes", out->max);
+                    "with its expressions replaced it takes more than %zu bytes", out->max);
 }
 
 /* On failure the output is as it was. */
@@ -218,7 +218,7 @@ struct body {
     struct err *err;
 };
 
-/* A string with placeholders inside, as a JSON string. */
+/* A string with expressions inside, as a JSON string. */
 static bool write_mixed(struct body *b, struct slice str, struct buf *json)
 {
     struct json_writer w;
@@ -243,7 +243,7 @@ static bool on_string(void *owner, struct slice str, struct buf *json, bool *fai
 
     if (slice_find(str, '{') == str.len)
         return false;
-    if (placeholder_at(str, 0, &name) == str.len) {
+    if (expression_at(str, 0, &name) == str.len) {
         v = property(b->x, name, b->err);
         *failed = !v;
         if (v)

@@ -9,7 +9,7 @@
  * brace is itself. In text a string stands as it is, numbers and booleans in JSON spelling, null as
  * nothing; objects and arrays have no place in text. In a JSON body a string that is exactly one
  * `{name}` becomes the property's value, of whatever type. The first call has no input: its strings
- * are taken as they are. What comes from the input is never looked at for placeholders again.
+ * are taken as they are. What comes from the input is never looked at for expressions again.
  */
 #ifndef AWQ_EXPAND_H
 #define AWQ_EXPAND_H

@@ -456,6 +456,15 @@ static void add_digits(struct buf *to, uint64_t v, bool minus)
     buf_add(to, text + at, sizeof text - at);
 }
 
+void jw_strs(struct json_writer *w, const char *key, const struct slice *all, size_t count)
+{
+    jw_key(w, key);
+    jw_arr(w);
+    for (size_t i = 0; i < count; i++)
+        jw_str(w, all[i]);
+    jw_end_arr(w);
+}
+
 void jw_int(struct json_writer *w, int64_t v)
 {
     separate(w);

@@ -68,6 +68,8 @@ void jw_key_slice(struct json_writer *w, struct slice key);
 void jw_str(struct json_writer *w,
             struct slice s); /* escapes; bytes that are not UTF-8 become U+FFFD */
 void jw_cstr(struct json_writer *w, const char *s);
+void jw_strs(struct json_writer *w, const char *key, const struct slice *all,
+             size_t count); /* a list */
 void jw_int(struct json_writer *w, int64_t v);
 void jw_uint(struct json_writer *w, uint64_t v);
 void jw_real(struct json_writer *w, double v);

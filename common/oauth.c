@@ -175,7 +175,7 @@ static enum oauth_outcome outcome_of_code(int status, struct slice code)
 }
 
 /* Letters and joints only: a server that writes a token there does not get it into our texts. */
-static bool looks_like_code(struct slice s)
+bool oauth_is_error_code(struct slice s)
 {
     if (s.len == 0 || s.len > 64)
         return false;
@@ -214,7 +214,7 @@ static void judge_error(struct oauth_answer *a, int status, const struct json_va
 {
     struct slice code = SLICE_NONE;
 
-    if (!json_str(error, &code) || !looks_like_code(code))
+    if (!json_str(error, &code) || !oauth_is_error_code(code))
         code = SLICE_LIT("unnamed_error");
     a->outcome = outcome_of_code(status, code);
     slice_copy(code, a->reason, sizeof a->reason);

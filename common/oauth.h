@@ -43,6 +43,8 @@ bool oauth_request_add_client(struct oauth_request *rq, const struct connection_
                               struct slice client_secret, struct err *err);
 void oauth_request_deinit(struct oauth_request *rq); /* wipes */
 
+/* Does it go in the Authorization header, and not in the body? */
+bool oauth_client_is_basic(const struct connection_cfg *c);
 /* Of auth: client_secret_jwt and private_key_jwt (RFC 7523 section 2.2). The key that its secret
  * is, or why it is none. */
 struct jwt_key;
@@ -80,6 +82,10 @@ struct oauth_answer {
 void oauth_answer_judge(struct oauth_answer *a, int status, struct slice body,
                         struct slice content_type, struct slice retry_after, int64_t now_ms);
 void oauth_answer_deinit(struct oauth_answer *a);
+
+/* Does it look like an `error` code (letters, '_', '-', '.', at most 64), so that our texts may
+ * have it? */
+bool oauth_is_error_code(struct slice s);
 
 /* WWW-Authenticate of a 401/403: what its Bearer (or DPoP) challenge says. Several headers of that
  * name are joined with ", " (RFC 9110 section 5.3). */

@@ -35,6 +35,11 @@ static bool add_basic(struct buf *out, struct slice id, struct slice secret, boo
     return ok;
 }
 
+bool oauth_client_is_basic(const struct connection_cfg *c)
+{
+    return c->auth == CLIENT_AUTH_BASIC || c->auth == CLIENT_AUTH_BASIC_RAW;
+}
+
 static void put(struct json_writer *w, const char *key, struct slice value)
 {
     if (value.len == 0)
@@ -119,7 +124,7 @@ static bool add(struct oauth_request *rq, const struct connection_cfg *c, struct
 {
     bool ok = true;
 
-    if (c->auth == CLIENT_AUTH_BASIC || c->auth == CLIENT_AUTH_BASIC_RAW)
+    if (oauth_client_is_basic(c))
         ok = add_basic(&rq->authorization, c->client_id, secret, c->auth == CLIENT_AUTH_BASIC_RAW);
     else
         ok = oauth_form_add(&rq->body, "client_id", c->client_id) &&

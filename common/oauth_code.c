@@ -88,15 +88,13 @@ bool oauth_code_url(struct buf *out, const struct connection_cfg *c, const struc
 /* The server's word for it, if it looks like one. */
 static void refusal(struct slice code, struct err *err)
 {
-    bool clean = code.len <= 64;
-
-    for (size_t i = 0; clean && i < code.len; i++)
-        clean = char_is_alnum(code.ptr[i]) || code.ptr[i] == '_' || code.ptr[i] == '-';
     if (slice_is(code, "access_denied"))
         err_rule(err, ERR_DENIED, "refused", "the owner said no (access_denied)");
     else
         err_rule(err, ERR_DENIED, "refused", "the authorization server refused: %.*s",
-                 SLICE_FMT(clean ? code : SLICE_LIT("an error without a readable code")));
+                 SLICE_FMT(oauth_is_error_code(code)
+                               ? code
+                               : SLICE_LIT("an error without a readable code")));
 }
 
 /* ---- pushed before it is asked (RFC 9126) ---- */
@@ -108,8 +106,7 @@ bool oauth_code_push(struct oauth_request *rq, const struct connection_cfg *c,
     oauth_request_init(rq);
     /* with Basic the body says whose question it is, too (section 2.1); else that is said already
      */
-    add_question(&rq->body, c, q, redirect_uri,
-                 c->auth == CLIENT_AUTH_BASIC || c->auth == CLIENT_AUTH_BASIC_RAW);
+    add_question(&rq->body, c, q, redirect_uri, oauth_client_is_basic(c));
     return buf_ok(&rq->body) ? oauth_request_add_client(rq, c, client_secret, err)
                              : err_set(err, ERR_NOMEM, "connection %.*s: its question is too long",
                                        SLICE_FMT(c->id));

@@ -2,7 +2,6 @@
 
 #include <string.h>
 #include <sodium.h>
-#include "common/char.h"
 #include "common/json.h"
 
 #define GRANT         "urn:ietf:params:oauth:grant-type:device_code"
@@ -19,10 +18,8 @@ void oauth_device_deinit(struct oauth_device *d)
 bool oauth_device_ask(struct oauth_request *rq, const struct connection_cfg *c,
                       struct slice client_secret, struct err *err)
 {
-    bool basic = c->auth == CLIENT_AUTH_BASIC || c->auth == CLIENT_AUTH_BASIC_RAW;
-
     oauth_request_init(rq);
-    if ((basic && !oauth_form_add(&rq->body, "client_id", c->client_id)) ||
+    if ((oauth_client_is_basic(c) && !oauth_form_add(&rq->body, "client_id", c->client_id)) ||
         (c->scopes.len > 0 && !oauth_form_add(&rq->body, "scope", c->scopes)) ||
         !oauth_add_resources(&rq->body, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its question is too long",
@@ -47,12 +44,9 @@ static bool is_web(const char *uri)
 
 static void refusal(int status, struct slice code, struct err *err)
 {
-    bool clean = code.len > 0 && code.len <= 64;
-
-    for (size_t i = 0; clean && i < code.len; i++)
-        clean = char_is_alnum(code.ptr[i]) || code.ptr[i] == '_' || code.ptr[i] == '-';
     err_rule(err, ERR_DENIED, "refused", "the device authorization endpoint answered %d: %.*s",
-             status, SLICE_FMT(clean ? code : SLICE_LIT("no error that can be read")));
+             status,
+             SLICE_FMT(oauth_is_error_code(code) ? code : SLICE_LIT("no error that can be read")));
 }
 
 bool oauth_device_read(struct oauth_device *d, int status, struct slice answer, struct err *err)

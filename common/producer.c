@@ -110,15 +110,6 @@ void producer_free(struct producer *p)
     free(p);
 }
 
-static void put_list(struct json_writer *w, const char *key, const struct slice *all, size_t count)
-{
-    jw_key(w, key);
-    jw_arr(w);
-    for (size_t i = 0; i < count; i++)
-        jw_str(w, all[i]);
-    jw_end_arr(w);
-}
-
 bool producer_to_json(struct buf *out, const struct producer *p)
 {
     struct json_writer w;
@@ -127,9 +118,9 @@ bool producer_to_json(struct buf *out, const struct producer *p)
     jw_obj(&w);
     jw_key(&w, "key");
     jw_cstr(&w, p->key);
-    put_list(&w, "queues", p->queues, p->queue_count);
-    put_list(&w, "connections", p->connections, p->connection_count);
-    put_list(&w, "outs", p->outs, p->out_count);
+    jw_strs(&w, "queues", p->queues, p->queue_count);
+    jw_strs(&w, "connections", p->connections, p->connection_count);
+    jw_strs(&w, "outs", p->outs, p->out_count);
     jw_key(&w, "inbox");
     jw_bool(&w, p->inbox);
     jw_end_obj(&w);

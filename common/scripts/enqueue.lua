@@ -10,8 +10,9 @@
 if ARGV[2]:byte() == 123 or not ARGV[2]:find(ARGV[1]:sub(1, -5), 1, true) then
   return redis.error_reply('ERR ARGV 2 must be the MessagePack envelope of the job that ARGV 1 names')
 end
-local again = redis.call('EXISTS', KEYS[2]) == 0 and redis.pcall('HEXISTS', KEYS[3], 'lt') == 1
-if not again and redis.call('EXISTS', KEYS[2], KEYS[3]) > 0 or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
+local taken = redis.call('EXISTS', KEYS[2], KEYS[3]) > 0
+local again = taken and redis.call('EXISTS', KEYS[2]) == 0 and redis.pcall('HEXISTS', KEYS[3], 'lt') == 1
+if taken and not again or redis.call('HEXISTS', KEYS[4], ARGV[1]) == 1 then
   return 'DUPLICATE'
 end
 local backlog = redis.call('XLEN', KEYS[1]) + redis.call('HLEN', KEYS[4]) - redis.call('ZCARD', KEYS[6])

@@ -6,8 +6,9 @@
 -- What was looked at is what is put: the entry's fields are not read again. Of one that is refused they may be huge.
 if ARGV[3] == '' then return redis.call('XDEL', KEYS[1], ARGV[1]) == 1 and 'REFUSED' or 'GONE' end
 if #redis.call('XRANGE', KEYS[1], ARGV[1], ARGV[1]) == 0 then return 'GONE' end
-local again = redis.call('EXISTS', KEYS[5]) == 0 and redis.pcall('HEXISTS', KEYS[6], 'lt') == 1 -- as in enqueue.lua
-if not again and redis.call('EXISTS', KEYS[5], KEYS[6]) > 0 then
+local taken = redis.call('EXISTS', KEYS[5], KEYS[6]) > 0 -- as in enqueue.lua
+local again = taken and redis.call('EXISTS', KEYS[5]) == 0 and redis.pcall('HEXISTS', KEYS[6], 'lt') == 1
+if taken and not again then
   redis.call('XDEL', KEYS[1], ARGV[1])
   return 'DUPLICATE'
 end

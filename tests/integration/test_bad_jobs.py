@@ -345,7 +345,7 @@ def test_calls_that_policy_and_egress_refuse(rig):
     b.check()
 
 
-def test_placeholders_that_cannot_be_filled(bad):
+def test_expressions_that_cannot_be_filled(bad):
     """`then` calls whose {name} is missing, of another kind, or turns into something forbidden."""
     b = bad.start()
     value = {"crlf": "a\r\nEvil: 1", "dots": "..", "slash": "a/b", "obj": {"a": 1}, "list": [1],

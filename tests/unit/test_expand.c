@@ -33,7 +33,7 @@ static const struct {
     {input, TEXT, "{p}", "{id}", NULL},    /* what comes from the input is not looked at again */
     {input, TEXT, "{{id}}", "{id}", NULL}, /* the escape */
     {input, TEXT, "{{{id}}}", "{{id}}", NULL}, /* a brace, the escape, a brace */
-    {input, TEXT, "{{id}", "{a/b", NULL},      /* half an escape is a brace and a placeholder */
+    {input, TEXT, "{{id}", "{a/b", NULL},      /* half an escape is a brace and a expression */
     {input, TEXT, "{id}}", "a/b}", NULL},
     {input, TEXT, "{", "{", NULL},
     {input, TEXT, "}{", "}{", NULL},
@@ -64,7 +64,7 @@ static const struct {
     {NULL, URL, "https://h/{id}", "https://h/{id}", NULL},
     {NULL, BODY, "[\"{id}\"]", "[\"{id}\"]", NULL},
     /* an input that has no properties */
-    {"", TEXT, "fine", "fine", NULL}, /* nothing is parsed before a placeholder is met */
+    {"", TEXT, "fine", "fine", NULL}, /* nothing is parsed before a expression is met */
     {"", TEXT, "{id}", NULL, "expand_input_not_object"},
     {"<html>", TEXT, "{id}", NULL, "expand_input_not_object"},
     {"[1]", TEXT, "{id}", NULL, "expand_input_not_object"},

@@ -43,7 +43,7 @@ static void rest(struct out *o, const char *authorization, struct slice body)
 /* base64 would hide which parts it is made of. */
 static bool add_basic(const struct connection_cfg *c, struct buf *to)
 {
-    if (c->auth != CLIENT_AUTH_BASIC && c->auth != CLIENT_AUTH_BASIC_RAW)
+    if (!oauth_client_is_basic(c))
         return true;
     buf_add_cstr(to, "Basic base64(");
     if (c->auth == CLIENT_AUTH_BASIC_RAW)
