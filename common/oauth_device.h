@@ -1,7 +1,9 @@
 /*
  * oauth_device.h - the device grant: what is asked for a code, what the owner is shown, and the
- * token request that is repeated until the owner has answered. No I/O here. Owns    struct
- * oauth_device: its device code, until oauth_device_deinit wipes it. Thread  any one at a time.
+ * token request that is repeated until the owner has answered. No I/O here.
+ *
+ * Owns    struct oauth_device: its device code, until oauth_device_deinit wipes it.
+ * Thread  any one at a time.
  * Units   milliseconds.
  * Errors  ERR_DENIED rule refused: the server gave no code; texts never hold the device code.
  * Source  RFC 8628 sections 3.1 to 3.5.

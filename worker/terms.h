@@ -6,8 +6,9 @@
  * digest taken only where no connection of late had the same.
  *
  * Owns    the parsed settings, as long as somebody holds them, and a small table of those used
- * last. Thread  the loop thread only. Errors  connection_broken; config for settings that cannot be
- * parsed.
+ *         last.
+ * Thread  the loop thread only.
+ * Errors  connection_broken; config for settings that cannot be parsed.
  */
 #ifndef AWQ_TERMS_H
 #define AWQ_TERMS_H

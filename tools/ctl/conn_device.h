@@ -3,8 +3,7 @@
  * Owns    nothing; the answer is the caller's (oauth_answer_deinit).
  * Thread  the only one.
  * Units   milliseconds.
- * Errors  ERR_CONSENT when nobody answered in time, ERR_DENIED when the owner or the server said
- * no.
+ * Errors  ERR_CONSENT: nobody answered in time; ERR_DENIED: the owner or the server said no.
  */
 #ifndef AWQ_CTL_CONN_DEVICE_H
 #define AWQ_CTL_CONN_DEVICE_H

@@ -4,8 +4,7 @@
  * Thread  the only one.
  * Units   milliseconds.
  * Errors  what http.h says, with the endpoint's name before it; addresses and schemes that are not
- *         allowed are refused before anything is sent. Redirects are not followed: they are
- * answers.
+ *         allowed are refused before anything is sent. Redirects are answers, and not followed.
  */
 #ifndef AWQ_CTL_ONCE_H
 #define AWQ_CTL_ONCE_H
