@@ -124,15 +124,33 @@ def test_what_links_anew(rig):
     gen = link_anew(rig, conn, 0)
     (rig.folder / "acct.refresh").write_text("token-b")
     gen = link_anew(rig, conn, gen)
-    for what in ({"client": {**conn["client"], "id": "other"}},
-                 {"token_url": conn["token_url"] + "/2"}):
-        conn = {**conn, **what}
-        gen = link_anew(rig, conn, gen)
+    conn = {**conn, "client": {**conn["client"], "id": "other"}}
+    gen = link_anew(rig, conn, gen)
     gen = link_anew(rig, conn, gen, "--relink")
     del conn["refresh_token"]
     conn["grant"] = "client_credentials"
     link_anew(rig, conn, gen)
     assert record(rig)[b"rt"] == b""
+    gen = int(record(rig)[b"gen"])
+    link_anew(rig, {**conn, "token_url": conn["token_url"] + "/2"}, gen)
+
+
+def test_another_token_url_does_not_send_a_used_token_again(rig):
+    """The file still has the first refresh token; the server has moved. Sent again, it would end the grant."""
+    conn = rig.conn("acct", "refresh_token", "basic", "basic")
+    rig.apply(conn, refresh_token=rig.auth.mint("acct", "basic")["refresh_token"])
+    rig.worker()
+    rig.ctl("conn", "refresh", "acct")
+    before = rig.auth.counters()["refresh"]["reuse_detected"]
+    conn = {**conn, "refresh_token": {"file": str(rig.folder / "acct.refresh")}}
+    assert apply_json(rig, {**conn, "token_url": conn["token_url"] + "?moved=1"})["change"] == "settings"
+    rig.ctl("conn", "refresh", "acct")
+    assert record(rig)[b"state"] == b"FRESH" and rig.auth.counters()["refresh"]["reuse_detected"] == before
+    # another client could not use it either: nothing is sent
+    done = rig.apply({**conn, "client": {**conn["client"], "id": "post"}}, code=1)
+    assert "another client id" in done.err and "used since" in done.err
+    rig.ctl("conn", "refresh", "acct")
+    assert rig.auth.counters()["refresh"]["reuse_detected"] == before
 
 
 @pytest.mark.parametrize("what", ["scopes", "policy", "limits", "secret"])

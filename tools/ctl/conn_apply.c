@@ -92,14 +92,15 @@ static bool read_record(struct apply *a)
 /* ---- link or settings ---------------------------------------------------------------------------
  */
 
-/* Of what the grant was given for: with another one it is another grant. NULL: the same. */
+/* Of what the grant was given for: with another one it is another grant. NULL: the same. A refresh
+ * token outlives another token_url: its server has moved, or the address was mistyped. */
 static const char *grant_differs(const struct connection_cfg *old, const struct connection_cfg *new)
 {
     if (old->grant != new->grant)
         return "another grant";
     if (!slice_eq(old->client_id, new->client_id))
         return "another client id";
-    if (!slice_eq(old->token_url, new->token_url))
+    if (!slice_eq(old->token_url, new->token_url) && !grant_is_renewed(new->grant))
         return "another token_url";
     return NULL;
 }
@@ -130,6 +131,7 @@ static bool decide(struct apply *a)
 {
     struct slice refresh = buf_slice(&a->file.refresh_token);
     struct connection_cfg *old;
+    bool known;
 
     a->change = CHANGE_LINK;
     if (a->linked_cd && (!a->rec.exists || slice_is(a->rec.state, "REMOVED")))
@@ -164,11 +166,18 @@ static bool decide(struct apply *a)
     if (!a->why && a->file.cfg->grant == GRANT_CLIENT_CREDENTIALS &&
         slice_is(a->rec.state, "NEEDS_CONSENT") && !slice_is(a->rec.why, "revoked"))
         a->why = "its grant was refused";
-    if (!a->why && refresh.len > 0 && !token_is_known(a, refresh)) {
-        if (a->err.code != ERR_NONE)
-            return false;
+    if (refresh.len == 0)
+        known = false;
+    else if (!(known = token_is_known(a, refresh)) && a->err.code != ERR_NONE)
+        return false;
+    if (a->why && known && a->rec.ver > 0)
+        return err_set(&a->err, ERR_CONFIG,
+                       "connection %.*s: %s, and its file has the refresh token that it was linked "
+                       "with, which has been used since: to send it again may end the grant. Put "
+                       "the new client's token there (--relink sends this one all the same)",
+                       SLICE_FMT(a->id), a->why);
+    if (!a->why && refresh.len > 0 && !known)
         a->why = "another refresh token";
-    }
     if (!a->why)
         a->change = CHANGE_SETTINGS;
     return true;
