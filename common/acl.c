@@ -59,7 +59,7 @@ static const struct acl_row ctl[] = {
     {"{c:*}", NULL, "hget hmget hset hdel", S},
     {"{c:*} {c:*}:lease {c:*}:lane", NULL, "del", S},
     {"conns", NULL, "zadd zrem zrange", PLAIN},
-    {"meta", NULL, "hget hmget hsetnx hincrby", PLAIN},
+    {"meta", NULL, "hget hmget hsetnx hincrby hdel", S},
     {"", "wake changed", "publish", PLAIN},
 };
 

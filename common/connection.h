@@ -16,13 +16,12 @@
  *   exp born scope   of the access token, Redis' clock
  *   lh               sealed: digest of the refresh token that it was linked with
  *   ds dr dt         disabled: the state to come back to, why, when
- *   why fm ft        last failure: code, text for people, time; tries next: how often, when again
- *   cool             no calls before this time (429, Retry-After, the breaker)
- *   bo bp bu bf bl   breaker: times opened in a row, the probe and until when it is waited for,
- *                    failures in a row and the last one's time
- *   fence if in ih it sf ff   of the lease: its number, the intent, the last store and failure
- *   pf rn            an answer got lost: first fence that may yet bring one, replays of this
- * version
+ *   why fm ft fc     last failure: code, text for people, time, class (fail.lua); tries next: how
+ * often, when again cool cw          no calls before this time (429, Retry-After, refused tokens,
+ * the breaker); the HTTP status that it was for bo bp bu bf bl   breaker: times opened in a row,
+ * the probe and until when it is waited for, failures in a row and the last one's time fence if in
+ * ih it sf ff   of the lease: its number, the intent, the last store and failure pf rn an answer
+ * got lost: first fence that may yet bring one, replays of this version
  *
  * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
  * is (store writes version ver + 1, so it seals for that); `rt` and `cs`, by the grant key, with
@@ -147,7 +146,8 @@ void connection_file_deinit(struct connection_file *f); /* wipes */
 
 /* The record as Redis has it (P:{c:ID}, a hash); slices borrow from the reply. */
 struct connection_record {
-    struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh, disabled_why;
+    struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh, disabled_why,
+        cool_why, fail_class;
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms, disabled_ms;
     uint32_t tries, trips;
@@ -156,7 +156,7 @@ struct connection_record {
 struct redis_reply;
 /* The command that reads it (HMGET, so that fields come in an order of ours), into argv; how many
  * words. For a step: what a call needs, and nothing of the grant. */
-enum { CONNECTION_RECORD_ARGS = 25 };
+enum { CONNECTION_RECORD_ARGS = 27 };
 size_t connection_record_ask(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 size_t connection_record_ask_for_step(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 /* Its answer; what was not asked for reads as not there. */

@@ -30,6 +30,8 @@ enum field {
     F_TRIES,
     F_DISABLED_WHY,
     F_DISABLED_TIME,
+    F_COOL_WHY,
+    F_FAIL_CLASS,
     FIELDS,
 };
 _Static_assert(FIELDS + 2 == CONNECTION_RECORD_ARGS, "the command has a field for each");
@@ -58,6 +60,8 @@ static const char *const names[FIELDS] = {
     [F_TRIES] = "tries",
     [F_DISABLED_WHY] = "dr",
     [F_DISABLED_TIME] = "dt",
+    [F_COOL_WHY] = "cw",
+    [F_FAIL_CLASS] = "fc",
 };
 
 static size_t ask(struct slice key, size_t fields, struct slice *argv)
@@ -115,6 +119,8 @@ bool connection_record_read(struct connection_record *r, const struct redis_repl
         .fail_text = text(hmget, F_FAIL_TEXT),
         .lh = text(hmget, F_LINK_HASH),
         .disabled_why = text(hmget, F_DISABLED_WHY),
+        .cool_why = text(hmget, F_COOL_WHY),
+        .fail_class = text(hmget, F_FAIL_CLASS),
     };
 
     for (size_t i = 0; i < redis_reply_len(hmget); i++)

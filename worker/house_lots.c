@@ -8,7 +8,9 @@
 #include "worker/lane.h"
 #include "worker/token.h"
 
-#define LANE_BATCH   10 /* a lane that opens again is filled by and by */
+#define LANE_FIRST                                                                                 \
+    10 /* a lane that opens again is filled by and by: so many jobs a LANE_PACE_MS, ... */
+#define LANE_MOST    500 /* ... a quarter more each time, up to so many */
 #define LANE_PACE_MS 100
 #define SPOILT_MS    60000
 #define CONSENT_MS   30000 /* a lot whose account needs a person is looked at so often */
@@ -201,17 +203,30 @@ static void on_lane(void *owner, const struct redis_reply *reply, const struct e
         drain_lane(h, room, wait_ms > 0 ? wait_ms : LANE_PACE_MS);
 }
 
+/* Nothing limits it: few at first, for the API may not be well yet, and then faster, as long as it
+ * stays open. */
+static void open_lane(struct house *h, struct conn *c)
+{
+    unsigned rate = c->lane_rate + c->lane_rate / 4 + 1;
+
+    c->lane_rate = rate < LANE_FIRST ? LANE_FIRST : rate < LANE_MOST ? rate : LANE_MOST;
+    rate = c->lane_rate < HOUSE_BATCH ? c->lane_rate : HOUSE_BATCH;
+    drain_lane(h, rate, (int64_t)LANE_PACE_MS * rate / c->lane_rate);
+}
+
 static void judge_lane(struct house *h, struct conn *c)
 {
     int64_t now = worker_now_ms(h->w);
     struct err err = {0};
 
-    if (c->cool_ms > now)
+    if (c->cool_ms > now) {
+        c->lane_rate = 0;
         drain_lane(h, 0, c->cool_ms - now);
-    else if (!lane_is_limited(c))
-        drain_lane(h, LANE_BATCH, LANE_PACE_MS);
-    else if (!lane_look(h->w, c, on_lane, h, &err))
+    } else if (!lane_is_limited(c)) {
+        open_lane(h, c);
+    } else if (!lane_look(h->w, c, on_lane, h, &err)) {
         house_failed(h, &err);
+    }
 }
 
 /* No connection can be read there, and no waiting mends that: its jobs go on, and are buried with

@@ -174,15 +174,16 @@ void lane_leave(struct step *s)
 void lane_close(struct step *s, int64_t ms)
 {
     struct key conn, changed;
-    char wait[24];
+    char wait[24], status[16];
     struct err err = {0};
     int64_t until = worker_now_ms(s->w) + ms;
 
     key_conn(&conn, slice_cstr(s->conn->id));
     key_changed(&changed);
     snprintf(wait, sizeof wait, "%" PRId64, ms);
+    snprintf(status, sizeof status, "%d", s->status);
     const struct slice argv[] = {key_slice(&conn), slice_cstr(wait), key_slice(&changed),
-                                 slice_cstr(s->conn->id)};
+                                 slice_cstr(s->conn->id), slice_cstr(status)};
 
     if (until <= s->conn->cool_ms)
         return;

@@ -56,7 +56,8 @@ struct conn {
     bool held;                        /* by the breaker: calls must ask, one of them is the probe */
     bool failing;                     /* our last word on its calls was a failure */
     unsigned refused_fresh;           /* 401s in a row for a token that was fresh */
-    int64_t used_ms;                  /* its token was last handed out; 0 = never; Redis' clock */
+    unsigned lane_rate;     /* jobs a LANE_PACE_MS that its lane lets go; 0 = it was closed */
+    int64_t used_ms;        /* its token was last handed out; 0 = never; Redis' clock */
     int64_t behind_boot_ms; /* since when Redis has an older version than we know; 0 = no */
     bool no_room;           /* there is a token, and no guarded memory to open it in */
     /* private */

@@ -34,7 +34,7 @@ if link then
   put('gen', gen); put('ver', 0); put(state, waits and 'NEEDS_CONSENT' or 'DUE'); put('exp', 0); put('rt', ARGV[8]); put('lh', ARGV[10])
   redis.call('DEL', KEYS[2])
   redis.call('HDEL', KEYS[1], 'at', 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'sf', 'pf', 'rn', 'born',
-    'scope', 'cool', 'bo', 'bp', 'bu', 'bf', 'bl')
+    'scope', 'cool', 'cw', 'fc', 'bo', 'bp', 'bu', 'bf', 'bl')
   if waits then put('why', 'not_linked') end
 else
   local resealed = h[4] ~= ARGV[5]

@@ -40,7 +40,7 @@ if replay and class ~= 'unknown' and class ~= 'consent' then
 elseif class ~= 'unknown' then
   redis.call('HDEL', KEYS[1], 'if', 'ih', 'it')
 end
-redis.call('HSET', KEYS[1], h[4] == 'DISABLED' and 'ds' or 'state', state, 'why', why, 'fm', ARGV[6], 'ft', now, 'tries', tries,
+redis.call('HSET', KEYS[1], h[4] == 'DISABLED' and 'ds' or 'state', state, 'why', why, 'fm', ARGV[6], 'ft', now, 'fc', class, 'tries', tries,
   'next', next_ms, 'ff', mark)
 if held then redis.call('DEL', KEYS[2]) end
 redis.pcall('PUBLISH', ARGV[11], ARGV[12])

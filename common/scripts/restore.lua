@@ -15,7 +15,7 @@ if not ver or not fence or not tonumber(ARGV[6]) or not tonumber(ARGV[7]) then
 end
 if h[1] ~= ARGV[1] or tonumber(h[2]) >= ver then return {'MOVED'} end
 if h[4] ~= ARGV[3] then return {'CFG'} end
-redis.call('HDEL', KEYS[1], 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'sf', 'pf', 'rn')
+redis.call('HDEL', KEYS[1], 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'fc', 'ff', 'sf', 'pf', 'rn')
 redis.call('HSET', KEYS[1], 'ver', ver, 'at', ARGV[4], 'exp', ARGV[6], 'born', ARGV[7], 'scope', ARGV[8],
   h[3] == 'DISABLED' and 'ds' or 'state', 'FRESH', 'fence', math.max(fence, tonumber(h[5] or 0)))
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'rt', ARGV[5]) end

@@ -25,7 +25,7 @@ local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local exp = now + life
 -- Never refused by a full Redis: a rotated refresh token exists nowhere else. A first write that frees
 -- memory lets the following ones pass under OOM.
-redis.call('HDEL', KEYS[1], 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'pf', 'rn')
+redis.call('HDEL', KEYS[1], 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'fc', 'ff', 'pf', 'rn')
 redis.call('HSET', KEYS[1], 'at', ARGV[6], 'ver', ver + 1, 'exp', exp,
   h[7] == 'DISABLED' and 'ds' or 'state', 'FRESH', 'scope', ARGV[9],
   'born', now, 'sf', mark, 'fence', math.max(fence, last))

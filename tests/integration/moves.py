@@ -308,7 +308,7 @@ class Moves:
         return self.call("outcome", [self.conn], what, member, limit, 1000, 60000, rnd, CHANGED, "a")
 
     def cool(self, ms):
-        return self.call("cool", [self.conn], ms, CHANGED, "a")
+        return self.call("cool", [self.conn], ms, CHANGED, "a", 429)
 
     def refuse(self, gen, ver):
         return self.call("refuse", [self.conn], gen, ver, CHANGED, "a")

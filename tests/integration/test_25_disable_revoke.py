@@ -144,6 +144,19 @@ def test_wrong_usage(rig):
     rig.ctl("conn", "revoke", "nobody", "--reason", "x", code=3)
 
 
+@pytest.mark.parametrize("verb", ["disable", "enable", "revoke"])
+def test_an_emergency_stop_works_when_redis_is_full(rig, verb):
+    """Done, known to the fleet, and said so: nobody may think at night that it failed."""
+    rig.link_refresh("acct")
+    rig.worker()
+    if verb == "enable":
+        rig.ctl("conn", "disable", "acct", "--reason", "x")
+    rig.redis.client.config_set("maxmemory", 1)
+    done = rig.run_ctl("conn", verb, "acct", *([] if verb == "enable" else ["--reason", "y"]))
+    rig.redis.client.config_set("maxmemory", 0)
+    assert done.code == 0 and "all 1 living workers know it" in done.out, done.out + done.err
+
+
 # ---- the provider is told (RFC 7009) ----
 
 def linked(rig, **more):

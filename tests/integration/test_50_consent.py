@@ -189,6 +189,27 @@ def test_pasted(rig):
     assert state(rig)["has_refresh_token"]
 
 
+def test_a_bad_paste_ends_nothing(rig):
+    """An empty line, the code alone, another's address: said, and asked again. The owner is not."""
+    owned(rig)
+    link = Link(rig, "--no-listen")
+    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+    with pytest.raises(urllib.error.URLError):
+        link.visit(f"{link.url}&login_hint=alice", jar, _Remember())
+    good = _Remember.last
+    code, out, err = link.end("\n".join(["", good.split("code=")[1].split("&")[0],
+                                         "http://127.0.0.1:1/callback?code=x&state=y", good, ""]))
+    assert code == 0 and "linked" in out, err
+    assert err.count("paste the whole one") == 2 and err.count("another question") == 1, err
+
+
+def test_the_time_for_a_paste_is_over(rig):
+    owned(rig)
+    link = Link(rig, "--no-listen", "--timeout", "1s")
+    assert link.process.wait(timeout=20) == 1  # standard input stays open
+    assert "nobody answered in time" in link.process.stderr.read()
+
+
 class _Remember(urllib.request.HTTPRedirectHandler):
     last = ""
 

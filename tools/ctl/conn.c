@@ -52,8 +52,24 @@ int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
 static const char *const ls_columns[] = {
     "id", "state", "grant", "generation", "version", "expires", "failed_at", "next_try", "why"};
 
+/* The last failure; or why no call is made although there is a token. */
+static void why_of(const struct ctl *c, const struct redis_reply *r, char *to, size_t size)
+{
+    bool held = redis_reply_int(redis_reply_at(r, 8), 0) > c->out.now_ms;
+
+    if (held && redis_reply_int(redis_reply_at(r, 10), 0) > 0)
+        snprintf(to, size, "held: failures in a row");
+    else if (held)
+        snprintf(to, size, "held: the API answered %.*s",
+                 SLICE_FMT(slice_sub(redis_reply_str(redis_reply_at(r, 9)), 0, 8)));
+    else
+        snprintf(to, size, "%.*s",
+                 SLICE_FMT(slice_sub(redis_reply_str(redis_reply_at(r, 7)), 0, 80)));
+}
+
 static int ls_row(struct ctl *c, struct slice id)
 {
+    char why[96];
     struct redis_reply *r;
     struct err err = {0};
     struct slice state;
@@ -61,7 +77,7 @@ static int ls_row(struct ctl *c, struct slice id)
 
     key_conn(&conn, id);
     r = link_ask(c->link, &err, "HMGET", conn.s, "state", "grant", "gen", "ver", "exp", "ft",
-                 "next", "why");
+                 "next", "why", "cool", "cw", "bo");
     if (!r)
         return ctl_fail(c, &err);
     state = redis_reply_str(redis_reply_at(r, 0));
@@ -79,7 +95,8 @@ static int ls_row(struct ctl *c, struct slice id)
     out_time(&c->out, redis_reply_int(redis_reply_at(r, 4), 0));
     out_time(&c->out, redis_reply_int(redis_reply_at(r, 5), 0));
     out_time(&c->out, slice_is(state, "BACKOFF") ? redis_reply_int(redis_reply_at(r, 6), 0) : 0);
-    out_text(&c->out, redis_reply_str(redis_reply_at(r, 7)));
+    why_of(c, r, why, sizeof why);
+    out_cstr(&c->out, why);
     redis_reply_free(r);
     return CTL_OK;
 }
@@ -165,6 +182,7 @@ static void show_record(struct ctl *c, struct slice id, const struct connection_
     show_int(o, "failed_tries", r->tries);
     show_time(o, "next_try", slice_is(r->state, "BACKOFF") ? r->next_ms : 0);
     show_time(o, "held_back_until", r->cool_ms);
+    show_text(o, "held_back_by_status", r->trips > 0 ? SLICE_NONE : r->cool_why);
     show_int(o, "breaker_opened", r->trips);
     out_key(o, "settings");
     if (cfg)
@@ -267,8 +285,8 @@ static int conn_refresh(struct ctl *c, const struct args *a)
                        SLICE_FMT(id), before.text);
     if (strcmp(before.state, "BACKOFF") == 0 && before.next_ms > now_ms)
         return ctl_say(CTL_FAILED,
-                       "connection %.*s is held back for %" PRId64 " s after a failure (%s); mend "
-                       "its file and apply it: that tries at once",
+                       "connection %.*s is held back for %" PRId64 " s after a failure (%s); conn "
+                       "test says what to do, conn apply of its file tries at once",
                        SLICE_FMT(id), (before.next_ms - now_ms + 999) / 1000, before.text);
     if (strcmp(before.state, "DISABLED") == 0)
         return ctl_say(CTL_FAILED, "connection %.*s is disabled; awq-ctl conn enable ends that",

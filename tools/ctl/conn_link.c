@@ -4,9 +4,12 @@
 #include "tools/ctl/conn.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sodium.h>
 #include <uv.h>
 #include "common/clock.h"
@@ -18,6 +21,7 @@
 
 #define SECRET_MAX 16384
 #define URL_ROOM   (16 * 1024)
+#define PASTE_MAX  16384
 #define WAIT_MS    600000
 #define PORT_FIRST 49152 /* dynamic ports (RFC 6335 section 6) */
 #define PORTS      16384
@@ -39,7 +43,7 @@ struct consent {
     uv_loop_t loop;
     uv_timer_t timer;
     struct httpd *httpd;
-    struct buf code;
+    struct buf code, pasted;
     struct oauth_request rq;
     struct oauth_answer answer;
     bool over; /* of what is waited for */
@@ -132,27 +136,58 @@ static bool wait_for_redirect(struct consent *l, int64_t limit_ms)
     return l->err.code == ERR_NONE;
 }
 
-static bool read_pasted(struct consent *l)
+/* One line of what was typed or pasted, as it comes; false when the time is over or nothing more
+ * comes. */
+static bool read_line(struct consent *l, int64_t until)
 {
-    struct slice line, query;
-    char *text = NULL;
-    size_t room = 0;
-    ssize_t len = getline(&text, &room, stdin);
-    bool ok = false;
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    char c;
 
-    if (len <= 0) {
-        err_set(&l->err, ERR_CONSENT, "nothing was pasted; nothing was stored");
-    } else {
-        line = slice_of(text, (size_t)len);
+    buf_wipe(&l->pasted);
+    buf_init(&l->pasted, PASTE_MAX);
+    for (;;) {
+        int64_t left = until - clock_boot_ms();
+
+        if (left <= 0 || poll(&in, 1, left < INT_MAX ? (int)left : INT_MAX) == 0)
+            return err_set(&l->err, ERR_CONSENT,
+                           "nobody answered in time; nothing was stored. Run conn link again");
+        if (read(STDIN_FILENO, &c, 1) != 1)
+            return l->pasted.len > 0 ||
+                   err_set(&l->err, ERR_CONSENT, "nothing was pasted; nothing was stored");
+        if (c == '\n')
+            return true;
+        if (!buf_add_char(&l->pasted, c))
+            return err_set(&l->err, ERR_CONSENT, "what was pasted is too long for an address");
+    }
+}
+
+/* What was pasted by mistake ends nothing: the owner has answered, and need not be asked again. */
+static bool read_pasted(struct consent *l, int64_t limit_ms)
+{
+    int64_t until = clock_boot_ms() + limit_ms;
+    struct slice line, query;
+    struct err err = {0};
+
+    while (read_line(l, until)) {
+        line = slice_trim(buf_slice(&l->pasted));
         while (line.len > 0 && (unsigned char)line.ptr[line.len - 1] <= ' ')
             line.len--;
         query = slice_sub(line, slice_find(line, '?') + 1, line.len);
         query = slice_sub(query, 0, slice_find(query, '#'));
-        ok = oauth_code_read(l->file.cfg, &l->question, query, &l->code, &l->err);
-        sodium_memzero(text, room);
+        if (query.len > 0 && oauth_code_read(l->file.cfg, &l->question, query, &l->code, &err))
+            return true;
+        if (query.len > 0 && !slice_is(slice_cstr(err.rule), "state_mismatch")) {
+            l->err = err;
+            return false;
+        }
+        ctl_say(0,
+                query.len == 0
+                    ? "that is no address with an answer in it (http://127.0.0.1:...?code=...); "
+                      "paste the whole one:"
+                    : "that is the answer to another question; paste the address that this link's "
+                      "browser ended on:");
     }
-    free(text);
-    return ok;
+    return false;
 }
 
 struct pushing {
@@ -212,7 +247,7 @@ static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
         fflush(stdout);
     }
     buf_deinit(&url);
-    return ok && (listen ? wait_for_redirect(l, limit_ms) : read_pasted(l));
+    return ok && (listen ? wait_for_redirect(l, limit_ms) : read_pasted(l, limit_ms));
 }
 
 /* ---- the tokens ---- */
@@ -264,6 +299,7 @@ static bool consent_init(struct consent *l)
     buf_init(&l->file.client_secret, SECRET_MAX);
     buf_init(&l->file.refresh_token, SECRET_MAX);
     buf_init(&l->code, OAUTH_CODE_MAX);
+    buf_init(&l->pasted, PASTE_MAX);
     oauth_request_init(&l->rq);
     oauth_code_begin(&l->question);
     if (uv_loop_init(&l->loop) != 0)
@@ -283,6 +319,7 @@ static void consent_deinit(struct consent *l)
     oauth_request_deinit(&l->rq);
     oauth_code_deinit(&l->question);
     buf_wipe(&l->code);
+    buf_wipe(&l->pasted);
     connection_file_deinit(&l->file);
 }
 

@@ -22,7 +22,9 @@ static int change_rev(struct ctl *c, int64_t *rev)
 
     key_meta(&meta);
     key_changed(&changed);
-    r = link_ask(c->link, &err, "HINCRBY", meta.s, "rev", "1");
+    const struct slice argv[] = {key_slice(&meta)};
+
+    r = link_script(c->link, SCRIPT_rev, 1, ARRAY_LEN(argv), argv, &err);
     if (!r)
         return ctl_fail(c, &err);
     *rev = redis_reply_int(r, 0);

@@ -146,11 +146,45 @@ static void check_endpoint(struct test *t, const struct connection_cfg *cfg)
 /* ---- the token, and who waits for it ------------------------------------------------------------
  */
 
-/* A failure that passes without anybody mending the connection's file. */
-static bool is_theirs(struct slice why)
+/* By the class of the failure (fail.lua). */
+static const char *what_to_do(struct slice class)
 {
-    return slice_is(why, "server_error") || slice_is(why, "temporarily_unavailable") ||
-           slice_is(why, "no_answer") || slice_starts(why, SLICE_LIT("http_5"));
+    if (slice_is(class, "throttled"))
+        return "Nothing: the token endpoint asked for a pause, and is asked again after it when a "
+               "job wants the token";
+    if (slice_is(class, "not_sent"))
+        return "Nothing was sent: mend what the failure names (address, DNS, firewall, "
+               "policy.allow_private) and apply; that tries at once";
+    if (slice_is(class, "config"))
+        return "Mend what the failure names (client secret, scopes, token_url) and apply; that "
+               "tries at once";
+    return "The token endpoint is in trouble, not the settings: a worker tries again when a job "
+           "wants the token, conn apply tries at once";
+}
+
+/* Why no call is made for a time: the breaker, or the answer that closed the lane (its status). */
+static void check_lane(struct test *t)
+{
+    const struct connection_record *r = &t->rec;
+    long long left_s = (long long)(r->cool_ms - t->now_ms) / 1000;
+
+    if (r->trips > 0)
+        checks_add(&t->checks, CHECK_WARN, "lane",
+                   "Its API fails: one call finds out when it is well again, and opens the lane",
+                   "too many failures in a row: held for another %lld s, then one call finds out",
+                   left_s);
+    else if (slice_is(r->cool_why, "401"))
+        checks_add(
+            &t->checks, CHECK_BAD, "lane",
+            "Its grant may have been revoked, or the API wants tokens for another audience or "
+            "scope: conn refresh asks the token endpoint now",
+            "the API refuses fresh access tokens (401); tried again in %lld s", left_s);
+    else if (slice_starts(r->cool_why, SLICE_LIT("2")))
+        checks_add(&t->checks, CHECK_WARN, "lane", "Nothing: it opens by itself",
+                   "the API said that nothing is left of its limit, %lld s left", left_s);
+    else
+        checks_add(&t->checks, CHECK_WARN, "lane", "Nothing: it opens by itself",
+                   "the API asked for a pause (429 or Retry-After), %lld s left", left_s);
 }
 
 static void check_token(struct test *t)
@@ -173,48 +207,57 @@ static void check_token(struct test *t)
                    "disabled by an operator: %.*s", SLICE_FMT(r->disabled_why));
     else if (slice_is(r->state, "BACKOFF"))
         checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
-                   is_theirs(r->why)
-                       ? "The token endpoint is in trouble, not the settings: a worker "
-                         "tries again when a job wants the token, conn apply tries at once"
-                       : "Mend what the failure names (client secret, scopes, "
-                         "token_url) and apply; that tries at once",
-                   "renewal failed, try %" PRIu32 ": %.*s: %.*s", r->tries, SLICE_FMT(r->why),
-                   SLICE_FMT(r->fail_text));
+                   what_to_do(r->fail_class), "renewal failed, try %" PRIu32 ": %.*s: %.*s",
+                   r->tries, SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
     else if (r->exp_ms > t->now_ms)
         checks_add(&t->checks, CHECK_OK, "access token", NULL, "good for %" PRId64 " s", left_s);
     else
-        checks_add(&t->checks, CHECK_WARN, "access token",
-                   "Nothing, if no job uses it: it is renewed when one comes. conn refresh does it "
-                   "now",
-                   r->ver > 0 ? "expired" : "none yet");
+        checks_add(
+            &t->checks, CHECK_WARN, "access token",
+            slice_is(r->state, "RENEWING")
+                ? "Nothing: a worker is about to renew it"
+                : "Nothing, if no job uses it: it is renewed when one comes, by a worker that "
+                  "renews (doctor: renewers). conn refresh does it now",
+            r->ver > 0 ? "expired" : "none yet");
     if (r->cool_ms > t->now_ms)
-        checks_add(&t->checks, CHECK_WARN, "lane", "Nothing: it opens by itself",
-                   r->trips > 0 ? "too many failures in a row: held for another %" PRId64
-                                  " s, then one call finds out"
-                                : "the API asked for a pause (429 or Retry-After), %" PRId64
-                                  " s left",
-                   (r->cool_ms - t->now_ms) / 1000);
+        check_lane(t);
 }
 
-static int check_waiting(struct test *t)
+static int count_parked(struct test *t, bool lane, int64_t *n)
 {
     struct redis_reply *r;
     struct err err = {0};
     struct key park, resource;
-    int64_t n;
 
-    key_resource_conn(&resource, t->id);
+    if (lane)
+        key_resource_lane(&resource, t->id);
+    else
+        key_resource_conn(&resource, t->id);
     key_park(&park, CTL_SHARD, key_slice(&resource));
     r = link_ask(t->c->link, &err, "ZCARD", park.s);
     if (!r)
         return ctl_fail(t->c, &err);
-    n = redis_reply_int(r, 0);
+    *n = redis_reply_int(r, 0);
     redis_reply_free(r);
-    if (n > 0)
+    return CTL_OK;
+}
+
+static int check_waiting(struct test *t)
+{
+    int64_t token, lane;
+    int code;
+
+    if ((code = count_parked(t, false, &token)) || (code = count_parked(t, true, &lane)))
+        return code;
+    if (token > 0)
         checks_add(&t->checks, CHECK_WARN, "waiting jobs",
                    slice_is(t->rec.state, "DISABLED") ? "They go on once it is enabled"
                                                       : "They go on once there is a token",
-                   "%" PRId64 " parked for a token of it", n);
+                   "%" PRId64 " parked for a token of it", token);
+    if (lane > 0)
+        checks_add(&t->checks, CHECK_WARN, "waiting jobs",
+                   "They go on, a few at first and then faster, once its lane is open",
+                   "%" PRId64 " parked for its lane", lane);
     return CTL_OK;
 }
 

@@ -189,36 +189,68 @@ static int check_inboxes(struct doctor *d)
     return code;
 }
 
+/* Why an account's jobs stand still, if they do. */
+enum trouble { CONSENT, BACKOFF, DISABLED, REFUSED, HELD, NO_TROUBLE };
+static const char *const troubles[NO_TROUBLE] = {
+    "need consent",      "cannot renew", "are disabled", "have fresh tokens refused",
+    "fail and are held",
+};
+
+static enum trouble trouble_of(const struct doctor *d, const struct redis_reply *r)
+{
+    struct slice state = redis_reply_str(redis_reply_at(r, 0));
+
+    if (slice_is(state, "NEEDS_CONSENT"))
+        return CONSENT;
+    if (slice_is(state, "BACKOFF"))
+        return BACKOFF;
+    if (slice_is(state, "DISABLED"))
+        return DISABLED;
+    if (redis_reply_int(redis_reply_at(r, 3), 0) > 0)
+        return HELD;
+    if (redis_reply_int(redis_reply_at(r, 1), 0) > d->now_ms &&
+        slice_is(redis_reply_str(redis_reply_at(r, 2)), "401"))
+        return REFUSED;
+    return NO_TROUBLE;
+}
+
 /* An account that nobody links again stops its jobs without a line in any queue. */
 void doctor_accounts(struct doctor *d)
 {
+    size_t counts[NO_TROUBLE] = {0}, all = 0;
     struct redis_reply *names, *r;
-    struct slice id, state, first = SLICE_NONE;
+    struct slice id, first = SLICE_NONE;
     struct key conns, conn;
-    int consent = 0, backoff = 0;
+    enum trouble trouble;
+    struct buf found;
 
     key_conns(&conns);
     names = link_ask(d->c->link, NULL, "ZRANGE", conns.s, "0", "499");
     for (size_t i = 0; i < redis_reply_len(names); i++) {
         id = redis_reply_str(redis_reply_at(names, i));
         key_conn(&conn, id);
-        r = link_ask(d->c->link, NULL, "HGET", conn.s, "state");
-        state = redis_reply_str(r);
-        consent += slice_is(state, "NEEDS_CONSENT");
-        backoff += slice_is(state, "BACKOFF");
-        if (first.len == 0 && (slice_is(state, "NEEDS_CONSENT") || slice_is(state, "BACKOFF")))
-            first = id;
+        r = link_ask(d->c->link, NULL, "HMGET", conn.s, "state", "cool", "cw", "bo");
+        trouble = trouble_of(d, r);
         redis_reply_free(r);
+        if (trouble == NO_TROUBLE)
+            continue;
+        counts[trouble]++;
+        if (all++ == 0)
+            first = id;
     }
-    if (first.len > 0)
+    buf_init(&found, 4096);
+    for (size_t i = 0; i < NO_TROUBLE; i++)
+        if (counts[i] > 0)
+            buf_addf(&found, "%s%zu %s", found.len > 0 ? ", " : "", counts[i], troubles[i]);
+    if (all > 0)
         checks_add(&d->checks, CHECK_WARN, "accounts",
-                   "awq-ctl conn ls; conn test ID says what to do; their jobs wait",
-                   "%d need consent, %d cannot renew: %.*s%s", consent, backoff, SLICE_FMT(first),
-                   consent + backoff > 1 ? " and others" : "");
+                   "awq-ctl conn ls; conn test ID says what to do; their jobs wait", "%.*s: %.*s%s",
+                   SLICE_FMT(buf_slice(&found)), SLICE_FMT(first), all > 1 ? " and others" : "");
     else
         checks_add(&d->checks, CHECK_OK, "accounts", NULL, "%zu%s, none in trouble",
                    redis_reply_len(names),
                    redis_reply_len(names) == ACCOUNTS_MAX ? " looked at" : "");
+    buf_deinit(&found);
     redis_reply_free(names);
 }
 
