@@ -9,6 +9,7 @@
 #include "worker/meters.h"
 
 #define STRAY_MS 30000 /* how often consumers that have no line at all are looked for */
+#define SKIPPED  "(skipped)" /* no worker's id: who holds what nobody held */
 
 static void next_stray(struct house *h);
 
@@ -107,15 +108,15 @@ void house_next_gone(struct house *h)
 }
 
 /* ---- strays: consumers without a line in `workers` (their worker was stopped and let go on, or
- * its line was lost), and entries that a living worker has held for longer than any step may take
- * ---- */
+ * its line was lost), entries that a living worker has held for longer than any step may take, and
+ * entries that the group has passed by ---- */
 
 static void on_stray_entry(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct house *h = owner;
 
     if (!err && redis_reply_int(redis_reply_at(reply, 0), 0) > 0) {
-        log_event(LOG_WARN, EV_HOUSE_RECLAIMED, F_CSTR("why", "held longer than any step may take"),
+        log_event(LOG_WARN, EV_HOUSE_RECLAIMED, F_CSTR("why", "held by nobody who lives, or for too long"),
                   F_INT("jobs", redis_reply_int(redis_reply_at(reply, 0), 0)));
         meter_reclaimed((uint64_t)redis_reply_int(redis_reply_at(reply, 0), 0));
     }
@@ -169,6 +170,28 @@ static void on_consumers(void *owner, const struct redis_reply *reply, const str
     house_end_round(h);
 }
 
+static void on_skipped(void *owner, const struct redis_reply *reply, const struct err *err)
+{
+    struct house *h = owner;
+    struct key queue;
+    struct err why = {0};
+
+    /* A key of a wrong type or no group: XINFO says so as well. */
+    if (err && err->code != ERR_FORMAT && err->code != ERR_NOT_FOUND && house_failed(h, err))
+        return;
+    if (redis_reply_int(reply, 0) > 0) {
+        log_event(LOG_WARN, EV_HOUSE_SKIPPED, F_CSTR("queue", house_stream_name(h, h->stray_queue)),
+                  F_INT("jobs", redis_reply_int(reply, 0)));
+        reclaim_stray(h, SLICE_LIT(SKIPPED), "0");
+    }
+    house_stream_key(h, h->stray_queue, &queue);
+    const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("CONSUMERS"), key_slice(&queue),
+                                 SLICE_LIT("w")};
+
+    if (!redis_command(h->w->link, ARRAY_LEN(argv), argv, 0, on_consumers, h, &why))
+        house_failed(h, &why);
+}
+
 static void next_stray(struct house *h)
 {
     struct key queue;
@@ -184,9 +207,8 @@ static void next_stray(struct house *h)
     house_look_for_old_dead(h);
     house_look_for_adrift(h);
     house_stream_key(h, h->stray_queue, &queue);
-    const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("CONSUMERS"), key_slice(&queue),
-                                 SLICE_LIT("w")};
+    const struct slice argv[] = {key_slice(&queue), SLICE_LIT(SKIPPED)};
 
-    if (!redis_command(h->w->link, ARRAY_LEN(argv), argv, 0, on_consumers, h, &err))
+    if (!redis_script(h->w->link, SCRIPT_skipped, 1, ARRAY_LEN(argv), argv, on_skipped, h, &err))
         house_failed(h, &err);
 }

@@ -8,9 +8,8 @@
 #include "worker/lane.h"
 #include "worker/token.h"
 
-#define LANE_FIRST                                                                                 \
-    10 /* a lane that opens again is filled by and by: so many jobs a LANE_PACE_MS, ... */
-#define LANE_MOST    500 /* ... a quarter more each time, up to so many */
+#define LANE_FIRST   10 /* a lane that opens again is filled by and by: so many jobs at first, */
+#define LANE_MOST    500 /* a quarter more each time, up to so many in LANE_PACE_MS */
 #define LANE_PACE_MS 100
 #define SPOILT_MS    60000
 #define CONSENT_MS   30000 /* a lot whose account needs a person is looked at so often */

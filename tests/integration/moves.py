@@ -219,6 +219,9 @@ class Moves:
     def reclaim(self, who, limit=50, idle=0, queue="default"):
         return self.call("reclaim", [key(f"q:{queue}"), key("workers")], who, limit, idle)
 
+    def skipped(self, queue="default"):
+        return self.call("skipped", [key(f"q:{queue}")], "(skipped)")
+
     def release(self, who, *entries, queue="default"):
         return self.call("release", [key(f"q:{queue}")], who, *entries)
 

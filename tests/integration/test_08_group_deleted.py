@@ -20,3 +20,24 @@ def test_group_deleted_under_load(rig):
     assert sum(len(w.logged("house.group_recreated")) for w in workers) >= 1
     wait_until(lambda: rig.places() == {}, 5, "an empty queue")
     rig.look()
+
+
+def test_entries_that_the_group_passed_by(rig):
+    """Acknowledged but not deleted, or before the id that a hand set the group to: done all the same."""
+    r = rig.use_redis()
+    _, api = rig.use_peers()
+    rig.link("acct")
+    queue = rig.key("q:default")
+    r.client.xgroup_create(queue, "w", "$", mkstream=True)
+    ids = rig.enqueue([rig.job("acct", f"/idempotent?i={i}", job_id=f"s{i}", body={"i": i}) for i in range(4)])
+    first = r.client.xrange(queue)[0][0]
+    r.client.xreadgroup("w", "somebody", {queue: ">"}, count=1)
+    r.client.xack(queue, "w", first)
+    r.client.execute_command("XGROUP", "SETID", queue, "w", "$")  # the other three
+    (w,) = rig.workers(1, lease="1s")
+    results = rig.results(ids, 60)
+    assert {x[-1]["state"] for x in results.values()} == {"done"}
+    assert len(rig.all_results()) == 4 == len(api.idempotency()), "each once"
+    assert [e["jobs"] for e in w.logged("house.skipped")] == [4]
+    wait_until(lambda: rig.places() == {}, 5, "an empty queue")
+    rig.look()

@@ -804,6 +804,22 @@ def test_reclaim_without_a_body(m):
     assert m.r.xpending(Q, "w")["pending"] == 0
 
 
+def test_skipped(m):
+    """What is in work, and what is still to be taken, is not skipped; what was acknowledged and lies there is."""
+    e, n = taken(m)
+    gone, other = taken(m, "r2.0.0")
+    assert m.enqueue("r3.0.0") == "OK"
+    m.r.xack(Q, "w", gone)
+    assert m.skipped() == 1
+    assert (where(m, n), where(m, other)) == ("pending:default:me", "pending:default:(skipped)")
+    assert m.skipped() == 0
+    assert m.reclaim("(skipped)") == [1, 0, 1, 0]
+    assert where(m, other) == "ready:default"
+    m.r.delete(Q)
+    with pytest.raises(redispy.ResponseError, match="no such key"):
+        m.skipped()
+
+
 @pytest.mark.parametrize("back", ["reclaim", "release"])
 def test_a_broken_queue_keeps_its_pending_entries(m, back):
     """The id space is used up: what cannot be put back is not taken away."""
