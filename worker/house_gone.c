@@ -8,7 +8,7 @@
 #include "worker/liveness.h"
 #include "worker/meters.h"
 
-#define STRAY_MS 30000 /* how often consumers that have no line at all are looked for */
+#define STRAY_MS 30000       /* how often consumers that have no line at all are looked for */
 #define SKIPPED  "(skipped)" /* no worker's id: who holds what nobody held */
 
 static void next_stray(struct house *h);
@@ -116,7 +116,8 @@ static void on_stray_entry(void *owner, const struct redis_reply *reply, const s
     struct house *h = owner;
 
     if (!err && redis_reply_int(redis_reply_at(reply, 0), 0) > 0) {
-        log_event(LOG_WARN, EV_HOUSE_RECLAIMED, F_CSTR("why", "held by nobody who lives, or for too long"),
+        log_event(LOG_WARN, EV_HOUSE_RECLAIMED,
+                  F_CSTR("why", "held by nobody who lives, or for too long"),
                   F_INT("jobs", redis_reply_int(redis_reply_at(reply, 0), 0)));
         meter_reclaimed((uint64_t)redis_reply_int(redis_reply_at(reply, 0), 0));
     }

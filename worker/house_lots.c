@@ -8,7 +8,7 @@
 #include "worker/lane.h"
 #include "worker/token.h"
 
-#define LANE_FIRST   10 /* a lane that opens again is filled by and by: so many jobs at first, */
+#define LANE_FIRST   10  /* a lane that opens again is filled by and by: so many jobs at first, */
 #define LANE_MOST    500 /* a quarter more each time, up to so many in LANE_PACE_MS */
 #define LANE_PACE_MS 100
 #define SPOILT_MS    60000

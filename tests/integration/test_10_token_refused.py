@@ -37,3 +37,17 @@ def test_a_fresh_token_that_is_refused_is_not_renewed_per_step(rig):
         {("failed", 401), ("dead", 401)}
     assert auth.requests_of("acct") == 1, "only the first, which everybody needed"
     assert len(api.log()) <= 40
+
+
+def test_people_are_told_why_nothing_is_called(rig):
+    """Each command says that the grant may be dead, while `state` still is FRESH."""
+    rig.use_peers()
+    rig.link_refresh("acct")
+    rig.workers(1)
+    rig.enqueue([rig.job("acct", "/refuse?n=-1", retry={"max": 0}) for _ in range(8)])
+    wait_until(lambda: rig.redis.client.hget("awq:{c:acct}", "cw") == b"401", 10, "the lane to be shut")
+    tested = rig.ctl("conn", "test", "acct", code=1).out
+    assert "refuses fresh access tokens (401)" in tested and "conn refresh" in tested
+    assert "held: the API answered 401" in rig.ctl("conn", "ls").out
+    assert rig.ctl("conn", "show", "acct", "-o", "json").json()["held_back_by_status"] == "401"
+    assert "1 have fresh tokens refused: acct" in rig.run_ctl("doctor").out

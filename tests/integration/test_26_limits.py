@@ -81,6 +81,31 @@ def test_nothing_left_closes_the_lane(rig, form, status):
     assert b.server.count("/good") == 0
 
 
+def test_people_are_told_of_what_is_left(rig):
+    b = Bad(rig)
+    b.server.routes["/last"] = answer(200, b"", *SPENT["x"])
+    rig.worker()
+    rig.result(b.job("last", "/last"))
+    wait_until(lambda: rig.redis.client.hexists("awq:{c:acct}", "cool"), 10, "the lane to be closed")
+    rig.enqueue(b.job("more"))
+    wait_until(lambda: rig.places() == {"more": ["park:lane:acct"]}, 10, "it to wait")
+    tested = rig.ctl("conn", "test", "acct").out
+    assert "nothing is left of its limit" in tested and "1 parked for its lane" in tested, tested
+
+
+def test_a_lane_opens_faster_and_faster(rig):
+    """Nothing limits it but its API's word: few jobs at first, and then as many as a look takes."""
+    b = Bad(rig)
+    b.server.routes["/pause"] = answer(429, b"", retry_after="3")
+    worker = rig.worker(log_level="debug")
+    rig.result(b.job("first", "/pause", retry={"max": 0}))
+    ids = rig.enqueue([b.job(f"m{n}") for n in range(400)])
+    wait_until(lambda: list(rig.places().values()).count(["park:lane:acct"]) == 400, 10, "all to wait")
+    assert {r[-1]["state"] for r in rig.results(ids).values()} == {"done"}
+    promoted = [e["jobs"] for e in worker.logged("house.promoted") if e["jobs"] > 1]  # the first waited for a token
+    assert promoted[:4] == [10, 13, 17, 22] and max(promoted) == 50, promoted
+
+
 def test_something_left_closes_nothing(rig):
     b = Bad(rig)
     b.server.routes["/good"] = answer(200, b"", 'RateLimit: "hour";r=1;t=600', "X-RateLimit-Remaining: 1",
@@ -124,6 +149,9 @@ def test_breaker_holds_calls_until_a_probe_succeeds(rig):
     # what both had on the way until they knew, and then nothing but the probes
     assert calls <= 3 * 8 + times, f"{calls} calls while it opened {times} times"
     assert rig.ctl("conn", "show", "acct", "-o", "json").json()["breaker_opened"] >= 3
+    assert "held: failures in a row" in rig.ctl("conn", "ls").out
+    assert "too many failures in a row" in rig.run_ctl("conn", "test", "acct").out
+    assert "1 fail and are held: acct" in rig.run_ctl("doctor").out
     down = False
     got = rig.results(ids)
     assert {r[-1]["state"] for r in got.values()} == {"done"}

@@ -361,6 +361,27 @@ def test_where_the_token_url_leads(rig):
     assert "no-such-host.invalid" in rig.ctl("conn", "test", "acct", code=1).out
 
 
+@pytest.mark.parametrize("fault,advice", [
+    ({"status": 429, "headers": {"retry-after": "60"}}, "asked for a pause"),
+    ({"status": 500}, "is in trouble, not the settings"),
+    ({"status": 400, "body": '{"error":"invalid_scope"}'}, "Mend what the failure names (client secret"),
+    ("nobody", "Nothing was sent: mend what the failure names"),
+])
+def test_what_to_do_about_a_failed_renewal(rig, fault, advice):
+    auth, _ = rig.use_peers()
+    conn = rig.conn("acct")
+    if fault == "nobody":
+        conn["token_url"] = "http://127.0.0.1:9/token"
+    else:
+        auth.faults({**fault, "count": -1})
+    apply_json(rig, conn)
+    rig.worker()
+    rig.ctl("conn", "refresh", "acct", "--timeout", "5s", code=1)
+    wait_until(lambda: record(rig)[b"state"] == b"BACKOFF", 10, "the failure")
+    said = rig.run_ctl("conn", "test", "acct").out
+    assert "renewal failed, try 1" in said and advice in " ".join(said.split()), said
+
+
 def test_settings_change_in_the_middle_of_a_renewal(rig):
     """The answer was sealed for settings that are gone: the worker seals it for the new ones. The
     rotated token is in that answer only."""
