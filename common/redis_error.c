@@ -34,7 +34,8 @@ static const struct row {
     {"WRONGPASS", REDIS_DO_AUTH, ERR_CONFIG,
      "Redis refuses the user or its password; check user and password file"},
     {"NOPERM", REDIS_DO_AUTH, ERR_CONFIG,
-     "this Redis user may not do that; see ACL LOG on the server and its ACL SETUSER rules"},
+     "this Redis user may not do that: give it what awq-ctl acl print --role ROLE --prefix PREFIX "
+     "says for its role (ACL LOG on the server has what was refused)"},
     {"DENIED", REDIS_DO_AUTH, ERR_CONFIG,
      "Redis is in protected mode: it has no password and is asked from another machine"},
     {"NOSCRIPT", REDIS_DO_REEVAL, ERR_NOT_FOUND, "Redis does not know this script"},

@@ -346,6 +346,7 @@ void envelope_clear(struct envelope *e)
     wire_call_default(&e->call);
     e->call_count = 1;
     e->has_k = false;
+    e->stranger[0] = '\0';
     e->k = (struct cont){.branch = SLICE_LIT("0")};
 }
 

@@ -93,6 +93,7 @@ struct envelope {
     struct slice conns[WIRE_MAX_CALLS]; /* of all calls, in order; read without a `k` only */
     bool has_k;
     struct cont k;      /* defaults (branch "0", seq 0 ...) when has_k is false */
+    char stranger[96];  /* the first member that this version does not know: "call.bdy"; or "" */
     struct slice bytes; /* all of it, borrowed */
     void *arena;        /* private */
 };

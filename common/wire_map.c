@@ -5,25 +5,37 @@
 
 /* ---- refusals ---- */
 
+static void say_where(const struct place *p, char *out, size_t size)
+{
+    *out = '\0';
+    if (p->index == 0)
+        snprintf(out, size, "call.");
+    else if (p->index > 0)
+        snprintf(out, size, "then[%d].", p->index - 1);
+}
+
 bool wire_refuse(struct place *p, const char *rule, const char *why)
 {
-    char where[24] = "";
+    char where[24];
 
-    if (p->index == 0)
-        snprintf(where, sizeof where, "call.");
-    else if (p->index > 0)
-        snprintf(where, sizeof where, "then[%d].", p->index - 1);
+    say_where(p, where, sizeof where);
     return err_rule(p->err, ERR_FORMAT, rule, "%s%s%s %s", where, p->inside, p->key, why);
+}
+
+static void show_name(struct slice name, char *out, size_t size)
+{
+    size_t n = name.len < size - 1 ? name.len : size - 1;
+
+    for (size_t i = 0; i < n; i++)
+        out[i] = (char)(wire_is_visible(name.ptr[i]) ? name.ptr[i] : '?');
+    out[n] = '\0';
 }
 
 bool wire_refuse_member(struct place *p, const char *rule, struct slice name, const char *why)
 {
     char text[160], shown[48];
-    size_t n = name.len < sizeof shown - 1 ? name.len : sizeof shown - 1;
 
-    for (size_t i = 0; i < n; i++)
-        shown[i] = (char)(name.ptr[i] > 0x20 && name.ptr[i] < 0x7f ? name.ptr[i] : '?');
-    shown[n] = '\0';
+    show_name(name, shown, sizeof shown);
     snprintf(text, sizeof text, "member \"%s\" %s", shown, why);
     return wire_refuse(p, rule, text);
 }
@@ -53,7 +65,16 @@ struct slice wire_read_member(struct reader *r, struct item *it)
     return read_raw(r);
 }
 
-/* Unknown members are passed over. One that is known and comes twice would mean one thing to us and
+static void note_stranger(struct place *p, struct slice name)
+{
+    char where[24], shown[48];
+
+    say_where(p, where, sizeof where);
+    show_name(name, shown, sizeof shown);
+    snprintf(p->e->stranger, sizeof p->e->stranger, "%s%s%s", where, p->inside, shown);
+}
+
+/* Unknown members are passed over; the first is noted. One that is known and comes twice would mean one thing to us and
  * another to somebody else's decoder. */
 bool wire_walk(struct place *p, struct slice map, const struct field *fields, size_t n)
 {
@@ -77,8 +98,11 @@ bool wire_walk(struct place *p, struct slice map, const struct field *fields, si
         }
         f = wire_field_named(fields, n, key.bytes);
         raw = wire_read_member(&r, &value);
-        if (!f)
+        if (!f) {
+            if (p->e->stranger[0] == '\0')
+                note_stranger(p, key.bytes);
             continue;
+        }
         p->key = f->name.ptr;
         if (seen & 1u << (f - fields))
             return wire_refuse(p, "envelope_duplicate_key", "is there twice");

@@ -105,6 +105,17 @@ def test_one_bad_line(rig):
     assert rig.redis.client.xlen(rig.key("q:default")) == 2
 
 
+def test_members_that_nobody_knows_are_named(rig):
+    """They are put (a worker of another version may know them), and a slip of the pen is seen at once."""
+    text = '{"v":1,"id":"%s","call":{"conn":"a","url":"https://x/"%s},"then":[{"conn":"a","url":"https://x/"%s}]%s}'
+    done = enqueue(rig, *(text % row for row in (
+        ("j1", ',"bdy":1', "", ""), ("j2", "", ',"retry":{"mx":1}', ""), ("j3", "", "", ',"team":1'), ("j4", "", "", ""))))
+    said = done.err.splitlines()
+    assert [len(done.json()), len(said)] == [4, 3], done.err
+    for line, (no, name, member) in zip(said, ((1, "j1", "call.bdy"), (3, "j2", "then[0].retry.mx"), (5, "j3", "team"))):
+        assert f"line {no}: job {name}: no member is called {member}:" in line
+
+
 def test_a_full_queue(rig):
     enqueue(rig, job(1))
     done = enqueue(rig, job(2), flags=["--backlog", "1"], code=1)
@@ -364,6 +375,20 @@ def test_many_dead_letters(rig):
     assert rig.ctl("dead", "purge", "--all", "--limit", 3, "-o", "json").json()["purged"] == 3
     assert rig.redis.client.zcard(rig.key("dead")) == 1
     assert rig.redis.client.hlen(rig.key("held")) == 1
+
+
+def test_all_dead_letters_are_all(rig):
+    """More than one look takes, and what cannot be replayed does not stand before the others."""
+    rig.link("acct")
+    rig.worker()
+    [good] = bury(rig, 1)
+    r = rig.redis.client
+    r.zadd(rig.key("dead"), {f"odd{n}": n for n in range(1100)})  # nobody's jobs, and older
+    done = rig.ctl("dead", "replay", "--all", "-o", "json", code=4)
+    assert done.json() == {"replayed": 1, "not_found": 1100, "failed": 0}
+    wait_until(lambda: r.zscore(rig.key("dead"), f"{good}.0.0"), 10, "it to be dead again")
+    assert "1 more lie there" in rig.ctl("dead", "purge", "--all", "--limit", 1100).out
+    assert rig.ctl("dead", "purge", "--all", "-o", "json").json()["purged"] == 1
 
 
 def test_controls_do_not_reach_a_terminal(rig):

@@ -293,6 +293,7 @@ static void test_continuation(void **state)
     assert_true(envelope_decode(&e, buf_slice(&b), MAX, &err));
     assert_true(envelope_with_k(&next, &e, &second, &err));
     assert_memory_equal(next.ptr + 1, b.ptr + 1, b.len - 1); /* unknown keys too, as they came */
+    assert_true(e.stranger[0] != '\0');
     assert_true(envelope_decode(&e, buf_slice(&next), MAX, &err));
     assert_true(e.has_k);
     assert_int_equal(e.k.seq, 41);

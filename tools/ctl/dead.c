@@ -8,6 +8,7 @@
 #include "tools/ctl/letter.h"
 #include "tools/ctl/link.h"
 
+#define AT_A_TIME  500
 #define RUN_TTL_MS "600000" /* a purged run is remembered as long as a finished one */
 
 static struct redis_reply *held_of(struct ctl *c, struct slice name, struct err *err)
@@ -244,26 +245,40 @@ static int one(struct each *e, struct slice name)
     return code == CTL_UNREACHABLE ? code : CTL_OK;
 }
 
-/* The oldest ones. */
+/* All that lie here now, the oldest first. What is replayed and dies again lies at the end, and is
+ * not replayed again. */
 static int all_of(struct each *e, const struct args *a)
 {
     struct redis_reply *list;
     struct err err = {0};
     struct key dead;
-    int64_t limit;
-    char to[24];
+    int64_t limit, count;
+    char from[24], to[24];
     int code;
 
-    if ((code = ctl_flag_int(e->c, a, D_LIMIT, 1, 10000, 100, &limit)))
+    if ((code = ctl_flag_int(e->c, a, D_LIMIT, 1, INT32_MAX, INT32_MAX, &limit)))
         return code;
     key_dead(&dead, CTL_SHARD);
-    snprintf(to, sizeof to, "%" PRId64, limit - 1);
-    list = link_ask(e->c->link, &err, "ZRANGE", dead.s, "0", to);
-    if (!list)
+    if (!(list = link_ask(e->c->link, &err, "ZCARD", dead.s)))
         return ctl_fail(e->c, &err);
-    for (size_t i = 0; code == CTL_OK && i < redis_reply_len(list); i++)
-        code = one(e, redis_reply_str(redis_reply_at(list, i)));
+    count = redis_reply_int(list, 0);
     redis_reply_free(list);
+    limit = limit < count ? limit : count;
+    for (int64_t did = 0; code == CTL_OK && did < limit;) {
+        size_t stayed = e->missing + e->failed;
+
+        snprintf(from, sizeof from, "%zu", stayed);
+        snprintf(to, sizeof to, "%zu", stayed + AT_A_TIME - 1);
+        if (!(list = link_ask(e->c->link, &err, "ZRANGE", dead.s, from, to)))
+            return ctl_fail(e->c, &err);
+        for (size_t i = 0; code == CTL_OK && did < limit && i < redis_reply_len(list); i++, did++)
+            code = one(e, redis_reply_str(redis_reply_at(list, i)));
+        if (redis_reply_len(list) == 0)
+            limit = did; /* somebody else took them */
+        redis_reply_free(list);
+    }
+    if (code == CTL_OK && limit < count)
+        out_note(&e->c->out, "%" PRId64 " more lie there", count - limit);
     return code;
 }
 
@@ -308,8 +323,8 @@ static int dead_purge(struct ctl *c, const struct args *a)
 
 static const struct flag ls_flags[] = {LIST_FLAGS};
 static const struct flag each_flags[] = {
-    [D_ALL] = {"--all", NULL, NULL, "the oldest ones instead of names"},
-    [D_LIMIT] = {"--limit", NULL, "N", "with --all: at most so many, 1-10000 (default 100)"},
+    [D_ALL] = {"--all", NULL, NULL, "all that lie there, the oldest first"},
+    [D_LIMIT] = {"--limit", NULL, "N", "with --all: at most so many"},
 };
 
 const struct verb dead_verbs[] = {

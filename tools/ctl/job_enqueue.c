@@ -192,6 +192,19 @@ static bool remember(struct enqueue *e)
     return true;
 }
 
+/* A worker of another version may know it; more often it is a slip of the pen, and nobody does. */
+static void warn_of_stranger(const struct enqueue *e, unsigned line)
+{
+    char at[24] = "";
+
+    if (e->env.stranger[0] == '\0')
+        return;
+    if (line > 0)
+        snprintf(at, sizeof at, "line %u: ", line);
+    ctl_say(0, "%sjob %.*s: no member is called %s: workers of this version do not look at it", at,
+            SLICE_FMT(e->env.id), e->env.stranger);
+}
+
 /* One job; what is wrong with it is said with its line (0 = the only one). */
 static int enqueue_one(struct enqueue *e, const struct json_val *job, unsigned line)
 {
@@ -213,6 +226,7 @@ static int enqueue_one(struct enqueue *e, const struct json_val *job, unsigned l
         e->bad++;
     } else {
         e->good++;
+        warn_of_stranger(e, line);
         out_row(&e->c->out);
         out_text(&e->c->out, e->env.id);
         out_cstr(&e->c->out, e->queue);
