@@ -74,8 +74,8 @@ static void note_stranger(struct place *p, struct slice name)
     snprintf(p->e->stranger, sizeof p->e->stranger, "%s%s%s", where, p->inside, shown);
 }
 
-/* Unknown members are passed over; the first is noted. One that is known and comes twice would mean one thing to us and
- * another to somebody else's decoder. */
+/* Unknown members are passed over; the first is noted. One that is known and comes twice would mean
+ * one thing to us and another to somebody else's decoder. */
 bool wire_walk(struct place *p, struct slice map, const struct field *fields, size_t n)
 {
     struct reader r = reader_of(map);

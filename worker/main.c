@@ -96,6 +96,20 @@ static void warn_unknown(const struct worker *w)
     log_event(LOG_WARN, EV_CONFIG_BAD, F_ERR(&err));
 }
 
+/* It works, and renews nothing: that is meant so in a step worker's file, elsewhere a line is lost.
+ */
+static void warn_keyless(const struct worker *w)
+{
+    struct err err = {0};
+
+    if (strcmp(w->set->role, "both") != 0 || worker_renews(w))
+        return;
+    err_set(&err, ERR_CONFIG,
+            "%s has no grant key: this worker renews no token; if that is meant, say --role step",
+            w->set->common.keys);
+    log_event(LOG_WARN, EV_CONFIG_BAD, F_ERR(&err));
+}
+
 static int run(struct worker *w)
 {
     struct err err = {0};
@@ -109,6 +123,7 @@ static int run(struct worker *w)
     log_event(LOG_INFO, EV_WORKER_START, F_CSTR("version", settings_spec.version),
               F_INT("slots", w->set->slots), F_CSTR("prefix", w->set->common.prefix));
     warn_unknown(w);
+    warn_keyless(w);
     if (!worker_start(w, &err)) {
         complain(&err);
         worker_stop(w, 2);

@@ -91,3 +91,11 @@ def test_doctor_misses_a_renewer(rig):
     assert found()["result"] == "bad" and "0 of 1" in found()["found"]
     rig.worker(role="renew")
     wait_until(lambda: found()["result"] == "ok", 10, "a beat")
+
+
+def test_a_lost_grant_key_is_said(rig):
+    """The default role without a grant key works as a step worker does, and says so; a step worker does not."""
+    rig.need(keys=True)
+    keys = without_grant(rig)
+    assert rig.worker(keys=keys).wait_log("config.bad")["error"].count("has no grant key: this worker renews no token") == 1
+    assert rig.worker(keys=keys, role="step").logged("config.bad") == []

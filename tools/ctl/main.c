@@ -85,8 +85,7 @@ int ctl_fail(const struct ctl *c, const struct err *err)
         ctl_say(0,
                 "the Redis user %s has not all rights that awq-ctl needs: log in as one with what "
                 "awq-ctl acl print --role ctl --prefix %s says (--redis-user)",
-                c->common.redis_user ? c->common.redis_user : "of --redis-url",
-                c->common.prefix);
+                c->common.redis_user ? c->common.redis_user : "of --redis-url", c->common.prefix);
     switch (err->code) {
     case ERR_NOT_FOUND:
         return CTL_NOT_FOUND;
