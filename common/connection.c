@@ -1,6 +1,7 @@
 #include "common/connection.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,23 +9,24 @@
 #include "common/id.h"
 #include "common/json.h"
 
-#define LIST_MAX        256
-#define URL_MAX         2048
-#define CLIENT_ID_MAX   1024
-#define SCOPES_MAX      4096
-#define HOST_MAX        262 /* a name of 253 and a port */
-#define PATH_MAX_BYTES  1024
-#define METHOD_MAX      32
-#define X5T_BYTES       43 /* base64url of 32 bytes (RFC 7515 section 4.1.8) */
-#define LIFETIME_MIN    1000
-#define LIFETIME_MAX    ((int64_t)10 * 366 * 24 * 3600 * 1000)
-#define MARGIN_MAX      ((int64_t)24 * 3600 * 1000)
-#define CONCURRENCY_MAX 1000000
-#define RATE_CALLS_MAX  1000000
-#define RATE_MS_MIN     1000
-#define RATE_MS_MAX     ((int64_t)31 * 24 * 3600 * 1000)
-#define BREAKER_MAX     1000000
-#define RATE_SPARE_MS   100 /* the pace at which waiting calls are looked at must not slow them */
+#define LIST_MAX         256
+#define URL_MAX          2048
+#define TEXT_MAX         1024 /* of ids and the like */
+#define ASSERTION_MS_MAX ((int64_t)24 * 3600 * 1000)
+#define SCOPES_MAX       4096
+#define HOST_MAX         262 /* a name of 253 and a port */
+#define PATH_MAX_BYTES   1024
+#define METHOD_MAX       32
+#define X5T_BYTES        43 /* base64url of 32 bytes (RFC 7515 section 4.1.8) */
+#define LIFETIME_MIN     1000
+#define LIFETIME_MAX     ((int64_t)10 * 366 * 24 * 3600 * 1000)
+#define MARGIN_MAX       ((int64_t)24 * 3600 * 1000)
+#define CONCURRENCY_MAX  1000000
+#define RATE_CALLS_MAX   1000000
+#define RATE_MS_MIN      1000
+#define RATE_MS_MAX      ((int64_t)31 * 24 * 3600 * 1000)
+#define BREAKER_MAX      1000000
+#define RATE_SPARE_MS    100 /* the pace at which waiting calls are looked at must not slow them */
 
 /* ---- reading: JSON -> settings, checked and made canonical --------------------------------------
  */
@@ -42,6 +44,7 @@ struct reader {
     size_t slices_used;
     char *text;          /* where the next copy goes */
     const char *setting; /* being read, for messages */
+    bool said_auth;
     struct err *err;
 };
 
@@ -276,7 +279,8 @@ static bool read_grant(struct reader *r, const struct json_val *v)
     int pick = 0;
 
     if (!read_name(r, v, connection_grant_name,
-                   "must be client_credentials, refresh_token, authorization_code or device_code",
+                   "must be client_credentials, refresh_token, authorization_code, device_code, "
+                   "jwt_bearer, saml2_bearer, token_exchange or password",
                    &pick))
         return false;
     r->to->cfg.grant = (enum grant_kind)pick;
@@ -292,82 +296,43 @@ static bool read_auth(struct reader *r, const struct json_val *v)
                    &pick))
         return false;
     r->to->cfg.auth = (enum client_auth)pick;
+    r->said_auth = true;
     return true;
 }
 
-static bool read_token_url(struct reader *r, const struct json_val *v)
-{
-    return read_text(r, v, URL_MAX, &r->to->cfg.token_url);
-}
-
-static bool read_authorize_url(struct reader *r, const struct json_val *v)
-{
-    return read_text(r, v, URL_MAX, &r->to->cfg.authorize_url);
-}
-
-static bool read_revoke_url(struct reader *r, const struct json_val *v)
-{
-    return read_text(r, v, URL_MAX, &r->to->cfg.revoke_url);
-}
-
-static bool read_device_url(struct reader *r, const struct json_val *v)
-{
-    return read_text(r, v, URL_MAX, &r->to->cfg.device_url);
-}
-
-static bool read_par_url(struct reader *r, const struct json_val *v)
-{
-    return read_text(r, v, URL_MAX, &r->to->cfg.par_url);
-}
-
-static bool read_issuer(struct reader *r, const struct json_val *v)
-{
-    return read_text(r, v, URL_MAX, &r->to->cfg.issuer);
-}
-
-static bool read_client_id(struct reader *r, const struct json_val *v)
-{
-    return read_text(r, v, CLIENT_ID_MAX, &r->to->cfg.client_id);
-}
-
-static bool read_alg(struct reader *r, const struct json_val *v)
+static bool read_jwt_alg(struct reader *r, const struct json_val *v, enum jwt_alg *to)
 {
     struct slice s = SLICE_NONE;
 
     json_str(v, &s);
-    return jwt_alg_parse(s, &r->to->cfg.alg) || wrong(r, "must be RS256, PS256, ES256 or EdDSA");
+    return jwt_alg_parse(s, to) || wrong(r, "must be RS256, PS256, ES256 or EdDSA");
 }
 
-static bool read_kid(struct reader *r, const struct json_val *v)
+static bool read_alg(struct reader *r, const struct json_val *v)
 {
-    return read_text(r, v, CLIENT_ID_MAX, &r->to->cfg.kid);
+    return read_jwt_alg(r, v, &r->to->cfg.alg);
+}
+
+static bool read_assertion_alg(struct reader *r, const struct json_val *v)
+{
+    return read_jwt_alg(r, v, &r->to->cfg.assertion.alg);
+}
+
+static bool read_thumbprint(struct reader *r, const struct json_val *v, struct slice *to)
+{
+    return read_text(r, v, X5T_BYTES, to) &&
+           ((to->len == X5T_BYTES && slice_is_visible(*to)) ||
+            wrong(r, "must be base64url of the certificate's SHA-256, 43 characters"));
 }
 
 static bool read_x5t_s256(struct reader *r, const struct json_val *v)
 {
-    return read_text(r, v, X5T_BYTES, &r->to->cfg.x5t_s256) &&
-           ((r->to->cfg.x5t_s256.len == X5T_BYTES && slice_is_visible(r->to->cfg.x5t_s256)) ||
-            wrong(r, "must be base64url of the certificate's SHA-256, 43 characters"));
+    return read_thumbprint(r, v, &r->to->cfg.x5t_s256);
 }
 
-static bool read_audience(struct reader *r, const struct json_val *v)
+static bool read_assertion_x5t_s256(struct reader *r, const struct json_val *v)
 {
-    return read_text(r, v, URL_MAX, &r->to->cfg.audience);
-}
-
-static bool read_lifetime(struct reader *r, const struct json_val *v)
-{
-    return read_int(r, v, LIFETIME_MIN, LIFETIME_MAX, &r->to->cfg.default_lifetime_ms);
-}
-
-static bool read_margin(struct reader *r, const struct json_val *v)
-{
-    return read_int(r, v, 0, MARGIN_MAX, &r->to->cfg.refresh_margin_ms);
-}
-
-static bool read_max_idle(struct reader *r, const struct json_val *v)
-{
-    return read_int(r, v, 0, LIFETIME_MAX, &r->to->cfg.max_idle_ms);
+    return read_thumbprint(r, v, &r->to->cfg.assertion.x5t_s256);
 }
 
 static bool read_replay(struct reader *r, const struct json_val *v)
@@ -407,16 +372,6 @@ static bool read_producers(struct reader *r, const struct json_val *v)
     struct policy *p = &r->to->cfg.policy;
 
     return read_list(r, v, ID_MAX, check_producer, &p->producers, &p->producer_count);
-}
-
-static bool read_insecure_http(struct reader *r, const struct json_val *v)
-{
-    return read_bool(r, v, &r->to->cfg.policy.insecure_http);
-}
-
-static bool read_allow_private(struct reader *r, const struct json_val *v)
-{
-    return read_bool(r, v, &r->to->cfg.policy.allow_private);
 }
 
 static bool read_concurrency(struct reader *r, const struct json_val *v)
@@ -486,44 +441,115 @@ static bool read_breaker(struct reader *r, const struct json_val *v)
     return true;
 }
 
-static const struct {
+/* With a reader of its own, or a text, a number or a flag at a place in the settings. */
+static const struct member {
     const char *name;
     bool (*read)(struct reader *r, const struct json_val *v);
     bool required;
+    enum { OWN, SHORT_TEXT, LONG_TEXT, FLAG, MS } kind;
+    size_t at;
+    int64_t min, max; /* of a number */
 } members[] = {
-    {"id", read_id, false}, /* of a file: what is stored is bound to its id another way */
-    {"grant", read_grant, true},
-    {"token_url", read_token_url, true},
-    {"authorize_url", read_authorize_url, false},
-    {"revoke_url", read_revoke_url, false},
-    {"device_url", read_device_url, false},
-    {"par_url", read_par_url, false},
-    {"issuer", read_issuer, false},
-    {"client_id", read_client_id, true},
-    {"auth", read_auth, false},
-    {"alg", read_alg, false},
-    {"kid", read_kid, false},
-    {"x5t_s256", read_x5t_s256, false},
-    {"audience", read_audience, false},
-    {"scopes", read_scopes, false},
-    {"resource", read_resource, false},
-    {"default_lifetime_ms", read_lifetime, false},
-    {"refresh_margin_ms", read_margin, false},
-    {"max_idle_ms", read_max_idle, false},
-    {"replay", read_replay, false},
-    {"hosts", read_hosts, true},
-    {"methods", read_methods, false},
-    {"paths", read_paths, false},
-    {"producers", read_producers, false},
-    {"insecure_http", read_insecure_http, false},
-    {"allow_private", read_allow_private, false},
-    {"concurrency", read_concurrency, false},
-    {"rate", read_rate, false},
-    {"burst", read_burst, false},
-    {"breaker", read_breaker, false},
+#define AT(member) offsetof(struct connection_cfg, member)
+#define READ(n, f)                                                                                 \
+    {                                                                                              \
+        .name = n, .read = f                                                                       \
+    }
+#define URL(n)                                                                                     \
+    {                                                                                              \
+        .name = #n, .kind = LONG_TEXT, .at = AT(n)                                                 \
+    }
+#define TEXT(n, m)                                                                                 \
+    {                                                                                              \
+        .name = n, .kind = SHORT_TEXT, .at = AT(m)                                                 \
+    }
+#define BOOL(n, m)                                                                                 \
+    {                                                                                              \
+        .name = n, .kind = FLAG, .at = AT(m)                                                       \
+    }
+#define TIME(n, m, l)                                                                              \
+    {                                                                                              \
+        .name = n, .kind = MS, .at = AT(m), .min = l, .max = LIFETIME_MAX                          \
+    }
+    READ("id", read_id), /* of a file: what is stored is bound to its id another way */
+    {.name = "grant", .read = read_grant, .required = true},
+    {.name = "token_url", .required = true, .kind = LONG_TEXT, .at = AT(token_url)},
+    URL(authorize_url),
+    URL(revoke_url),
+    URL(device_url),
+    URL(par_url),
+    URL(issuer),
+    TEXT("client_id", client_id),
+    READ("auth", read_auth),
+    READ("alg", read_alg),
+    TEXT("kid", kid),
+    READ("x5t_s256", read_x5t_s256),
+    URL(audience),
+    READ("scopes", read_scopes),
+    READ("resource", read_resource),
+    READ("assertion_alg", read_assertion_alg),
+    TEXT("assertion_issuer", assertion.issuer),
+    TEXT("assertion_subject", assertion.subject),
+    TEXT("assertion_audience", assertion.audience),
+    TEXT("assertion_kid", assertion.kid),
+    READ("assertion_x5t_s256", read_assertion_x5t_s256),
+    {.name = "assertion_lifetime_ms",
+     .kind = MS,
+     .at = AT(assertion.lifetime_ms),
+     .min = 1000,
+     .max = ASSERTION_MS_MAX},
+    BOOL("assertion_scope", assertion.scope),
+    TEXT("subject_token_type", subject_token_type),
+    TEXT("requested_token_type", requested_token_type),
+    TEXT("exchange_audience", exchange_audience),
+    TEXT("username", username),
+    BOOL("allow_insecure_grants", allow_insecure_grants),
+    TIME("default_lifetime_ms", default_lifetime_ms, LIFETIME_MIN),
+    {.name = "refresh_margin_ms",
+     .kind = MS,
+     .at = AT(refresh_margin_ms),
+     .min = 0,
+     .max = MARGIN_MAX},
+    TIME("max_idle_ms", max_idle_ms, 0),
+    READ("replay", read_replay),
+    {.name = "hosts", .read = read_hosts, .required = true},
+    READ("methods", read_methods),
+    READ("paths", read_paths),
+    READ("producers", read_producers),
+    BOOL("insecure_http", policy.insecure_http),
+    BOOL("allow_private", policy.allow_private),
+    READ("concurrency", read_concurrency),
+    READ("rate", read_rate),
+    READ("burst", read_burst),
+    READ("breaker", read_breaker),
+#undef AT
+#undef READ
+#undef URL
+#undef TEXT
+#undef BOOL
+#undef TIME
 };
 
 _Static_assert(ARRAY_LEN(members) <= 64, "seen has a bit for each");
+
+static bool read_value(struct reader *r, const struct member *m, const struct json_val *v)
+{
+    void *to = (char *)&r->to->cfg + m->at;
+
+    switch (m->kind) {
+    case OWN:
+        return m->read(r, v);
+    case SHORT_TEXT:
+        return read_text(r, v, TEXT_MAX, to);
+    case LONG_TEXT:
+        return read_text(r, v, URL_MAX, to);
+    case FLAG:
+        return read_bool(r, v, to);
+    case MS:
+        return read_int(r, v, m->min, m->max, to);
+    }
+    return false;
+}
 
 static bool read_member(struct reader *r, struct slice key, const struct json_val *v,
                         uint64_t *seen)
@@ -535,7 +561,7 @@ static bool read_member(struct reader *r, struct slice key, const struct json_va
         if (*seen & (UINT64_C(1) << i))
             return wrong(r, "is there twice");
         *seen |= UINT64_C(1) << i;
-        return members[i].read(r, v);
+        return read_value(r, &members[i], v);
     }
     /* It may be a limit: better no call than one that it would have refused. */
     return wrong(r, "hold something that this version of awq does not know");
@@ -548,6 +574,10 @@ static bool check_whole(struct reader *r, uint64_t seen)
         if (members[i].required && !(seen & (UINT64_C(1) << i)))
             return wrong(r, "is missing");
     }
+    /* An assertion or a token alone may be enough; whoever names a client says how it shows that.
+     */
+    if (r->to->cfg.client_id.len == 0 && !grant_needs_client(r->to->cfg.grant) && !r->said_auth)
+        r->to->cfg.auth = CLIENT_AUTH_NONE;
     return connection_check(&r->to->cfg, &r->setting, r->err);
 }
 
@@ -591,6 +621,7 @@ struct connection_cfg *connection_cfg_parse_at(struct slice json, const char **s
     r.text = r.to->text;
     r.to->cfg.auth = CLIENT_AUTH_BASIC;
     r.to->cfg.breaker = BREAKER_DEFAULT;
+    r.to->cfg.assertion.lifetime_ms = ASSERTION_MS_DEFAULT;
     r.to->cfg.default_lifetime_ms = 3600 * 1000;
     r.to->cfg.refresh_margin_ms = 60 * 1000;
     ok = read_all(&r, json_root(doc));

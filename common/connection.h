@@ -12,16 +12,20 @@
  *   cfg cm cd        settings (canonical JSON), their keyed hash, their digest
  *   gen ver          links so far; renewals since the last one
  *   state grant      FRESH DUE RENEWING BACKOFF NEEDS_CONSENT DISABLED REMOVED; kind of grant
- *   at rt cs         sealed: access token, refresh token, client secret
+ *   at rt cs         sealed: access token; refresh token, or what else the grant is asked for with;
+ *                    client secret
  *   exp born scope   of the access token, Redis' clock
- *   lh               sealed: digest of the refresh token that it was linked with
+ *   lh               sealed: digest of the `rt` that it was linked with
  *   ds dr dt         disabled: the state to come back to, why, when
- *   why fm ft fc     last failure: code, text for people, time, class (fail.lua); tries next: how
- * often, when again cool cw          no calls before this time (429, Retry-After, refused tokens,
- * the breaker); the HTTP status that it was for bo bp bu bf bl   breaker: times opened in a row,
- * the probe and until when it is waited for, failures in a row and the last one's time fence if in
- * ih it sf ff   of the lease: its number, the intent, the last store and failure pf rn an answer
- * got lost: first fence that may yet bring one, replays of this version
+ *   why fm ft fc     last failure: code, text for people, time, class (fail.lua)
+ *   tries next       how often, when again
+ *   cool cw          no calls before this time (429, Retry-After, refused tokens, the breaker);
+ *                    the HTTP status that it was for
+ *   bo bp bu bf bl   breaker: times opened in a row, the probe and until when it is waited for,
+ *                    failures in a row and the last one's time
+ *   fence if in ih it sf ff   of the lease: its number, the intent, the last store and failure
+ *   pf rn            an answer got lost: first fence that may yet bring one, replays of this
+ *                    version
  *
  * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
  * is (store writes version ver + 1, so it seals for that); `rt` and `cs`, by the grant key, with
@@ -47,10 +51,19 @@ enum grant_kind {
     GRANT_REFRESH_TOKEN,
     GRANT_AUTHORIZATION_CODE,
     GRANT_DEVICE_CODE,
+    GRANT_JWT_BEARER,     /* RFC 7523 section 2.1: an assertion that awq signs */
+    GRANT_SAML2_BEARER,   /* RFC 7522 section 2.1: an assertion that somebody else signed */
+    GRANT_TOKEN_EXCHANGE, /* RFC 8693 */
+    GRANT_PASSWORD,       /* RFC 6749 section 4.3; RFC 9700 section 2.4 forbids it */
 };
-const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... as in RFC 6749 */
-bool grant_is_renewed(enum grant_kind g);       /* by a refresh token */
-bool grant_is_asked(enum grant_kind g);         /* of the account's owner, by conn link */
+const char *grant_kind_name(enum grant_kind g); /* "client_credentials" ... in files and records */
+bool grant_kind_parse(struct slice name, enum grant_kind *to);
+const char *grant_type_of(enum grant_kind g); /* what a token request says: "refresh_token", URN */
+/* What it is asked for with, by its place in a connection's file; NULL: the client is enough. */
+const char *grant_secret_name(enum grant_kind g);
+bool grant_is_renewed(enum grant_kind g);   /* by a refresh token */
+bool grant_is_asked(enum grant_kind g);     /* of the account's owner, by conn link */
+bool grant_needs_client(enum grant_kind g); /* else the assertion or token alone may be enough */
 enum client_auth {
     CLIENT_AUTH_BASIC,
     CLIENT_AUTH_POST,
@@ -65,6 +78,14 @@ bool client_auth_signs(enum client_auth a); /* by an assertion */
  * Always: where the server forgives repeats. */
 enum replay { REPLAY_ONCE, REPLAY_NEVER, REPLAY_ALWAYS };
 
+/* What an assertion of jwt_bearer says (RFC 7523 section 3). "" = see connection_file. */
+struct assertion_cfg {
+    enum jwt_alg alg;
+    struct slice issuer, subject, audience, kid, x5t_s256;
+    int64_t lifetime_ms; /* default 60000 */
+    bool scope;          /* the scopes are asked for in its `scope` claim, not beside it */
+};
+
 /* Settings: everything of a connection that is not a secret and not state. Lists are sorted and
  * hold nothing twice, hosts are in lower case, methods in upper case: same settings, same bytes. */
 struct connection_cfg {
@@ -77,15 +98,19 @@ struct connection_cfg {
     struct slice device_url;    /* of device_code only; else "" */
     struct slice par_url;       /* RFC 9126; "" = the question goes by the browser */
     struct slice issuer;        /* "" = its redirects are not said to have `iss` (RFC 9207) */
-    struct slice client_id;
+    struct slice client_id;     /* "" = none, where the grant allows it */
     enum client_auth auth;
     enum jwt_alg alg;                     /* of private_key_jwt; else JWT_ALG_OF_KEY */
     struct slice kid, x5t_s256, audience; /* of assertions; audience "" = the token_url */
     struct slice scopes;                  /* space separated; "" = none asked */
     struct slice resources;               /* RFC 8707: URIs, space separated; "" = none said */
-    int64_t default_lifetime_ms;          /* when the answer has no expires_in: default 3600000 */
-    int64_t refresh_margin_ms; /* renew so long before expiry: default 60000, never more than a
-                                  share (1/5) of the lifetime */
+    struct assertion_cfg assertion;       /* of jwt_bearer */
+    struct slice subject_token_type, requested_token_type, exchange_audience; /* token_exchange */
+    struct slice username;                                                    /* of password */
+    bool allow_insecure_grants;  /* password needs it */
+    int64_t default_lifetime_ms; /* when the answer has no expires_in: default 3600000 */
+    int64_t refresh_margin_ms;   /* renew so long before expiry: default 60000, never more than a
+                                    share (1/5) of the lifetime */
     int64_t max_idle_ms; /* the refresh token dies unless it is used in so long; 0 = it does not */
     enum replay replay;
     struct policy policy;
@@ -110,7 +135,8 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
 /* A connection file (YAML), as `conn apply -f` reads it: the settings and the secrets they name.
  *
  *   id: crm
- *   grant: refresh_token              # or client_credentials, authorization_code, device_code
+ *   grant: refresh_token              # or client_credentials, authorization_code, device_code,
+ *                                     # jwt_bearer, saml2_bearer, token_exchange, password
  *   token_url: https://login.example/token
  *   authorize_url: https://login.example/authorize    # of authorization_code
  *   device_url: https://login.example/device          # of device_code
@@ -129,6 +155,22 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   scopes: [read, write]
  *   resource: [https://api.example]                   # RFC 8707, optional
  *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
+ *   assertion:                                          # of jwt_bearer
+ *     key: {file: signing.pem}
+ *     issuer: robot@example.iam     # else client.id
+ *     subject: boss@example.com     # else the issuer
+ *     audience: https://login.example/token    # else the token_url
+ *     alg: RS256                    # and kid, x5t_s256: as in client
+ *     lifetime_s: 60
+ *     scope: false                  # true: the scopes stand in it
+ *   assertion: {saml: {file: assertion.xml}}            # of saml2_bearer
+ *   exchange:                                           # of token_exchange
+ *     subject_token: {file: token}
+ *     subject_token_type: urn:ietf:params:oauth:token-type:access_token    # unless it says so
+ *     requested_token_type: urn:ietf:params:oauth:token-type:access_token
+ *     audience: https://api.example
+ *   login: {username: bob, password: {file: password}}  # of password, with
+ *   allow_insecure_grants: true
  *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], producers: [shop],
  *            insecure_http: false, allow_private: false}
  *   limits: {concurrency: 10, rate: 100/1m, burst: 5, breaker: 10}
@@ -139,7 +181,8 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  * the end off) or environment variable, into buffers that connection_file_deinit wipes. */
 struct connection_file {
     struct connection_cfg *cfg;
-    struct buf client_secret, refresh_token; /* empty = none given */
+    struct buf client_secret; /* empty = none given */
+    struct buf grant_secret;  /* refresh token, key, assertion ... (grant_secret_name); the same */
 };
 bool connection_file_read(struct connection_file *f, const char *path, struct err *err);
 void connection_file_deinit(struct connection_file *f); /* wipes */

@@ -22,6 +22,18 @@ static const char *in_file(const char *setting)
         {"kid", "client.kid"},
         {"x5t_s256", "client.x5t_s256"},
         {"audience", "client.audience"},
+        {"assertion_alg", "assertion.alg"},
+        {"assertion_issuer", "assertion.issuer"},
+        {"assertion_subject", "assertion.subject"},
+        {"assertion_audience", "assertion.audience"},
+        {"assertion_kid", "assertion.kid"},
+        {"assertion_x5t_s256", "assertion.x5t_s256"},
+        {"assertion_lifetime_ms", "assertion.lifetime_s"},
+        {"assertion_scope", "assertion.scope"},
+        {"subject_token_type", "exchange.subject_token_type"},
+        {"requested_token_type", "exchange.requested_token_type"},
+        {"exchange_audience", "exchange.audience"},
+        {"username", "login.username"},
         {"hosts", "policy.hosts"},
         {"methods", "policy.methods"},
         {"paths", "policy.paths"},
@@ -109,6 +121,60 @@ static bool check_urls(struct check *k)
     return true;
 }
 
+/* What only one grant has a use for, but for addresses. */
+static bool check_grant(struct check *k)
+{
+    const struct connection_cfg *c = k->cfg;
+    const struct assertion_cfg *a = &c->assertion;
+    const struct {
+        const char *setting;
+        bool given;
+        enum grant_kind grant;
+    } own[] = {
+        {"assertion_alg", a->alg != JWT_ALG_OF_KEY, GRANT_JWT_BEARER},
+        {"assertion_issuer", a->issuer.len > 0, GRANT_JWT_BEARER},
+        {"assertion_subject", a->subject.len > 0, GRANT_JWT_BEARER},
+        {"assertion_audience", a->audience.len > 0, GRANT_JWT_BEARER},
+        {"assertion_kid", a->kid.len > 0, GRANT_JWT_BEARER},
+        {"assertion_x5t_s256", a->x5t_s256.len > 0, GRANT_JWT_BEARER},
+        {"assertion_lifetime_ms", a->lifetime_ms != ASSERTION_MS_DEFAULT, GRANT_JWT_BEARER},
+        {"assertion_scope", a->scope, GRANT_JWT_BEARER},
+        {"subject_token_type", c->subject_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
+        {"requested_token_type", c->requested_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
+        {"exchange_audience", c->exchange_audience.len > 0, GRANT_TOKEN_EXCHANGE},
+        {"username", c->username.len > 0, GRANT_PASSWORD},
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(own); i++) {
+        k->setting = own[i].setting;
+        if (own[i].given && own[i].grant != c->grant)
+            return wrong(k, "has no use with this grant");
+    }
+    k->setting = "assertion_issuer";
+    if (c->grant == GRANT_JWT_BEARER && a->issuer.len == 0 && c->client_id.len == 0)
+        return wrong(k, "is missing: who signs (RFC 7523 section 3); else client.id is taken");
+    k->setting = "username";
+    if (c->grant == GRANT_PASSWORD && c->username.len == 0)
+        return wrong(k, "is missing");
+    k->setting = "allow_insecure_grants";
+    if (c->grant == GRANT_PASSWORD && !c->allow_insecure_grants)
+        return wrong(k, "must be true for grant: password, which shows the owner's password to awq "
+                        "and its server (RFC 9700 section 2.4 forbids it)");
+    return true;
+}
+
+static bool check_client(struct check *k)
+{
+    const struct connection_cfg *c = k->cfg;
+
+    k->setting = "client_id";
+    if (c->client_id.len == 0 && grant_needs_client(c->grant))
+        return wrong(k, "is missing");
+    if (c->client_id.len == 0 && c->auth != CLIENT_AUTH_NONE)
+        return wrong(k, "is missing: client.auth says that it shows who it is");
+    return true;
+}
+
 /* What an assertion says has no use where there is none. */
 static bool check_assertion(struct check *k)
 {
@@ -148,7 +214,8 @@ static bool check_rest(struct check *k)
 bool connection_check(const struct connection_cfg *c, const char **setting, struct err *err)
 {
     struct check k = {.cfg = c, .setting = *setting, .err = err};
-    bool ok = check_urls(&k) && check_assertion(&k) && check_rest(&k);
+    bool ok = check_urls(&k) && check_client(&k) && check_grant(&k) && check_assertion(&k) &&
+              check_rest(&k);
 
     *setting = k.setting;
     return ok;

@@ -64,6 +64,19 @@ static const struct row {
     {"audience", "client", "audience", TEXT},
     {"scopes", NULL, "scopes", WORDS},
     {"resource", NULL, "resource", WORDS},
+    {"assertion_alg", "assertion", "alg", TEXT},
+    {"assertion_issuer", "assertion", "issuer", TEXT},
+    {"assertion_subject", "assertion", "subject", TEXT},
+    {"assertion_audience", "assertion", "audience", TEXT},
+    {"assertion_kid", "assertion", "kid", TEXT},
+    {"assertion_x5t_s256", "assertion", "x5t_s256", TEXT},
+    {"assertion_lifetime_ms", "assertion", "lifetime_s", SECONDS},
+    {"assertion_scope", "assertion", "scope", FLAG},
+    {"subject_token_type", "exchange", "subject_token_type", TEXT},
+    {"requested_token_type", "exchange", "requested_token_type", TEXT},
+    {"exchange_audience", "exchange", "audience", TEXT},
+    {"username", "login", "username", TEXT},
+    {"allow_insecure_grants", NULL, "allow_insecure_grants", FLAG},
     {"default_lifetime_ms", "token", "default_lifetime_s", SECONDS},
     {"refresh_margin_ms", "token", "renew_before_s", SECONDS},
     {"max_idle_ms", "token", "max_idle_s", SECONDS},
@@ -208,10 +221,30 @@ static bool check_map(const struct yaml_node *root, const char *name, const char
 
 static bool check_shape(const struct yaml_node *root, struct err *err)
 {
-    static const char *const top[] = {"id",      "grant",         "token_url", "client",
-                                      "scopes",  "refresh_token", "policy",    "limits",
-                                      "token",   "authorize_url", "issuer",    "revoke_url",
-                                      "par_url", "resource",      "device_url"};
+    static const char *const top[] = {"id",
+                                      "grant",
+                                      "token_url",
+                                      "client",
+                                      "scopes",
+                                      "policy",
+                                      "refresh_token",
+                                      "limits",
+                                      "token",
+                                      "authorize_url",
+                                      "issuer",
+                                      "revoke_url",
+                                      "par_url",
+                                      "resource",
+                                      "device_url",
+                                      "exchange",
+                                      "assertion",
+                                      "login",
+                                      "allow_insecure_grants"};
+    static const char *const assertion[] = {"key", "saml",     "alg",      "issuer",     "subject",
+                                            "kid", "audience", "x5t_s256", "lifetime_s", "scope"};
+    static const char *const exchange[] = {"subject_token", "subject_token_type",
+                                           "requested_token_type", "audience"};
+    static const char *const login[] = {"username", "password"};
     static const char *const client[] = {"id",  "secret", "key",      "auth",
                                          "alg", "kid",    "x5t_s256", "audience"};
     static const char *const policy[] = {"hosts",     "methods",       "paths",
@@ -222,6 +255,9 @@ static bool check_shape(const struct yaml_node *root, struct err *err)
 
     return check_map(root, NULL, top, ARRAY_LEN(top), err) &&
            check_map(root, "client", client, ARRAY_LEN(client), err) &&
+           check_map(root, "assertion", assertion, ARRAY_LEN(assertion), err) &&
+           check_map(root, "exchange", exchange, ARRAY_LEN(exchange), err) &&
+           check_map(root, "login", login, ARRAY_LEN(login), err) &&
            check_map(root, "policy", policy, ARRAY_LEN(policy), err) &&
            check_map(root, "limits", limits, ARRAY_LEN(limits), err) &&
            check_map(root, "token", token, ARRAY_LEN(token), err);
@@ -325,9 +361,10 @@ static bool read_secret(const char *path, const struct yaml_node *n, const char 
 }
 
 /* client.secret, or client.key where an assertion is signed by one; none with auth: none. */
-static bool read_client(struct connection_file *f, const char *path, const struct yaml_node *client,
+static bool read_client(struct connection_file *f, const char *path, const struct yaml_node *root,
                         struct err *err)
 {
+    const struct yaml_node *client = yaml_get(root, "client");
     bool signs = client_auth_signs(f->cfg->auth),
          by_key = f->cfg->auth == CLIENT_AUTH_PRIVATE_KEY_JWT;
     const struct yaml_node *secret = yaml_get(client, "secret"), *key = yaml_get(client, "key");
@@ -343,7 +380,7 @@ static bool read_client(struct connection_file *f, const char *path, const struc
     if (f->cfg->auth == CLIENT_AUTH_NONE)
         return !wanted || yaml_err(wanted, err, "client.secret has no use with auth: none");
     if (!wanted)
-        return yaml_err(client, err,
+        return yaml_err(client ? client : root, err,
                         by_key ? "client.key is missing"
                                : "client.secret is missing (or auth: none for a client "
                                  "without one)");
@@ -354,17 +391,59 @@ static bool read_client(struct connection_file *f, const char *path, const struc
     return k || yaml_err(wanted, err, "%s: %s", what, why.msg);
 }
 
+/* A member by its place: "login.password". */
+static const struct yaml_node *node_at(const struct yaml_node *root, const char *place)
+{
+    const char *dot = strchr(place, '.');
+    char map[16];
+
+    if (!dot)
+        return yaml_get(root, place);
+    snprintf(map, sizeof map, "%.*s", (int)(dot - place), place);
+    return yaml_get(yaml_get(root, map), dot + 1);
+}
+
+static bool check_key(struct connection_file *f, const struct yaml_node *n, const char *what,
+                      struct err *err)
+{
+    struct err why = {0};
+    struct jwt_key *k = jwt_key_pem(buf_slice(&f->grant_secret), f->cfg->assertion.alg, &why);
+
+    jwt_key_free(k);
+    return k || yaml_err(n, err, "%s: %s", what, why.msg);
+}
+
+/* What the grant is asked for with, and nothing that another one would be. A refresh token may come
+ * later: with its first link. */
+static bool read_grant_secret(struct connection_file *f, const char *path,
+                              const struct yaml_node *root, struct err *err)
+{
+    static const char *const places[] = {"refresh_token", "assertion.key", "assertion.saml",
+                                         "exchange.subject_token", "login.password"};
+    const char *wanted = grant_secret_name(f->cfg->grant);
+    const struct yaml_node *n = NULL;
+
+    for (size_t i = 0; i < ARRAY_LEN(places); i++) {
+        const struct yaml_node *there = node_at(root, places[i]);
+        bool own = wanted && strcmp(places[i], wanted) == 0 && !grant_is_asked(f->cfg->grant);
+
+        if (there && !own)
+            return yaml_err(there, err, "%s has no use with grant: %s", places[i],
+                            grant_kind_name(f->cfg->grant));
+        n = own ? there : n;
+    }
+    if (!n)
+        return !wanted || grant_is_renewed(f->cfg->grant) ||
+               yaml_err(root, err, "%s is missing: grant: %s is asked for with it", wanted,
+                        grant_kind_name(f->cfg->grant));
+    return read_secret(path, n, wanted, &f->grant_secret, err) &&
+           (f->cfg->grant != GRANT_JWT_BEARER || check_key(f, n, wanted, err));
+}
+
 static bool read_secrets(struct connection_file *f, const char *path, const struct yaml_node *root,
                          struct err *err)
 {
-    const struct yaml_node *refresh = yaml_get(root, "refresh_token");
-
-    if (!read_client(f, path, yaml_get(root, "client"), err))
-        return false;
-    if (f->cfg->grant != GRANT_REFRESH_TOKEN && refresh)
-        return yaml_err(refresh, err, "refresh_token has no use with grant: %s",
-                        grant_kind_name(f->cfg->grant));
-    return !refresh || read_secret(path, refresh, "refresh_token", &f->refresh_token, err);
+    return read_client(f, path, root, err) && read_grant_secret(f, path, root, err);
 }
 
 bool connection_file_read(struct connection_file *f, const char *path, struct err *err)
@@ -376,7 +455,7 @@ bool connection_file_read(struct connection_file *f, const char *path, struct er
 
     buf_init(&text, YAML_BYTES_MAX);
     buf_init(&got.client_secret, SECRET_BYTES_MAX);
-    buf_init(&got.refresh_token, SECRET_BYTES_MAX);
+    buf_init(&got.grant_secret, SECRET_BYTES_MAX);
     if (read_file(path, &text, err)) {
         doc = yaml_doc_parse(buf_slice(&text), err);
         if (doc)
@@ -399,5 +478,5 @@ void connection_file_deinit(struct connection_file *f)
     connection_cfg_free(f->cfg);
     f->cfg = NULL;
     buf_wipe(&f->client_secret);
-    buf_wipe(&f->refresh_token);
+    buf_wipe(&f->grant_secret);
 }

@@ -9,8 +9,9 @@
 
 #include "common/connection.h"
 
-#define BREAKER_DEFAULT 10
-#define RATE_UNITS      4
+#define BREAKER_DEFAULT      10
+#define ASSERTION_MS_DEFAULT 60000
+#define RATE_UNITS           4
 
 const char *connection_grant_name(int i);
 const char *connection_auth_name(int i);

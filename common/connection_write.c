@@ -5,11 +5,23 @@
 #include <stdio.h>
 #include "common/json.h"
 
-static const char *const grant_names[] = {
-    [GRANT_CLIENT_CREDENTIALS] = "client_credentials",
-    [GRANT_REFRESH_TOKEN] = "refresh_token",
-    [GRANT_AUTHORIZATION_CODE] = "authorization_code",
-    [GRANT_DEVICE_CODE] = "device_code",
+static const struct grant {
+    const char *name, *type, *secret;
+    bool renewed, asked, needs_client;
+} grants[] = {
+    [GRANT_CLIENT_CREDENTIALS] = {"client_credentials", "client_credentials", NULL, false, false,
+                                  true},
+    [GRANT_REFRESH_TOKEN] = {"refresh_token", "refresh_token", "refresh_token", true, false, true},
+    [GRANT_AUTHORIZATION_CODE] = {"authorization_code", "refresh_token", "refresh_token", true,
+                                  true, true},
+    [GRANT_DEVICE_CODE] = {"device_code", "refresh_token", "refresh_token", true, true, true},
+    [GRANT_JWT_BEARER] = {"jwt_bearer", "urn:ietf:params:oauth:grant-type:jwt-bearer",
+                          "assertion.key", false, false, false},
+    [GRANT_SAML2_BEARER] = {"saml2_bearer", "urn:ietf:params:oauth:grant-type:saml2-bearer",
+                            "assertion.saml", false, false, false},
+    [GRANT_TOKEN_EXCHANGE] = {"token_exchange", "urn:ietf:params:oauth:grant-type:token-exchange",
+                              "exchange.subject_token", false, false, false},
+    [GRANT_PASSWORD] = {"password", "password", "login.password", false, false, true},
 };
 static const char *const replay_names[] = {
     [REPLAY_ONCE] = "once",
@@ -28,7 +40,7 @@ static const char *const auth_names[] = {
 
 const char *connection_grant_name(int i)
 {
-    return (size_t)i < ARRAY_LEN(grant_names) ? grant_names[i] : "unknown";
+    return (size_t)i < ARRAY_LEN(grants) ? grants[i].name : "unknown";
 }
 
 const char *connection_auth_name(int i)
@@ -46,14 +58,40 @@ const char *grant_kind_name(enum grant_kind g)
     return connection_grant_name((int)g);
 }
 
+bool grant_kind_parse(struct slice name, enum grant_kind *to)
+{
+    for (size_t i = 0; i < ARRAY_LEN(grants); i++) {
+        if (slice_is(name, grants[i].name)) {
+            *to = (enum grant_kind)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *grant_type_of(enum grant_kind g)
+{
+    return grants[g].type;
+}
+
+const char *grant_secret_name(enum grant_kind g)
+{
+    return grants[g].secret;
+}
+
 bool grant_is_renewed(enum grant_kind g)
 {
-    return g != GRANT_CLIENT_CREDENTIALS;
+    return grants[g].renewed;
 }
 
 bool grant_is_asked(enum grant_kind g)
 {
-    return g == GRANT_AUTHORIZATION_CODE || g == GRANT_DEVICE_CODE;
+    return grants[g].asked;
+}
+
+bool grant_needs_client(enum grant_kind g)
+{
+    return grants[g].needs_client;
 }
 
 bool client_auth_signs(enum client_auth a)
@@ -94,6 +132,35 @@ static void put_rate(struct json_writer *w, const struct connection_cfg *c)
     }
 }
 
+/* What only some grants have. */
+static void put_grant(struct json_writer *w, const struct connection_cfg *c)
+{
+    const struct assertion_cfg *a = &c->assertion;
+
+    put_some(w, "assertion_alg", slice_cstr(jwt_alg_name(a->alg)));
+    put_some(w, "assertion_issuer", a->issuer);
+    put_some(w, "assertion_subject", a->subject);
+    put_some(w, "assertion_audience", a->audience);
+    put_some(w, "assertion_kid", a->kid);
+    put_some(w, "assertion_x5t_s256", a->x5t_s256);
+    if (a->lifetime_ms != ASSERTION_MS_DEFAULT) {
+        jw_key(w, "assertion_lifetime_ms");
+        jw_int(w, a->lifetime_ms);
+    }
+    if (a->scope) {
+        jw_key(w, "assertion_scope");
+        jw_bool(w, true);
+    }
+    put_some(w, "subject_token_type", c->subject_token_type);
+    put_some(w, "requested_token_type", c->requested_token_type);
+    put_some(w, "exchange_audience", c->exchange_audience);
+    put_some(w, "username", c->username);
+    if (c->allow_insecure_grants) {
+        jw_key(w, "allow_insecure_grants");
+        jw_bool(w, true);
+    }
+}
+
 /* All members but the id, always in this order, but for those that came later than the first
  * version, which stand there when they say something: the digest of the same settings is the same.
  */
@@ -112,7 +179,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_some(&w, "par_url", c->par_url);
     put_some(&w, "revoke_url", c->revoke_url);
     put_some(&w, "issuer", c->issuer);
-    put_text(&w, "client_id", c->client_id);
+    put_some(&w, "client_id", c->client_id);
     put_text(&w, "auth", slice_cstr(connection_auth_name((int)c->auth)));
     put_some(&w, "alg", slice_cstr(jwt_alg_name(c->alg)));
     put_some(&w, "kid", c->kid);
@@ -120,6 +187,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_some(&w, "audience", c->audience);
     put_text(&w, "scopes", c->scopes);
     put_some(&w, "resource", c->resources);
+    put_grant(&w, c);
     jw_key(&w, "default_lifetime_ms");
     jw_int(&w, c->default_lifetime_ms);
     jw_key(&w, "refresh_margin_ms");

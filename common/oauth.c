@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sodium.h>
 #include "common/char.h"
 #include "common/http.h"
 #include "common/json.h"
@@ -10,106 +9,9 @@
 #define TOKEN_MAX       16384        /* bytes of one token */
 #define SCOPE_MAX       4096         /* bytes of an answer's scope that are kept */
 #define ANSWER_MAX      (128 * 1024) /* bytes: two tokens and some words about them */
-#define REQUEST_MAX     (64 * 1024)  /* bytes: a refresh token, every byte encoded as three */
 #define LIFETIME_MAX_S  ((int64_t)10 * 366 * 24 * 3600)
 #define RETRY_AFTER_MAX ((int64_t)24 * 3600 * 1000)
 #define MARGIN_MAX      ((int64_t)24 * 3600 * 1000)
-
-/* ---- the request -------------------------------------------------------------------------------
- */
-
-static bool stands_for_itself(char c) /* the application/x-www-form-urlencoded serializer */
-{
-    return char_is_alnum(c) || c == '*' || c == '-' || c == '.' || c == '_';
-}
-
-bool oauth_form_encode(struct buf *out, struct slice text)
-{
-    static const char hex[] = "0123456789ABCDEF";
-
-    for (size_t i = 0; i < text.len; i++) {
-        unsigned char c = (unsigned char)text.ptr[i];
-
-        if (stands_for_itself((char)c))
-            buf_add_char(out, (char)c);
-        else if (c == ' ')
-            buf_add_char(out, '+');
-        else
-            buf_add(out, (const char[]){'%', hex[c >> 4], hex[c & 15]}, 3);
-    }
-    return buf_ok(out);
-}
-
-bool oauth_form_add(struct buf *body, const char *name, struct slice value)
-{
-    if (body->len > 0)
-        buf_add_char(body, '&');
-    oauth_form_encode(body, slice_cstr(name));
-    buf_add_char(body, '=');
-    return oauth_form_encode(body, value);
-}
-
-bool oauth_add_resources(struct buf *form, const struct connection_cfg *c)
-{
-    struct slice rest = c->resources, one;
-
-    while (slice_cut(&rest, ' ', &one))
-        oauth_form_add(form, "resource", one);
-    return buf_ok(form);
-}
-
-static bool add_grant(struct oauth_request *rq, const struct connection_cfg *c,
-                      struct slice refresh_token)
-{
-    bool renews = grant_is_renewed(c->grant);
-
-    if (!oauth_form_add(&rq->body, "grant_type",
-                        renews ? SLICE_LIT("refresh_token")
-                               : slice_cstr(grant_kind_name(c->grant))))
-        return false;
-    /* No scope with a refresh token: it would be the granted one at most (section 6), and some
-     * servers refuse it. */
-    if (renews)
-        return oauth_form_add(&rq->body, "refresh_token", refresh_token);
-    return c->scopes.len == 0 || oauth_form_add(&rq->body, "scope", c->scopes);
-}
-
-void oauth_request_init(struct oauth_request *rq)
-{
-    buf_init(&rq->body, REQUEST_MAX);
-    buf_init(&rq->authorization, REQUEST_MAX * 2);
-}
-
-bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
-                         struct slice client_secret, struct slice refresh_token, struct err *err)
-{
-    oauth_request_init(rq);
-    if (grant_is_renewed(c->grant) && refresh_token.len == 0)
-        return err_set(err, ERR_CONSENT,
-                       "connection %.*s has no refresh token; link the account again",
-                       SLICE_FMT(c->id));
-    if (!add_grant(rq, c, refresh_token) || !oauth_add_resources(&rq->body, c))
-        return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
-                       SLICE_FMT(c->id));
-    return oauth_request_add_client(rq, c, client_secret, err);
-}
-
-bool oauth_revocation_build(struct oauth_request *rq, const struct connection_cfg *c,
-                            struct slice client_secret, struct slice token, const char *hint,
-                            struct err *err)
-{
-    oauth_request_init(rq);
-    if (!oauth_form_add(&rq->body, "token", token) ||
-        !oauth_form_add(&rq->body, "token_type_hint", slice_cstr(hint)))
-        return err_set(err, ERR_NOMEM, "connection %.*s: its request is too big", SLICE_FMT(c->id));
-    return oauth_request_add_client(rq, c, client_secret, err);
-}
-
-void oauth_request_deinit(struct oauth_request *rq)
-{
-    buf_wipe(&rq->body);
-    buf_wipe(&rq->authorization);
-}
 
 /* ---- the answer ---------------------------------------------------------------------------------
  */
@@ -266,13 +168,14 @@ static bool is_token(struct slice s, char least)
     return true;
 }
 
-static bool type_is_bearer(const struct json_val *v)
+static bool type_is_bearer(const struct json_val *v, bool exchanged)
 {
     struct slice s;
 
     if (json_type(v) == JSON_NONE || json_type(v) == JSON_NULL)
         return true;
-    return json_str(v, &s) && slice_eq_nocase(s, SLICE_LIT("Bearer"));
+    return json_str(v, &s) && (slice_eq_nocase(s, SLICE_LIT("Bearer")) ||
+                               (exchanged && slice_eq_nocase(s, SLICE_LIT("N_A"))));
 }
 
 /* None, null and "" all mean: keep the one you have (RFC 6749 section 6). */
@@ -297,7 +200,7 @@ static bool is_scopes(struct slice s)
     return true;
 }
 
-static void judge_token(struct oauth_answer *a, const struct json_val *root)
+static void judge_token(struct oauth_answer *a, enum grant_kind grant, const struct json_val *root)
 {
     struct slice access = SLICE_NONE, refresh = SLICE_NONE, scope = SLICE_NONE;
 
@@ -307,7 +210,7 @@ static void judge_token(struct oauth_answer *a, const struct json_val *root)
     else if (!json_str(json_get(root, "access_token"), &access) || !is_token(access, '!'))
         say(a, OAUTH_TRANSIENT, "access_token_invalid",
             "the token endpoint's access token is empty, too long or no visible ASCII text");
-    else if (!type_is_bearer(json_get(root, "token_type")))
+    else if (!type_is_bearer(json_get(root, "token_type"), grant == GRANT_TOKEN_EXCHANGE))
         say(a, OAUTH_CONFIG, "token_type",
             "the token endpoint gave a token of another type than Bearer; its settings for this "
             "client must be changed");
@@ -325,7 +228,7 @@ static void judge_token(struct oauth_answer *a, const struct json_val *root)
     a->lifetime_ms = lifetime_of(json_get(root, "expires_in"));
 }
 
-static void judge_body(struct oauth_answer *a, int status, struct slice body,
+static void judge_body(struct oauth_answer *a, enum grant_kind grant, int status, struct slice body,
                        struct slice content_type)
 {
     bool good = status >= 200 && status < 300;
@@ -348,19 +251,20 @@ static void judge_body(struct oauth_answer *a, int status, struct slice body,
     } else if (says_error(json_get(root, "error"))) {
         judge_error(a, status, json_get(root, "error"));
     } else if (good) {
-        judge_token(a, root);
+        judge_token(a, grant, root);
     } else {
         judge_status(a, status, "no error code");
     }
 }
 
-void oauth_answer_judge(struct oauth_answer *a, int status, struct slice body,
-                        struct slice content_type, struct slice retry_after, int64_t now_ms)
+void oauth_answer_judge(struct oauth_answer *a, enum grant_kind grant, int status,
+                        struct slice body, struct slice content_type, struct slice retry_after,
+                        int64_t now_ms)
 {
     int64_t wait_ms = 0;
 
     *a = (struct oauth_answer){.outcome = OAUTH_TRANSIENT, .lifetime_ms = -1};
-    judge_body(a, status, body, content_type);
+    judge_body(a, grant, status, body, content_type);
     if (a->outcome != OAUTH_TOKEN && http_retry_after(retry_after, now_ms, &wait_ms) && wait_ms > 0)
         a->retry_after_ms = wait_ms < RETRY_AFTER_MAX ? wait_ms : RETRY_AFTER_MAX;
 }
@@ -388,7 +292,7 @@ static bool is_word_char(char c)
 
 static bool is_68_char(char c) /* token68 = letters, digits and -._~+/ , then any number of = */
 {
-    return stands_for_itself(c) || c == '~' || c == '+' || c == '/';
+    return char_is_alnum(c) || (c && strchr("-._~+/", c));
 }
 
 static void skip_blanks(struct slice *s)

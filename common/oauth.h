@@ -6,8 +6,9 @@
  * Units   milliseconds.
  * Errors  none of them ever holds a token or secret, nor raw text of the server beyond its `error`
  *         code, and of that only what looks like a code: at most 64 letters, '_', '-', '.'.
- * Source  RFC 7009; RFC 6749 sections 2.3.1, 4.4, 5.1, 5.2, 6 and appendix B; RFC 9700
- * section 4.14; RFC 6750 section 3; RFC 9110 section 11.6.1.
+ * Source  RFC 6749 sections 2.3.1, 4.3, 4.4, 5.1, 5.2, 6 and appendix B; RFC 7009; RFC 7522, 7523
+ *         and 8693 section 2.1 each; RFC 9700 section 4.14; RFC 6750 section 3; RFC 9110 section
+ *         11.6.1.
  */
 #ifndef AWQ_OAUTH_H
 #define AWQ_OAUTH_H
@@ -30,7 +31,11 @@ struct oauth_request {
     struct buf body, authorization;
 };
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
-                         struct slice client_secret, struct slice refresh_token, struct err *err);
+                         struct slice client_secret, struct slice grant_secret, struct err *err);
+/* The same of what is sent instead of the grant's secret: a signed assertion for a key, base64url
+ * for SAML (RFC 7522 section 2.1); the others are sent as they are. */
+bool oauth_request_build_from(struct oauth_request *rq, const struct connection_cfg *c,
+                              struct slice client_secret, struct slice sent, struct err *err);
 /* RFC 7009 section 2.1; hint: "refresh_token" or "access_token". */
 bool oauth_revocation_build(struct oauth_request *rq, const struct connection_cfg *c,
                             struct slice client_secret, struct slice token, const char *hint,
@@ -50,10 +55,6 @@ bool oauth_client_is_basic(const struct connection_cfg *c);
 struct jwt_key;
 struct jwt_key *oauth_client_key(const struct connection_cfg *c, struct slice secret,
                                  struct err *err);
-/* What its assertion says. */
-bool oauth_assertion_json(const struct connection_cfg *c, const char *alg, const char *jti,
-                          int64_t now_ms, struct buf *header, struct buf *claims);
-
 enum oauth_outcome {
     OAUTH_TOKEN,     /* a new access token */
     OAUTH_REFUSED,   /* invalid_grant and the like: the account must be linked again */
@@ -74,13 +75,14 @@ struct oauth_answer {
     void *doc;                                       /* private; wiped by oauth_answer_deinit */
 };
 /* Judge a complete answer. token_type is compared without case and must be Bearer (absent is taken
- * as Bearer: many servers leave it out). expires_in may be a number or a decimal string; zero,
- * negative, absurd (> 10 years) or unreadable counts as not said. An access token must be visible
- * ASCII (RFC 6750 b64token or wider), 1..16384 bytes. A 200 with `error` inside is not a token. A
- * 2xx or 4xx with error=invalid_grant is REFUSED. An empty 400 or HTML is TRANSIENT at first; the
- * caller counts. */
-void oauth_answer_judge(struct oauth_answer *a, int status, struct slice body,
-                        struct slice content_type, struct slice retry_after, int64_t now_ms);
+ * as Bearer: many servers leave it out), or N_A of token_exchange (RFC 8693 section 2.2.1).
+ * expires_in may be a number or a decimal string; zero, negative, absurd (> 10 years) or unreadable
+ * counts as not said. An access token must be visible ASCII (RFC 6750 b64token or wider), 1..16384
+ * bytes. A 200 with `error` inside is not a token. A 2xx or 4xx with error=invalid_grant is
+ * REFUSED. An empty 400 or HTML is TRANSIENT at first; the caller counts. */
+void oauth_answer_judge(struct oauth_answer *a, enum grant_kind grant, int status,
+                        struct slice body, struct slice content_type, struct slice retry_after,
+                        int64_t now_ms);
 void oauth_answer_deinit(struct oauth_answer *a);
 
 /* Does it look like an `error` code (letters, '_', '-', '.', at most 64), so that our texts may

@@ -1,16 +1,10 @@
 /* How a client shows who it is: RFC 6749 section 2.3.1, RFC 7523 section 2.2. */
 #include <sodium.h>
-#include "common/clock.h"
-#include "common/id.h"
-#include "common/json.h"
 #include "common/jwt.h"
-#include "common/oauth.h"
+#include "common/oauth_assertion.h"
 
-#define PAIR_MAX      (64 * 1024)
-#define ASSERTION_MAX 8192
-#define JTI_BYTES     16
-#define LIFE_S        60 /* of an assertion: it is made for one request */
-#define ASSERTION     "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+#define PAIR_MAX  (64 * 1024)
+#define ASSERTION "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
 /* "Basic " and base64 of ID:SECRET, both form-encoded first, so that a colon in the id and bytes
  * outside ASCII survive (RFC 6749 section 2.3.1); as they are for servers that know no better. */
@@ -40,62 +34,20 @@ bool oauth_client_is_basic(const struct connection_cfg *c)
     return c->auth == CLIENT_AUTH_BASIC || c->auth == CLIENT_AUTH_BASIC_RAW;
 }
 
-static void put(struct json_writer *w, const char *key, struct slice value)
-{
-    if (value.len == 0)
-        return;
-    jw_key(w, key);
-    jw_str(w, value);
-}
-
-bool oauth_assertion_json(const struct connection_cfg *c, const char *alg, const char *jti,
-                          int64_t now_ms, struct buf *header, struct buf *claims)
-{
-    struct json_writer w;
-
-    jw_init(&w, header);
-    jw_obj(&w);
-    put(&w, "alg", slice_cstr(alg));
-    put(&w, "typ", SLICE_LIT("JWT"));
-    put(&w, "kid", c->kid);
-    put(&w, "x5t#S256", c->x5t_s256);
-    jw_end_obj(&w);
-    jw_init(&w, claims);
-    jw_obj(&w);
-    put(&w, "iss", c->client_id);
-    put(&w, "sub", c->client_id);
-    put(&w, "aud", c->audience.len > 0 ? c->audience : c->token_url);
-    put(&w, "jti", slice_cstr(jti));
-    jw_key(&w, "iat");
-    jw_int(&w, now_ms / 1000);
-    jw_key(&w, "exp");
-    jw_int(&w, now_ms / 1000 + LIFE_S);
-    jw_end_obj(&w);
-    return buf_ok(header) && buf_ok(claims);
-}
-
 /* A new one for each request: servers refuse a jti that they have seen. */
 static bool add_assertion(struct buf *body, const struct connection_cfg *c, const struct jwt_key *k,
                           struct err *err)
 {
-    char jti[2 * JTI_BYTES + 1];
-    struct buf header, claims, jwt;
+    struct oauth_assertion a;
+    struct buf jwt;
     bool ok;
 
-    id_hex(jti, JTI_BYTES);
-    buf_init(&header, ASSERTION_MAX);
-    buf_init(&claims, ASSERTION_MAX);
-    buf_init(&jwt, ASSERTION_MAX * 3);
-    if (!oauth_assertion_json(c, jwt_alg_name(jwt_key_alg(k)), jti, clock_wall_ms(), &header,
-                              &claims))
-        ok = err_set(err, ERR_NOMEM, "its assertion is too long");
-    else
-        ok = jwt_sign(k, buf_slice(&header), buf_slice(&claims), &jwt, err) &&
-             ((oauth_form_add(body, "client_assertion_type", SLICE_LIT(ASSERTION)) &&
-               oauth_form_add(body, "client_assertion", buf_slice(&jwt))) ||
-              err_set(err, ERR_NOMEM, "its token request is too big"));
-    buf_deinit(&header);
-    buf_deinit(&claims);
+    oauth_assertion_of_client(&a, c);
+    buf_init(&jwt, OAUTH_ASSERTION_MAX);
+    ok = oauth_assertion_sign(&a, k, &jwt, err) &&
+         ((oauth_form_add(body, "client_assertion_type", SLICE_LIT(ASSERTION)) &&
+           oauth_form_add(body, "client_assertion", buf_slice(&jwt))) ||
+          err_set(err, ERR_NOMEM, "its token request is too big"));
     buf_wipe(&jwt); /* it opens the token endpoint for a minute */
     return ok;
 }
@@ -126,7 +78,7 @@ static bool add(struct oauth_request *rq, const struct connection_cfg *c, struct
 
     if (oauth_client_is_basic(c))
         ok = add_basic(&rq->authorization, c->client_id, secret, c->auth == CLIENT_AUTH_BASIC_RAW);
-    else
+    else if (c->client_id.len > 0)
         ok = oauth_form_add(&rq->body, "client_id", c->client_id) &&
              (c->auth != CLIENT_AUTH_POST || oauth_form_add(&rq->body, "client_secret", secret));
     if (!ok)

@@ -18,6 +18,8 @@
 -- The replay: an intent whose holder is silent past lease and grace is replaced, and pf keeps its fence: the
 -- first one of this version whose answer may yet come. store takes that answer, because a token that arrives
 -- late is better than none.
+-- Grants whose refresh token may be used up by the request that sends it.
+local used_up = {refresh_token = 1, authorization_code = 1, device_code = 1}
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'exp', 'next', 'it', 'grant', 'why', 'if', 'in',
   'cfg', 'cm', 'cd', 'rt', 'cs', 'rn')
 if not h[1] then return {'GONE', 'unknown'} end
@@ -38,7 +40,7 @@ if lease then
   fence = number
 else
   local again = h[6] and h[10] == ARGV[3]
-  local lost = h[6] and not again and h[7] ~= 'client_credentials'
+  local lost = h[6] and not again and used_up[h[7]]
   if lost then
     -- somebody wrote an intent and went silent: the refresh token may be used up, the answer lost
     local until_ms = tonumber(h[6]) + tonumber(ARGV[4]) + tonumber(ARGV[5])

@@ -13,6 +13,8 @@
 -- grant was good until an answer got lost.
 -- Answers FAILED state next-ms tries, or LOST (linked anew, stored, or another fence meanwhile). A repeat
 -- whose answer was lost is told FAILED again, and counted once.
+-- Grants whose refresh token may be used up by the request that sends it.
+local used_up = {refresh_token = 1, authorization_code = 1, device_code = 1}
 local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries', 'if', 'ff', 'next', 'pf', 'in')
 if not h[1] or h[1] ~= ARGV[3] or h[2] ~= ARGV[1] or h[4] == 'REMOVED' then return {'LOST'} end
 local mark = ARGV[1] .. ':' .. ARGV[2]
@@ -24,7 +26,7 @@ if h[6] ~= ARGV[1] or h[10] ~= ARGV[2] then return {'LOST'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local class = ARGV[4]
-if class == 'unknown' and h[3] == 'client_credentials' then class = 'transient' end
+if class == 'unknown' and not used_up[h[3]] then class = 'transient' end
 local replay, why = h[9], ARGV[5]
 if replay and class == 'consent' then why = 'answer_lost' end
 local tries = tonumber(h[5] or 0) + 1

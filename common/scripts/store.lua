@@ -9,6 +9,8 @@
 -- long as gen and ver have not moved: who stores first has the newest there is. Other grants use nothing up,
 -- and only the last fence that was given out stores. A repeat whose answer was lost is told STORED again.
 -- A disabled connection stays disabled, and keeps the token.
+-- Grants whose refresh token may be used up by the request that sends it.
+local used_up = {refresh_token = 1, authorization_code = 1, device_code = 1}
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'fence', 'cd', 'sf', 'exp', 'state', 'grant')
 if not h[1] or h[1] ~= ARGV[3] or h[7] == 'REMOVED' then return {'LOST'} end
 local ver, life, mark = tonumber(ARGV[4]), tonumber(ARGV[8]), ARGV[1] .. ':' .. ARGV[2]
@@ -18,7 +20,7 @@ if not ver or not life or not fence then
 end
 if h[5] == mark and tonumber(h[2]) == ver + 1 then return {'STORED', h[2], h[6]} end
 local last = tonumber(h[3] or 0)
-if tonumber(h[2]) ~= ver or (h[8] == 'client_credentials' and fence ~= last) then return {'LOST'} end
+if tonumber(h[2]) ~= ver or (not used_up[h[8]] and fence ~= last) then return {'LOST'} end
 if h[4] ~= ARGV[5] then return {'CFG'} end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)

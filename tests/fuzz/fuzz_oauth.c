@@ -32,8 +32,8 @@ static void answers(struct slice body)
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
         struct oauth_answer a;
 
-        oauth_answer_judge(&a, statuses[i], body, SLICE_LIT("application/json"),
-                           slice_sub(body, 0, 40), 1445412420000);
+        oauth_answer_judge(&a, GRANT_REFRESH_TOKEN, statuses[i], body,
+                           SLICE_LIT("application/json"), slice_sub(body, 0, 40), 1445412420000);
         check_text(a.reason, sizeof a.reason);
         check_text(a.text, sizeof a.text);
         CHECK(a.retry_after_ms >= 0 && a.retry_after_ms <= 86400000);

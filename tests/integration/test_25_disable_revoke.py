@@ -117,7 +117,7 @@ def test_applying_its_file_again_undoes_neither(rig):
     rig.apply(conn)
     rig.ctl("conn", "revoke", "acct", "--reason", "x")
     said = rig.apply(conn)
-    assert "needs consent (revoked)" in said.out
+    assert "(revoked): apply with --relink" in said.out
     assert rig.redis.client.hget("awq:{c:acct}", "state") == b"NEEDS_CONSENT"
     rig.ctl("conn", "disable", "acct", "--reason", "x")
     rig.ctl("conn", "apply", "-f", rig.folder / "acct.yaml", "--relink")

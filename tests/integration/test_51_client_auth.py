@@ -42,7 +42,29 @@ class Way:
                 "secret": self.file("client.secret", secret)}
 
     def conn(self, grant, **more):
-        return {**self.rig.conn("crm", grant, **more), "client": self.client()}
+        return {**self.rig.conn("crm", grant, **more), "client": self.client(), **self.asked_with(grant)}
+
+    def asked_with(self, grant):
+        """What the grant is asked for with, in a connection's file."""
+        if grant == "jwt_bearer":
+            return {"assertion": {"key": self.file("signing.pem", self.signer["pem"]), "kid": self.signer["kid"],
+                                  "issuer": "robot", "subject": "alice"}}
+        if grant == "saml2_bearer":
+            return {"assertion": {"saml": self.file("assertion.xml", "<Assertion>\u00fc<NameID>alice</NameID></Assertion>")}}
+        if grant == "token_exchange":
+            return {"exchange": {"subject_token": self.file("subject", self.auth.mint("alice", "basic")["access_token"])}}
+        if grant == "password":
+            return {"login": {"username": "alice", "password": self.file("password", "alice-password")},
+                    "allow_insecure_grants": True}
+        return {}
+
+    @property
+    def signer(self):
+        """A key whose assertions the server trusts."""
+        key = self.auth.control("GET", "client-keys")["pkjwt-es256"]
+        public = {k: v for k, v in key["jwk"].items() if k != "d"}
+        self.auth.control("POST", "jwt-issuers", {"iss": "robot", "jwks": {"keys": [public]}})
+        return key
 
     def works(self, renewals=2):
         """A call with its token, and renewals after that."""
@@ -93,6 +115,31 @@ def test_device_code(rig, way):
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, out + err
     w.works(1)
+
+
+BEARERS = ["jwt_bearer", "saml2_bearer", "token_exchange", "password"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("grant", BEARERS)
+def test_bearer(rig, grant, way):
+    w = Way(rig, way)
+    rig.worker()
+    rig.apply(w.conn(grant))
+    w.works()
+
+
+@pytest.mark.parametrize("grant", BEARERS[:-1])
+def test_bearer_without_a_client(rig, grant):
+    """The assertion or the token says all (RFC 7521 section 4.1); no client_id is sent."""
+    w = Way(rig, "none")
+    rig.worker()
+    conn = w.conn(grant)
+    del conn["client"]
+    rig.apply(conn)
+    w.works()
+    said = rig.ctl("conn", "explain", "crm").out
+    assert "client_id" not in said and "client_secret" not in said, said
 
 
 def test_an_assertion_is_for_one_request(rig):

@@ -281,7 +281,7 @@ def test_many_at_once_link_once(rig):
 def test_bad_files(rig):
     conn = refresh_file(rig, "token-a")
     for broken, want in (({**conn, "polcy": {}}, "unknown key 'polcy'"),
-                         ({**conn, "grant": "password"}, "grant must be"),
+                         ({**conn, "grant": "implicit"}, "grant must be"),
                          ({**conn, "id": "a b"}, "id must be"),
                          ({**conn, "token_url": "ftp://x/"}, "token_url"),
                          ({**conn, "refresh_token": "token-a"}, "must be {file: PATH}")):

@@ -176,9 +176,13 @@ def test_replay_unanswered(linked):
     assert m.acquire("n3", 1, 0)[10] == 2
 
 
-def test_client_credentials_need_no_grace(m):
+NOTHING_USED_UP = ["client_credentials", "jwt_bearer", "saml2_bearer", "token_exchange", "password"]
+
+
+@pytest.mark.parametrize("grant", NOTHING_USED_UP)
+def test_grants_that_use_nothing_up_need_no_grace(m, grant):
     """Nothing is used up by a token request of its own: the next one just renews, under a new fence."""
-    m.apply(grant="client_credentials", rt="")
+    m.apply(grant=grant, rt="")
     assert lease(m) == "1"
     no_lease(m)
     assert lease(m, "n2") == "2"
@@ -339,8 +343,9 @@ def test_fail(linked, kind, state, intent, then):
     assert m.dump() == before
 
 
-def test_fail_unknown_of_client_credentials(m):
-    m.apply(grant="client_credentials", rt="")
+@pytest.mark.parametrize("grant", NOTHING_USED_UP)
+def test_fail_unknown_of_a_grant_that_uses_nothing_up(m, grant):
+    m.apply(grant=grant, rt="")
     m.fail(lease(m), "n1", 1, "unknown")
     assert "it" not in m.record()
     m.r.hset(m.conn, "next", m.now() - 1)

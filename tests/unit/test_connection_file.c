@@ -62,7 +62,7 @@ static void test_whole_file(void **state)
     if (!connection_file_read(&f, path, &err))
         fail_msg("%s", err.msg);
     assert_true(slice_is(buf_slice(&f.client_secret), "s3cret")); /* the newline is off */
-    assert_true(slice_is(buf_slice(&f.refresh_token), "r3fresh"));
+    assert_true(slice_is(buf_slice(&f.grant_secret), "r3fresh"));
     buf_init(&json, 10000);
     assert_true(connection_cfg_to_json(&json, f.cfg));
     assert_string_equal(
@@ -95,7 +95,7 @@ static void test_other_ways(void **state)
     if (!connection_file_read(&f, path, &err))
         fail_msg("%s", err.msg);
     assert_true(slice_is(buf_slice(&f.client_secret), "fr0m-env"));
-    assert_int_equal(f.refresh_token.len, 0);
+    assert_int_equal(f.grant_secret.len, 0);
     assert_true(slice_is(f.cfg->scopes, "read write"));
     connection_file_deinit(&f);
 
@@ -136,7 +136,7 @@ static void test_bad_files(void **state)
         {LEAST(S, "scopes: [a b]\n"), "line 6, column 10: a scope has no blanks"},
         {LEAST(S, "scopes: {a: b}\n"), "line 6, column 9"},
         {LEAST(S, "id: twice\n"), "line 6, column 1"},
-        {"id: crm\ngrant: password\n", "line 2, column 8: grant must be"},
+        {"id: crm\ngrant: implicit\n", "line 2, column 8: grant must be"},
         {"id: a/b\n", "line 1, column 5: id must be"},
         {"id: 7\ngrant: client_credentials\ntoken_url: http://h/t\nclient: {id: awq" S "}\n"
          "policy: {hosts: [h]}\n",

@@ -158,6 +158,8 @@ static void show_record(struct ctl *c, struct slice id, const struct connection_
 {
     struct out *o = &c->out;
     struct json *cfg = json_parse(r->cfg, NULL);
+    enum grant_kind grant = GRANT_REFRESH_TOKEN;
+    bool known = grant_kind_parse(r->grant, &grant);
 
     out_thing(o);
     show_text(o, "id", id);
@@ -170,7 +172,7 @@ static void show_record(struct ctl *c, struct slice id, const struct connection_
     show_text(o, "scope", r->scope);
     out_key(o, "has_access_token");
     out_bool(o, r->at.len > 0);
-    out_key(o, "has_refresh_token");
+    out_key(o, known && !grant_is_renewed(grant) ? "has_grant_secret" : "has_refresh_token");
     out_bool(o, r->rt.len > 0);
     out_key(o, "has_client_secret");
     out_bool(o, r->cs.len > 0);

@@ -64,7 +64,7 @@ static bool seal_link_digest(struct apply *a, struct slice refresh)
 static bool prepare(struct apply *a)
 {
     const struct keyring *k = a->c->keyring;
-    struct slice refresh = buf_slice(&a->file.refresh_token);
+    struct slice refresh = buf_slice(&a->file.grant_secret);
 
     buf_init(&a->json, SEALED_MAX * 2);
     buf_init(&a->cm, 64);
@@ -129,7 +129,7 @@ static bool token_is_known(struct apply *a, struct slice refresh)
 
 static bool decide(struct apply *a)
 {
-    struct slice refresh = buf_slice(&a->file.refresh_token);
+    struct slice refresh = buf_slice(&a->file.grant_secret);
     struct connection_cfg *old;
     bool known;
 
@@ -161,23 +161,23 @@ static bool decide(struct apply *a)
         return err_prefix(&a->err, "connection %.*s, as it is stored: ", SLICE_FMT(a->id));
     a->why = grant_differs(old, a->file.cfg);
     connection_cfg_free(old);
-    /* Where there is no refresh token to lose, a grant that was refused is simply asked for again.
-     */
-    if (!a->why && a->file.cfg->grant == GRANT_CLIENT_CREDENTIALS &&
+    /* Where nothing of the owner's is sent, a grant that was refused is simply asked for again. A
+     * password that was refused would lock the account in the end. */
+    if (!a->why && !grant_secret_name(a->file.cfg->grant) &&
         slice_is(a->rec.state, "NEEDS_CONSENT") && !slice_is(a->rec.why, "revoked"))
         a->why = "its grant was refused";
     if (refresh.len == 0)
         known = false;
     else if (!(known = token_is_known(a, refresh)) && a->err.code != ERR_NONE)
         return false;
-    if (a->why && known && a->rec.ver > 0)
+    if (a->why && known && a->rec.ver > 0 && grant_is_renewed(a->file.cfg->grant))
         return err_set(&a->err, ERR_CONFIG,
                        "connection %.*s: %s, and its file has the refresh token that it was linked "
                        "with, which has been used since: to send it again may end the grant. Put "
                        "the new client's token there (--relink sends this one all the same)",
                        SLICE_FMT(a->id), a->why);
     if (!a->why && refresh.len > 0 && !known)
-        a->why = "another refresh token";
+        a->why = grant_is_renewed(a->file.cfg->grant) ? "another refresh token" : "another secret";
     if (!a->why)
         a->change = CHANGE_SETTINGS;
     return true;
@@ -265,12 +265,12 @@ static bool seal_link(struct apply *a)
 {
     if (!new_gen(a))
         return false;
-    if (a->file.cfg->grant == GRANT_REFRESH_TOKEN && a->file.refresh_token.len == 0)
+    if (a->file.cfg->grant == GRANT_REFRESH_TOKEN && a->file.grant_secret.len == 0)
         return err_set(&a->err, ERR_CONFIG,
                        "connection %.*s must be linked (%s): its file needs a refresh_token",
                        SLICE_FMT(a->id), a->why);
     buf_clear(&a->at);
-    return seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.refresh_token), &a->rt) &&
+    return seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt) &&
            seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs);
 }
 
@@ -341,7 +341,7 @@ static bool write_record(struct apply *a, bool *moved)
 static bool is_unlinked(const struct apply *a)
 {
     return a->change == CHANGE_LINK && grant_is_asked(a->file.cfg->grant) &&
-           a->file.refresh_token.len == 0;
+           a->file.grant_secret.len == 0;
 }
 
 /* Renewers find it in P:conns; jobs that waited for it look again. */
@@ -393,6 +393,26 @@ static bool apply(struct apply *a)
 /* ---- the verb -----------------------------------------------------------------------------------
  */
 
+/* It was written, and its jobs still wait. */
+static void say_consent(struct apply *a)
+{
+    enum grant_kind g = a->file.cfg->grant;
+    const char *secret = grant_is_renewed(g) ? "refresh token" : grant_secret_name(g);
+    struct out *o = &a->c->out;
+
+    if (grant_is_asked(g))
+        out_note(o, "It still needs consent (%.*s): awq-ctl conn link %.*s", SLICE_FMT(a->rec.why),
+                 SLICE_FMT(a->id));
+    else if (secret)
+        out_note(o,
+                 "It still needs consent (%.*s): put a new %s where the file points, or\n"
+                 "apply with --relink if the one that is there is good.",
+                 SLICE_FMT(a->rec.why), secret);
+    else
+        out_note(o, "It still stands still (%.*s): apply with --relink to ask for its grant again.",
+                 SLICE_FMT(a->rec.why));
+}
+
 static void report(struct apply *a)
 {
     static const char *const words[] = {
@@ -424,16 +444,8 @@ static void report(struct apply *a)
     if (slice_is(a->rec.state, "DISABLED"))
         out_note(o, "It is still disabled (%.*s), and calls nothing: conn enable %.*s",
                  SLICE_FMT(a->rec.disabled_why), SLICE_FMT(a->id));
-    if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT") &&
-        grant_is_asked(a->file.cfg->grant))
-        out_note(o, "It still needs consent (%.*s): awq-ctl conn link %.*s", SLICE_FMT(a->rec.why),
-                 SLICE_FMT(a->id));
-    else if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))
-        out_note(
-            o,
-            "It still needs consent (%.*s): put a new refresh token where the file points, or\n"
-            "apply with --relink if the one that is there is good.",
-            SLICE_FMT(a->rec.why));
+    if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))
+        say_consent(a);
 }
 
 int conn_apply(struct ctl *c, const struct args *args)

@@ -39,7 +39,7 @@ static void on_poll(void *owner, const struct http_result *answer)
 {
     struct device *v = owner;
 
-    oauth_answer_judge(v->answer, answer->status, buf_slice(answer->body),
+    oauth_answer_judge(v->answer, GRANT_DEVICE_CODE, answer->status, buf_slice(answer->body),
                        http_header_get(answer, "content-type"),
                        http_header_get(answer, "retry-after"), clock_wall_ms());
 }

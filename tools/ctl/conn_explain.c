@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/clock.h"
+#include "common/oauth_assertion.h"
 #include "common/oauth_code.h"
 #include "common/oauth_device.h"
 #include "tools/ctl/link.h"
@@ -55,25 +56,57 @@ static bool add_basic(const struct connection_cfg *c, struct buf *to)
 
 /* The signed text would hide what it says. Its key is not opened, so alg may be known to it only.
  */
-static bool add_assertion(const struct connection_cfg *c, struct buf *body)
+static bool add_jwt(struct buf *to, const struct oauth_assertion *a, const char *alg)
 {
-    const char *alg = c->auth == CLIENT_AUTH_SECRET_JWT ? "HS256"
-                      : c->alg != JWT_ALG_OF_KEY        ? jwt_alg_name(c->alg)
-                                                        : "ALG_OF_THE_KEY";
     struct buf header, claims;
     bool ok;
 
-    if (!client_auth_signs(c->auth))
-        return true;
     buf_init(&header, TEXT_MAX);
     buf_init(&claims, TEXT_MAX);
-    ok = oauth_assertion_json(c, alg, "JTI", clock_wall_ms(), &header, &claims) &&
-         buf_addf(body,
-                  "&client_assertion_type=urn%%3Aietf%%3Aparams%%3Aoauth%%3Aclient-assertion-type"
-                  "%%3Ajwt-bearer&client_assertion=JWT(%.*s, %.*s)",
-                  SLICE_FMT(buf_slice(&header)), SLICE_FMT(buf_slice(&claims)));
+    ok = oauth_assertion_json(a, *alg ? alg : "ALG_OF_THE_KEY", "JTI", clock_wall_ms(), &header,
+                              &claims) &&
+         buf_addf(to, "JWT(%.*s, %.*s)", SLICE_FMT(buf_slice(&header)),
+                  SLICE_FMT(buf_slice(&claims)));
     buf_deinit(&header);
     buf_deinit(&claims);
+    return ok;
+}
+
+static bool add_assertion(const struct connection_cfg *c, struct buf *body)
+{
+    struct oauth_assertion a;
+
+    if (!client_auth_signs(c->auth))
+        return true;
+    oauth_assertion_of_client(&a, c);
+    buf_add_cstr(body, "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type"
+                       "%3Ajwt-bearer&client_assertion=");
+    return add_jwt(body, &a, c->auth == CLIENT_AUTH_SECRET_JWT ? "HS256" : jwt_alg_name(c->alg));
+}
+
+/* The assertion of the grant, in the place that was left for it. */
+static bool show_assertion(const struct connection_cfg *c, struct buf *body)
+{
+    static const char mark[] = "assertion=ASSERTION";
+    struct slice all = buf_slice(body);
+    struct oauth_assertion a;
+    struct buf made;
+    size_t at = 0;
+    bool ok;
+
+    if (c->grant != GRANT_JWT_BEARER)
+        return true;
+    while (at < all.len && !slice_starts(slice_sub(all, at, all.len), slice_cstr(mark)))
+        at++;
+    oauth_assertion_of_grant(&a, c);
+    buf_init(&made, TEXT_MAX);
+    buf_add_slice(&made, slice_sub(all, 0, at));
+    buf_add_cstr(&made, "assertion=");
+    ok = add_jwt(&made, &a, jwt_alg_name(c->assertion.alg)) &&
+         buf_add_slice(&made, slice_sub(all, at + strlen(mark), all.len));
+    buf_clear(body);
+    ok = ok && buf_add_slice(body, buf_slice(&made));
+    buf_deinit(&made);
     return ok;
 }
 
@@ -154,12 +187,29 @@ static bool explain_device(struct out *o, const struct connection_cfg *c, struct
     return ok;
 }
 
+static const char *sent_for(enum grant_kind g)
+{
+    switch (g) {
+    case GRANT_JWT_BEARER:
+        return "ASSERTION";
+    case GRANT_SAML2_BEARER:
+        return "SAML_ASSERTION_IN_BASE64URL";
+    case GRANT_TOKEN_EXCHANGE:
+        return "SUBJECT_TOKEN";
+    case GRANT_PASSWORD:
+        return "PASSWORD";
+    default:
+        return "REFRESH_TOKEN";
+    }
+}
+
 static bool explain_token(struct out *o, const struct connection_cfg *c, struct err *err)
 {
     const struct connection_cfg plain = unsigned_of(c);
     struct oauth_request rq;
-    bool ok = oauth_request_build(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
-                                  SLICE_LIT("REFRESH_TOKEN"), err) &&
+    bool ok = oauth_request_build_from(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
+                                       slice_cstr(sent_for(c->grant)), err) &&
+              show_assertion(c, &rq.body) &&
               show_form(o, c,
                         grant_is_renewed(c->grant) ? "the access token is renewed"
                                                    : "an access token is asked for",

@@ -256,8 +256,8 @@ static void on_token(void *owner, const struct http_result *answer)
 {
     struct consent *l = owner;
 
-    oauth_answer_judge(&l->answer, answer->status, buf_slice(answer->body),
-                       http_header_get(answer, "content-type"),
+    oauth_answer_judge(&l->answer, GRANT_AUTHORIZATION_CODE, answer->status,
+                       buf_slice(answer->body), http_header_get(answer, "content-type"),
                        http_header_get(answer, "retry-after"), clock_wall_ms());
     if (l->answer.outcome != OAUTH_TOKEN)
         err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the code: %s",
@@ -288,7 +288,7 @@ static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
                        "the answer has no refresh token, so the link would end with its access "
                        "token. Providers want to be asked for one: often a scope "
                        "(offline_access), or a parameter of authorize_url (access_type=offline)");
-    return buf_add_slice(&l->file.refresh_token, l->answer.refresh_token) ||
+    return buf_add_slice(&l->file.grant_secret, l->answer.refresh_token) ||
            err_set(&l->err, ERR_NOMEM, "the refresh token is too long");
 }
 
@@ -297,7 +297,7 @@ static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
 static bool consent_init(struct consent *l)
 {
     buf_init(&l->file.client_secret, SECRET_MAX);
-    buf_init(&l->file.refresh_token, SECRET_MAX);
+    buf_init(&l->file.grant_secret, SECRET_MAX);
     buf_init(&l->code, OAUTH_CODE_MAX);
     buf_init(&l->pasted, PASTE_MAX);
     oauth_request_init(&l->rq);

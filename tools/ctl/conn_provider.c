@@ -79,7 +79,8 @@ static bool revoke(struct revocation *v, struct slice id, enum key_kind kind, co
     return ok;
 }
 
-/* The refresh token first: most servers take its access tokens with it, some do not. */
+/* The refresh token first (what other grants keep in its place is no token of the server's): most
+ * servers take its access tokens with it, some do not. */
 static bool revoke_both(struct revocation *v, struct slice id)
 {
     bool ok;
@@ -88,7 +89,7 @@ static bool revoke_both(struct revocation *v, struct slice id)
         return err_set(&v->err, ERR_CONFIG, "its tokens cannot be opened without the key file");
     buf_init(&v->secret, SECRET_MAX);
     ok = conn_open(v->c, id, &v->rec, KEY_GRANT, "cs", &v->secret, &v->err) &&
-         revoke(v, id, KEY_GRANT, "rt", "refresh_token") &&
+         (!grant_is_renewed(v->cfg->grant) || revoke(v, id, KEY_GRANT, "rt", "refresh_token")) &&
          revoke(v, id, KEY_ACCESS, "at", "access_token");
     buf_wipe(&v->secret);
     return ok;

@@ -187,18 +187,27 @@ static void check_lane(struct test *t)
                    "the API asked for a pause (429 or Retry-After), %lld s left", left_s);
 }
 
+static const char *how_to_consent(struct slice name)
+{
+    enum grant_kind grant;
+
+    if (!grant_kind_parse(name, &grant) || grant_is_asked(grant))
+        return "conn link asks its owner; waiting jobs go on by themselves";
+    if (grant_is_renewed(grant))
+        return "Have its owner link the account again, then conn apply with the new refresh "
+               "token; waiting jobs go on by themselves";
+    return "Mend what the server refuses (its client, or what the file's secret for this grant "
+           "is), "
+           "then conn apply: it asks again; waiting jobs go on by themselves";
+}
+
 static void check_token(struct test *t)
 {
     const struct connection_record *r = &t->rec;
     int64_t left_s = (r->exp_ms - t->now_ms) / 1000;
 
     if (slice_is(r->state, "NEEDS_CONSENT"))
-        checks_add(&t->checks, CHECK_BAD, "access token",
-                   slice_is(r->grant, grant_kind_name(GRANT_AUTHORIZATION_CODE)) ||
-                           slice_is(r->grant, grant_kind_name(GRANT_DEVICE_CODE))
-                       ? "conn link asks its owner; waiting jobs go on by themselves"
-                       : "Have its owner link the account again, then conn apply with the new "
-                         "refresh token; waiting jobs go on by themselves",
+        checks_add(&t->checks, CHECK_BAD, "access token", how_to_consent(r->grant),
                    "needs consent: %.*s: %.*s", SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
     else if (slice_is(r->state, "DISABLED"))
         checks_add(&t->checks, CHECK_BAD, "access token",
@@ -277,7 +286,7 @@ int conn_test(struct ctl *c, const struct args *args)
                t.rec.gen, t.rec.ver);
     cfg = check_settings(&t);
     check_sealed(&t, KEY_ACCESS, "at", "sealed access token", t.rec.at);
-    check_sealed(&t, KEY_GRANT, "rt", "sealed refresh token", t.rec.rt);
+    check_sealed(&t, KEY_GRANT, "rt", "sealed grant", t.rec.rt);
     check_sealed(&t, KEY_GRANT, "cs", "sealed client secret", t.rec.cs);
     if (cfg)
         check_endpoint(&t, cfg);
