@@ -10,7 +10,7 @@
  *
  * The record, a hash at P:{c:ID}:
  *   cfg cm cd        settings (canonical JSON), their keyed hash, their digest
- *   gen ver          links so far; renewals since the last one
+ *   gen ver          of the link: Redis' time in us when it was made; renewals since
  *   state grant      FRESH DUE RENEWING BACKOFF NEEDS_CONSENT DISABLED REMOVED; kind of grant
  *   at rt cs         sealed: access token; refresh token, or what else the grant is asked for with;
  *                    client secret

@@ -77,6 +77,8 @@ struct http_call {
      * cross our request, and then nobody knows whether it was done: what must not be repeated (a
      * token call with a rotating refresh token) does not take that risk. */
     bool fresh_link;
+    bool once; /* never written twice, whatever the method: libcurl would repeat an idempotent one
+                  when a reused link ended without an answer */
     const char *pool; /* NULL, or a name: links and TLS sessions are kept apart per name (client
                          certificates) */
 };
@@ -113,7 +115,7 @@ unsigned http_in_flight(const struct http *h);
 /* The first header of that name (case-insensitive), or the empty slice. */
 struct slice http_header_get(const struct http_result *r, const char *name);
 /* Retry-After: seconds or an HTTP date (RFC 9110 section 10.2.3). False: absent or nonsense. */
-bool http_retry_after(struct slice value, int64_t now_ms, int64_t *wait_ms);
+bool http_retry_after(struct slice value, int64_t now_ms, int64_t *wait_ms); /* a day at most */
 bool http_method_is_idempotent(struct slice method); /* RFC 9110 section 9.2.2 */
 bool http_is_token(struct slice s);        /* RFC 9110 section 5.6.2: a method, a header name */
 bool http_is_header_value(struct slice s); /* no CR, LF, NUL or other controls but tab */

@@ -151,7 +151,7 @@ static bool set_method(struct http_request *rq, const struct http_call *c)
         body = memcpy(rq->body_copy, c->body.ptr, c->body.len);
     }
     rq->no_body = strcmp(c->method, "HEAD") == 0;
-    rq->idempotent = http_method_is_idempotent(slice_cstr(c->method));
+    rq->idempotent = !c->once && http_method_is_idempotent(slice_cstr(c->method));
     if (curl_easy_setopt(e, CURLOPT_HTTPGET, 1L) != CURLE_OK) /* from whatever it was before */
         return false;
     if (rq->no_body && curl_easy_setopt(e, CURLOPT_NOBODY, 1L) != CURLE_OK)

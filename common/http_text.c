@@ -204,6 +204,9 @@ static bool date_ms(struct slice s, int64_t now_ms, int64_t *out)
     return true;
 }
 
+/* Whoever says more may have written a time of day there; a day later a call finds out. */
+#define RETRY_AFTER_MAX ((int64_t)24 * 3600 * 1000)
+
 bool http_retry_after(struct slice value, int64_t now_ms, int64_t *wait_ms)
 {
     uint64_t seconds;
@@ -211,13 +214,13 @@ bool http_retry_after(struct slice value, int64_t now_ms, int64_t *wait_ms)
 
     value = slice_trim(value);
     if (slice_to_u64(value, &seconds)) {
-        if (seconds > INT64_MAX / 1000)
-            return false;
-        *wait_ms = (int64_t)seconds * 1000;
+        *wait_ms = seconds < RETRY_AFTER_MAX / 1000 ? (int64_t)seconds * 1000 : RETRY_AFTER_MAX;
         return true;
     }
     if (!date_ms(value, now_ms, &at_ms))
         return false;
-    *wait_ms = at_ms > now_ms ? at_ms - now_ms : 0;
+    *wait_ms = at_ms <= now_ms                    ? 0
+               : at_ms - now_ms < RETRY_AFTER_MAX ? at_ms - now_ms
+                                                  : RETRY_AFTER_MAX;
     return true;
 }

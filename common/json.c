@@ -256,8 +256,7 @@ bool json_write(struct buf *to, const struct json_val *v)
 
 /* ---- UTF-8 ---- */
 
-/* Bytes of the well-formed character at p, 0 when there is none (RFC 3629 section 4). */
-static size_t utf8_char(const unsigned char *p, size_t left)
+size_t json_utf8_char(const unsigned char *p, size_t left)
 {
     unsigned lo = 0x80, hi = 0xBF; /* bounds of the second byte: no overlong, surrogate, > 10FFFF */
     size_t n;
@@ -319,7 +318,7 @@ bool json_is_utf8(struct slice s)
         n = ascii_ahead(p + i, s.len - i, false);
         if (n > 0)
             continue;
-        n = utf8_char(p + i, s.len - i);
+        n = json_utf8_char(p + i, s.len - i);
         if (n == 0)
             return false;
     }
@@ -400,7 +399,7 @@ static void add_string(struct buf *to, struct slice s)
             i += n;
             continue;
         }
-        n = utf8_char(p + i, s.len - i);
+        n = json_utf8_char(p + i, s.len - i);
         if (n > 0 && p[i] >= 0x20 && p[i] != '"' && p[i] != '\\') {
             i += n;
             continue;

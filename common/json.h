@@ -78,5 +78,7 @@ void jw_null(struct json_writer *w);
 void jw_raw(struct json_writer *w, struct slice json); /* already JSON */
 
 bool json_is_utf8(struct slice s);
+/* Bytes of the well-formed character at p, 0 when there is none (RFC 3629 section 4); left >= 1. */
+size_t json_utf8_char(const unsigned char *p, size_t left);
 
 #endif

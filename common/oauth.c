@@ -6,12 +6,11 @@
 #include "common/http.h"
 #include "common/json.h"
 
-#define TOKEN_MAX       16384        /* bytes of one token */
-#define SCOPE_MAX       4096         /* bytes of an answer's scope that are kept */
-#define ANSWER_MAX      (128 * 1024) /* bytes: two tokens and some words about them */
-#define LIFETIME_MAX_S  ((int64_t)10 * 366 * 24 * 3600)
-#define RETRY_AFTER_MAX ((int64_t)24 * 3600 * 1000)
-#define MARGIN_MAX      ((int64_t)24 * 3600 * 1000)
+#define TOKEN_MAX      16384        /* bytes of one token */
+#define SCOPE_MAX      4096         /* bytes of an answer's scope that are kept */
+#define ANSWER_MAX     (128 * 1024) /* bytes: two tokens and some words about them */
+#define LIFETIME_MAX_S ((int64_t)10 * 366 * 24 * 3600)
+#define MARGIN_MAX     ((int64_t)24 * 3600 * 1000)
 
 /* ---- the answer ---------------------------------------------------------------------------------
  */
@@ -261,12 +260,10 @@ void oauth_answer_judge(struct oauth_answer *a, enum grant_kind grant, int statu
                         struct slice body, struct slice content_type, struct slice retry_after,
                         int64_t now_ms)
 {
-    int64_t wait_ms = 0;
-
     *a = (struct oauth_answer){.outcome = OAUTH_TRANSIENT, .lifetime_ms = -1};
     judge_body(a, grant, status, body, content_type);
-    if (a->outcome != OAUTH_TOKEN && http_retry_after(retry_after, now_ms, &wait_ms) && wait_ms > 0)
-        a->retry_after_ms = wait_ms < RETRY_AFTER_MAX ? wait_ms : RETRY_AFTER_MAX;
+    if (a->outcome != OAUTH_TOKEN)
+        (void)http_retry_after(retry_after, now_ms, &a->retry_after_ms);
 }
 
 void oauth_answer_deinit(struct oauth_answer *a)

@@ -146,15 +146,6 @@ bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int stat
 
 /* ---- what came back ---- */
 
-static int hex_digit(char c)
-{
-    if (char_is_digit(c))
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
 /* application/x-www-form-urlencoded; false when it is not, or holds a control character. */
 static bool decode(struct slice text, struct buf *out)
 {
@@ -165,8 +156,8 @@ static bool decode(struct slice text, struct buf *out)
         if (c == '+') {
             c = ' ';
         } else if (c == '%') {
-            int high = i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
-            int low = high >= 0 ? hex_digit(text.ptr[i + 2]) : -1;
+            int high = i + 2 < text.len ? char_hex(text.ptr[i + 1]) : -1;
+            int low = high >= 0 ? char_hex(text.ptr[i + 2]) : -1;
 
             if (low < 0)
                 return false;
@@ -206,6 +197,18 @@ static bool is_this_question(const struct oauth_code *q, struct slice state)
            sodium_memcmp(state.ptr, q->state, OAUTH_VERIFIER_CHARS) == 0;
 }
 
+/* Scheme, host and port. */
+static struct slice host_of(struct slice url)
+{
+    size_t scheme = slice_starts(url, SLICE_LIT("https://")) ? 8 : 7;
+    struct slice host = slice_sub(url, scheme, url.len);
+
+    host = slice_sub(host, 0, slice_find(host, '/'));
+    return slice_sub(url, 0, scheme + slice_sub(host, 0, slice_find(host, '?')).len);
+}
+
+/* `iss` is compared where the settings name an issuer (RFC 9207 section 2.4); where they do not, an
+ * answer of another host than the one that was asked is the mix-up that it is there against. */
 static bool judge(const struct connection_cfg *c, const struct oauth_code *q, struct slice query,
                   struct buf *value, struct buf *code, struct err *err)
 {
@@ -215,6 +218,15 @@ static bool judge(const struct connection_cfg *c, const struct oauth_code *q, st
                         "this is not the answer to the question that was asked here (state)");
     if (!param(query, "iss", value, err))
         return false;
+    if (c->issuer.len == 0 && value->len > 0 &&
+        !slice_eq_nocase(host_of(buf_slice(value)), host_of(c->authorize_url)))
+        return err_rule(
+            err, ERR_DENIED, "iss_unknown",
+            "the answer comes from another server than authorize_url, %.*s (iss): if "
+            "it is the provider's, put it into the file as issuer, apply, and link again",
+            SLICE_FMT(slice_is_visible(buf_slice(value)) && value->len < 256
+                          ? buf_slice(value)
+                          : SLICE_LIT("which gives no readable name")));
     if (c->issuer.len > 0 && !slice_eq(buf_slice(value), c->issuer))
         return err_rule(err, ERR_DENIED, "iss_mismatch",
                         "the answer comes from another authorization server than %.*s (iss)",

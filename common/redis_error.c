@@ -80,6 +80,8 @@ struct slice redis_error_word(struct slice text)
     const char *at = text.ptr, *end = text.ptr + text.len, *p = NULL;
     struct slice word;
 
+    if (slice_starts(text, SLICE_LIT("ERR The user executing the script"))) /* 7.0: its rights */
+        return SLICE_LIT("NOPERM");
     if (!slice_starts(text, SLICE_LIT("ERR Error running script")))
         return leading_word(text);
     while ((at = memmem(at, (size_t)(end - at), mark, sizeof mark - 1)))

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include "common/char.h"
 #include "common/json.h"
 #include "common/wire_inside.h"
 #include "common/wire_pack.h"
@@ -287,6 +288,40 @@ static bool env_iat(struct place *p, const struct field *f, const struct item *i
 }
 
 /* A trace context that cannot be used is dropped: no job fails for it (W3C Trace Context 2.2.3). */
+/* One member of it: a key of lower case letters, digits and _-*@/ , and a value (W3C Trace Context,
+ * 3.3.1.3). */
+static bool is_state_member(struct slice s)
+{
+    size_t eq = slice_find(s, '=');
+
+    if (eq == 0 || eq + 1 >= s.len || eq > 256 || s.len - eq > 257)
+        return false;
+    for (size_t i = 0; i < s.len; i++) {
+        char c = s.ptr[i];
+        bool ok = i < eq   ? (c >= 'a' && c <= 'z') || char_is_digit(c) || strchr("_-*@/", c)
+                  : i > eq ? wire_is_visible(c) && c != '='
+                           : true;
+
+        if (!ok && !(c == ' ' && i > eq && i + 1 < s.len))
+            return false;
+    }
+    return true;
+}
+
+static bool is_tracestate(struct slice s)
+{
+    struct slice member;
+
+    if (s.len > STATE_MAX)
+        return false;
+    while (slice_cut(&s, ',', &member)) {
+        member = slice_trim(member);
+        if (member.len > 0 && !is_state_member(member))
+            return false;
+    }
+    return true;
+}
+
 static bool env_tp(struct place *p, const struct field *f, const struct item *it, struct slice raw)
 {
     (void)raw;
@@ -298,14 +333,10 @@ static bool env_tp(struct place *p, const struct field *f, const struct item *it
 
 static bool env_ts(struct place *p, const struct field *f, const struct item *it, struct slice raw)
 {
-    bool ok = it->type == ITEM_STR && it->bytes.len <= STATE_MAX;
-
     (void)raw;
     if (it->type != ITEM_STR)
         return wire_refuse(p, f->rule, "must be a string");
-    for (size_t i = 0; ok && i < it->bytes.len; i++)
-        ok = wire_is_visible(it->bytes.ptr[i]) || it->bytes.ptr[i] == ' ';
-    p->e->ts = ok ? it->bytes : SLICE_NONE;
+    p->e->ts = is_tracestate(it->bytes) ? it->bytes : SLICE_NONE;
     return true;
 }
 

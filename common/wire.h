@@ -36,7 +36,11 @@
 
 enum call_as { AS_CONTENT, AS_RAW, AS_RESPONSE };
 enum call_idem { IDEM_AUTO, IDEM_NONE, IDEM_VALUE };
-enum call_ambiguous { AMBIGUOUS_RETRY, AMBIGUOUS_DEAD };
+enum call_ambiguous {
+    AMBIGUOUS_AUTO, /* not said: by the method, and whether there is a key */
+    AMBIGUOUS_RETRY,
+    AMBIGUOUS_DEAD
+};
 enum body_kind {
     BODY_NONE,
     BODY_BYTES /* msgpack bin: as it is */,

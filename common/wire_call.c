@@ -291,14 +291,13 @@ static bool call_idem(struct place *p, const struct field *f, const struct item 
 static bool call_ambiguous(struct place *p, const struct field *f, const struct item *it,
                            struct slice raw)
 {
-    static const char *const words[] = {
-        [AMBIGUOUS_RETRY] = "retry", [AMBIGUOUS_DEAD] = "dead", NULL};
+    static const char *const words[] = {"retry", "dead", NULL};
     int i = wire_word_index(it, words);
 
     (void)raw;
     if (i < 0)
         return wire_refuse(p, f->rule, "must be retry or dead");
-    p->call->ambiguous = (enum call_ambiguous)i;
+    p->call->ambiguous = i == 0 ? AMBIGUOUS_RETRY : AMBIGUOUS_DEAD;
     return true;
 }
 
@@ -351,7 +350,7 @@ void wire_call_default(struct call *c)
     c->retry_base_ms = 500;
     c->retry_cap_ms = 60000;
     c->idem = IDEM_AUTO;
-    c->ambiguous = AMBIGUOUS_RETRY;
+    c->ambiguous = AMBIGUOUS_AUTO;
     c->need_count = 0;
 }
 

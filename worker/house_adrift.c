@@ -48,8 +48,10 @@ static bool call_script(struct house *h, const struct batch *b, enum script scri
 
 static void on_settled(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    if (err) /* found again, when the sample has it */
+    if (err) { /* found again, when the sample has it */
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "adrift"), F_ERR(err));
         return;
+    }
     for (size_t i = 0; i < redis_reply_len(reply); i++)
         house_log_settled(owner, redis_reply_str(redis_reply_at(reply, i)));
 }

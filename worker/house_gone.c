@@ -113,15 +113,17 @@ void house_next_gone(struct house *h)
 
 static void on_stray_entry(void *owner, const struct redis_reply *reply, const struct err *err)
 {
-    struct house *h = owner;
+    const struct house *h = owner;
 
+    if (err && err->code == ERR_FORMAT) /* other errors come again in the round, and end it */
+        log_event(LOG_WARN, EV_REDIS_ERROR, F_CSTR("what", "strays"),
+                  F_CSTR("queue", house_stream_name(h, h->stray_queue)), F_ERR(err));
     if (!err && redis_reply_int(redis_reply_at(reply, 0), 0) > 0) {
         log_event(LOG_WARN, EV_HOUSE_RECLAIMED,
                   F_CSTR("why", "held by nobody who lives, or for too long"),
                   F_INT("jobs", redis_reply_int(redis_reply_at(reply, 0), 0)));
         meter_reclaimed((uint64_t)redis_reply_int(redis_reply_at(reply, 0), 0));
     }
-    (void)h;
 }
 
 static void reclaim_stray(struct house *h, struct slice consumer, const char *idle_ms)

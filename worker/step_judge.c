@@ -42,13 +42,24 @@ static enum step_state judge_not_sent(struct step *s)
     return again(s);
 }
 
-/* Its outcome is unknown: repeat only what may be repeated (RFC 9110 section 9.2.2), or what
- * carries a key by which the far side can drop the repeat, unless the job says that even this is
- * too much. */
+/* As the job says; else what may be repeated (RFC 9110 section 9.2.2), or carries a key by which
+ * the far side can drop the repeat. */
+static bool may_repeat(const struct step *s)
+{
+    switch (s->env.call.ambiguous) {
+    case AMBIGUOUS_RETRY:
+        return true;
+    case AMBIGUOUS_DEAD:
+        return false;
+    case AMBIGUOUS_AUTO:
+        break;
+    }
+    return http_method_is_idempotent(slice_cstr(s->method)) || s->env.call.idem != IDEM_NONE;
+}
+
+/* Its outcome is unknown. */
 static enum step_state judge_maybe_sent(struct step *s)
 {
-    const struct call *c = &s->env.call;
-    bool keyed = c->idem != IDEM_NONE && c->ambiguous == AMBIGUOUS_RETRY;
     struct err why = s->err;
 
     if (s->err.code == ERR_FORMAT &&
@@ -56,7 +67,7 @@ static enum step_state judge_maybe_sent(struct step *s)
         err_prefix(&s->err, "job %s: ", s->name);
         return step_bury(s, &s->err);
     }
-    if (http_method_is_idempotent(slice_cstr(s->method)) || keyed) {
+    if (may_repeat(s)) {
         if (s->aborted)
             return step_retry(s, 0);
         return again(s);

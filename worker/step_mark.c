@@ -7,8 +7,7 @@
 
 static bool must_mark(const struct step *s)
 {
-    return s->env.call.ambiguous == AMBIGUOUS_DEAD &&
-           !http_method_is_idempotent(slice_cstr(s->method)) && !s->marked;
+    return s->env.call.ambiguous == AMBIGUOUS_DEAD && !s->marked;
 }
 
 /* Two commands, one after the other on one link: write our nonce where nothing is written yet, and

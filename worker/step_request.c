@@ -132,8 +132,8 @@ static bool own_headers(struct step *s, struct err *err)
     if (ok && s->env.tp.len > 0 && !call_has_header(c, "traceparent") &&
         http_is_header_value(s->env.tp))
         ok = header_add(s, SLICE_LIT("traceparent"), s->env.tp);
-    if (ok && s->env.ts.len > 0 && !call_has_header(c, "tracestate") &&
-        http_is_header_value(s->env.ts))
+    if (ok && s->env.tp.len > 0 && s->env.ts.len > 0 && !call_has_header(c, "traceparent") &&
+        !call_has_header(c, "tracestate") && http_is_header_value(s->env.ts))
         ok = header_add(s, SLICE_LIT("tracestate"), s->env.ts);
     return ok ||
            err_rule(err, ERR_FORMAT, "call_header_invalid", "headers are too many or too long");
@@ -261,12 +261,34 @@ static bool is_secret_header(struct slice name)
            slice_eq_nocase(name, SLICE_LIT("www-authenticate"));
 }
 
+static bool is_named_before(const struct http_result *res, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (slice_eq_nocase(res->headers[k].name, res->headers[i].name))
+            return true;
+    return false;
+}
+
+/* RFC 9110 section 5.3: several of one name are one list. */
+static void join_values(const struct http_result *res, size_t i, struct buf *to)
+{
+    buf_clear(to);
+    buf_add_slice(to, res->headers[i].value);
+    for (size_t k = i + 1; k < res->header_count; k++) {
+        if (!slice_eq_nocase(res->headers[k].name, res->headers[i].name))
+            continue;
+        buf_add_cstr(to, ", ");
+        buf_add_slice(to, res->headers[k].value);
+    }
+}
+
 /* as: response - status, headers and content in one JSON object. */
 static void wrap_response(struct step *s, const struct http_result *res)
 {
     struct json_writer jw;
-    struct buf out, text;
+    struct buf out, text, values;
 
+    buf_init(&values, 2 * 65536);
     buf_init(&out, s->answer.max * 2 + 65536);
     buf_init(&text, 2 * 65536);
     jw_init(&jw, &out);
@@ -276,15 +298,17 @@ static void wrap_response(struct step *s, const struct http_result *res)
     jw_key(&jw, "headers");
     jw_obj(&jw);
     for (size_t i = 0; i < res->header_count; i++) {
-        if (is_secret_header(res->headers[i].name))
+        if (is_secret_header(res->headers[i].name) || is_named_before(res, i))
             continue;
         buf_clear(&text);
         without_token(s, res->headers[i].name, &text);
         jw_key_slice(&jw, buf_slice(&text));
         buf_clear(&text);
-        without_token(s, res->headers[i].value, &text);
+        join_values(res, i, &values);
+        without_token(s, buf_slice(&values), &text);
         jw_str(&jw, buf_slice(&text));
     }
+    buf_wipe(&values);
     buf_wipe(&text);
     jw_end_obj(&jw);
     jw_key(&jw, "content");
@@ -407,6 +431,7 @@ bool step_start_request(struct step *s, struct err *err)
         .max_body_bytes = (size_t)s->w->set->answer_max_bytes,
         .address_ok = address_ok,
         .before_send = life_is_confirmed,
+        .once = s->env.call.ambiguous == AMBIGUOUS_DEAD,
     };
 
     if (!still_allowed(s, err))

@@ -82,7 +82,7 @@ for i = 1, count do
       local left = try('HMGET', run, 'cn', 'cr')
       -- who may write to the record may have written anything: an error here would lose what is acknowledged above
       local asked = tonumber(left[1])
-      state, life, result = 'cancelled', asked and asked > 0 and asked < 1e12 and asked or life, left[2] or result
+      state, life, result = 'cancelled', asked and asked > 0 and asked < 1e12 and math.ceil(asked) or life, left[2] or result
       if out_id then failed = try('XADD', out, '*', 'r', result).err end
     elseif next_j ~= '' then
       failed = try('XADD', q, '*', 'j', next_j, 's', state).err

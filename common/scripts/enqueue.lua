@@ -5,10 +5,18 @@
 -- DUPLICATE also while the id's run record or a job of that name (a dead letter, say) is still there:
 -- such a job would be executed, and its commit refused by SEQ. But a job that was refused unread (field lt of
 -- its record: the name of its letter, bury.lua) has not taken the id from one that is mended.
--- An error when ARGV 2 is JSON text or does not hold the id at all: what a worker would refuse without knowing whose it is.
+-- An error, and nothing written: ARGV 1 is no ID.0.0; ARGV 2 is JSON text or does not hold the id at all (what a
+-- worker would refuse without knowing whose it is); a time that is no whole number of ms up to the year 9999.
 -- Backlog = this queue (ready and in flight) + what lies due or parked; dead letters do not count.
-if ARGV[2]:byte() == 123 or not ARGV[2]:find(ARGV[1]:sub(1, -5), 1, true) then
+local id = ARGV[1]:match('^([%w_:-]+)%.0%.0$')
+if not id or #id > 64 then return redis.error_reply('ERR ARGV 1 must be ID.0.0, the id 1-64 of A-Z a-z 0-9 _ : -') end
+if ARGV[2]:byte() == 123 or not ARGV[2]:find(id, 1, true) then
   return redis.error_reply('ERR ARGV 2 must be the MessagePack envelope of the job that ARGV 1 names')
+end
+local at, dedup = tonumber(ARGV[4]), tonumber(ARGV[6])
+if not (at and dedup and at >= 0 and at <= 253402300799999 and at % 1 == 0
+    and dedup >= 1 and dedup <= 253402300799999 and dedup % 1 == 0) then
+  return redis.error_reply('ERR not-before or dedup is not a time in whole ms')
 end
 local taken = redis.call('EXISTS', KEYS[2], KEYS[3]) > 0
 local again = taken and redis.call('EXISTS', KEYS[2]) == 0 and redis.pcall('HEXISTS', KEYS[3], 'lt') == 1
@@ -20,8 +28,6 @@ if backlog >= tonumber(ARGV[5]) then return 'BACKLOG_FULL' end
 redis.call('ZCARD', KEYS[5]) -- a wrong type says so before the first write
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local at, dedup = tonumber(ARGV[4]), tonumber(ARGV[6])
-if not at or not dedup or dedup < 1 then return redis.error_reply('ERR not-before or dedup is not a time') end
 local state, entry = 'ready', ''
 -- The job first, its id last: an error in between leaves a job that a repeat would double, which
 -- commit's SEQ check catches; the other order would lose it.

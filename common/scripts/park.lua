@@ -15,7 +15,9 @@ if not seq or not till or not look or till ~= till or look ~= look then
 end
 local h = redis.call('HMGET', KEYS[5], 'c0', 'cn', 'cr', 'st') -- c0: SEQ:nonce of the last commit (commit.lua)
 local done = h[1] and tonumber(h[1]:match('^x?(%d+)')) or -1
-local cancelled = h[1] and h[1]:sub(1, 1) == 'x' and tonumber(h[2]) and h[3]
+local cancelled = h[1] and h[1]:sub(1, 1) == 'x' and h[3]
+local left = tonumber(h[2]) or 0 -- anybody may have written it, and an error after XACK would lose the job
+left = left > 0 and left < 1e12 and math.ceil(left) or 600000
 local ended = h[4] == 'done' or h[4] == 'failed' or h[4] == 'expired' or h[4] == 'cancelled'
 local passed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1 or done >= seq or ended
 if redis.call('ZCARD', KEYS[3]) >= tonumber(ARGV[12]) and not passed and not cancelled then return 'FULL' end
@@ -26,7 +28,7 @@ if passed then return 'DUPLICATE' end
 if cancelled then
   -- nobody waits for it any more: it ends here, with what cancel left
   redis.call('HSET', KEYS[5], 'st', 'cancelled', 'pl', '', 'r', h[3])
-  redis.call('PEXPIRE', KEYS[5], h[2])
+  redis.call('PEXPIRE', KEYS[5], left)
   if ARGV[15] == '1' then redis.pcall('XADD', KEYS[6], 'MAXLEN', '~', ARGV[14], '*', 'r', h[3]) end
   return 'CANCELLED'
 end

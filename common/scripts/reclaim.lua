@@ -31,7 +31,7 @@ for _, p in ipairs(pending) do
     local has = {}
     for f = 1, #entry[2], 2 do has[entry[2][f]] = has[entry[2][f]] or entry[2][f + 1] end
     local j = has.j or ''
-    local died = (tonumber(has.d) or 0) + 1
+    local died = math.min(tonumber((has.d or ''):match('^%d+$')) or 0, 1000000) + 1 -- anybody may have written it
     if #j > 67108864 or (died >= 5 and #j > 1048576) then j = j:sub(1, 4096) end
     local add = {'XADD', KEYS[1], '*', 'j', j, 'd', died}
     if has.s then add[#add + 1] = 's'; add[#add + 1] = has.s end

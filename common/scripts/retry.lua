@@ -12,7 +12,9 @@ local seq, at = tonumber(ARGV[4]), tonumber(ARGV[5])
 if not seq or not at or at ~= at then return redis.error_reply('ERR seq or time is not a number') end
 local h = redis.call('HMGET', KEYS[4], 'c0', 'cn', 'cr', 'st') -- c0: SEQ:nonce of the last commit (commit.lua)
 local done = h[1] and tonumber(h[1]:match('^x?(%d+)')) or -1
-local cancelled = h[1] and h[1]:sub(1, 1) == 'x' and tonumber(h[2]) and h[3]
+local cancelled = h[1] and h[1]:sub(1, 1) == 'x' and h[3]
+local left = tonumber(h[2]) or 0 -- anybody may have written it, and an error after XACK would lose the job
+left = left > 0 and left < 1e12 and math.ceil(left) or 600000
 local placed = redis.call('HEXISTS', KEYS[2], ARGV[3]) == 1
 redis.call('ZCARD', KEYS[3])
 redis.call('XACK', KEYS[1], 'w', ARGV[2])
@@ -22,7 +24,7 @@ if placed or done >= seq or ended then return 'DUPLICATE' end
 if cancelled then
   -- nobody waits for it any more: it ends here, with what cancel left
   redis.call('HSET', KEYS[4], 'st', 'cancelled', 'pl', '', 'r', h[3])
-  redis.call('PEXPIRE', KEYS[4], h[2])
+  redis.call('PEXPIRE', KEYS[4], left)
   if ARGV[12] == '1' then redis.pcall('XADD', KEYS[5], 'MAXLEN', '~', ARGV[11], '*', 'r', h[3]) end
   return 'CANCELLED'
 end

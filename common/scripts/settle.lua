@@ -17,8 +17,10 @@ for i = 1, count do
       and redis.call('HEXISTS', KEYS[1], name) == 1
       and not redis.call('ZSCORE', KEYS[2], name) and not redis.call('ZSCORE', KEYS[3], name) then
     local letter = {pcall(cmsgpack.unpack, redis.call('HGET', KEYS[1], name))}
-    if letter[1] and type(letter[8]) == 'number' then
-      redis.call('ZADD', KEYS[3], letter[8], name)
+    local ms = letter[1] and letter[8]
+    -- who may write to held may have written anything: a name that is no job's goes where junk.lua gives it one
+    if type(ms) == 'number' and ms >= 0 and ms < 1e15 and name:find('^[%w_:-]+%.[%w_-]+%.%d+$') then
+      redis.call('ZADD', KEYS[3], ms, name)
     else
       redis.call('ZADD', KEYS[2], now, name)
     end

@@ -19,6 +19,7 @@ for _ = 1, last and 50 or 0 do
     found = found + 1
   end
   for f = 2, #e[2], 2 do bytes = bytes + #e[2][f] end
+  if e[1] == '18446744073709551615-18446744073709551615' then break end -- nothing comes after the last id of all
   from = '(' .. e[1]
 end
 return found

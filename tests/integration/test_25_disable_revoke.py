@@ -190,9 +190,20 @@ def test_what_is_forgotten_here_is_revoked_there(rig, verb):
 
 def test_a_provider_that_is_busy_is_asked_again(rig):
     auth = linked(rig)
-    auth.faults({"on": "revocation", "status": 503, "count": 1, "headers": {"retry-after": "1"}})
+    # it takes longer to say so than it asks to be left alone: the wait begins with its answer
+    auth.faults({"on": "revocation", "status": 503, "count": 1, "delay_ms": 1200, "headers": {"retry-after": "1"}})
+    began = time.monotonic()
     assert "revoked at the provider too" in rig.ctl("conn", "revoke", "acct", "--reason", "x").out
     assert is_dead(rig, auth)
+    assert time.monotonic() - began > 2.1
+
+
+def test_an_access_token_is_revoked_also_when_its_refresh_token_is_not(rig):
+    auth = linked(rig)
+    auth.faults({"on": "revocation", "status": 400, "count": 1, "body": {"error": "unsupported_token_type"}})
+    said = rig.run_ctl("conn", "revoke", "acct", "--reason", "x")
+    assert said.code == 4 and "answered 400" in said.err
+    assert auth.counters()["revocation"] == 2
 
 
 @pytest.mark.parametrize("what", ["refuses", "away", "keys"])

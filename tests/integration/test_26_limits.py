@@ -93,6 +93,19 @@ def test_people_are_told_of_what_is_left(rig):
     assert "nothing is left of its limit" in tested and "1 parked for its lane" in tested, tested
 
 
+@pytest.mark.parametrize("after", ["9223372036854775", "9223372036854700", "9000000000000", "1760000000", "Fri, 01 Jan 2100 00:00:00 GMT"])
+def test_a_pause_ends_within_a_day(rig, after):
+    """Whatever an API writes there; a time of day by mistake, say."""
+    b = Bad(rig)
+    b.server.routes["/pause"] = answer(429, b"", retry_after=after)
+    worker = rig.worker()
+    rig.result(b.job("first", "/pause", retry={"max": 0}))
+    client = rig.redis.client
+    wait_until(lambda: client.hexists("awq:{c:acct}", "cool"), 10, "the lane to be closed")
+    left = int(client.hget("awq:{c:acct}", "cool")) - int(client.time()[0]) * 1000
+    assert 86300000 < left <= 86402000 and worker.running, left
+
+
 def test_a_lane_opens_faster_and_faster(rig):
     """Nothing limits it but its API's word: few jobs at first, and then as many as a look takes."""
     b = Bad(rig)

@@ -22,6 +22,7 @@ def printed(rig, *args):
 def test_the_pages_have_what_it_prints(rig):
     lines = printed(rig)
     assert len(lines) == len(ROLES)
+    lines[ROLES.index("inbox")] = printed(rig, "--role", "inbox", "--inbox", "NAME")[0]
     for role, line in zip(ROLES, lines):
         assert line.startswith(f"user awq-{role} reset on ")
         assert f"\n{line}\n" in (ROOT / PAGES[role]).read_text(), f"{PAGES[role]} has another line for {role}"

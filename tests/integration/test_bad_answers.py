@@ -9,7 +9,7 @@ import pytest
 
 from bad import Bad, all_rows
 from rawhttp2 import CANCEL, INTERNAL_ERROR, WINDOW, RawHttp2, data, head, reset
-from rawserver import RawServer, answer, http
+from rawserver import KEEP, RawServer, answer, http
 from tls import Authority, openssl
 
 MIB = 1 << 20
@@ -87,7 +87,10 @@ ANSWERS = {
     "reset-get": (then_reset(b""), {"idem": "none", "method": "GET", "retry": TWICE}, EXHAUSTED, 2,
                   ""),
     "reset-put-dead": (then_reset(b""), {"method": "PUT", "ambiguous": "dead", "retry": TWICE},
-                       EXHAUSTED, 2, ""),
+                       UNKNOWN, 1, "not repeated"),
+    "reset-get-dead": (then_reset(b""), {"method": "GET", "ambiguous": "dead", "retry": TWICE},
+                       UNKNOWN, 1, "not repeated"),
+    "reset-no-key-retry": (then_reset(b""), {"idem": "none", "ambiguous": "retry", "retry": TWICE}, EXHAUSTED, 2, ""),
     # ---- too much
     "endless-body": (flood(HEAD + b"\r\n", b"x" * 65536), {}, TOO_BIG, 1, "bytes"),
     "endless-chunks": (flood(CHUNKED, b"1\r\nx\r\n" * 10000), {}, TOO_BIG, 1, "bytes"),
@@ -337,6 +340,23 @@ def expired(ca):
     openssl("ca", "-batch", "-notext", "-config", conf, "-extfile", ext, "-startdate",
             "20200101000000Z", "-enddate", "20210101000000Z", "-in", request, "-out", cert)
     return cert, key
+
+
+@pytest.mark.parametrize("ambiguous", ["dead", None])
+def test_once_on_a_kept_link(rig, ambiguous):
+    """A kept link that ends without an answer: libcurl repeats a GET by itself, but not one that must not be."""
+    b = Bad(rig, slots=1)
+
+    def kept(link):
+        link.send(http(200, b"", connection="keep-alive"))
+        return KEEP
+    b.server.routes["/kept"] = kept
+    b.server.routes["/ends"] = lambda link: link.send(http(200)) if b.server.count("/ends") > 1 else None
+    b.start()
+    assert rig.result(b.job("first", "/kept", "GET"))["state"] == "done"
+    more = {"ambiguous": ambiguous} if ambiguous else {}
+    got = rig.result(b.job("second", "/ends", "GET", **more))
+    assert (got["state"], b.server.count("/ends")) == (("dead", 1) if ambiguous else ("done", 2)), got
 
 
 def test_answers_that_echo_the_token(rig):

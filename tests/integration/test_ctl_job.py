@@ -402,3 +402,9 @@ def test_controls_do_not_reach_a_terminal(rig):
     for out in (rig.ctl("dead", "ls").out, rig.ctl("dead", "show", "x.0.0").out):
         assert "\x1b" not in out and "\x07" not in out and "bad ?[2J??more" in out
     assert rig.ctl("dead", "ls", "-o", "json").json()[0]["text"] == "bad \x1b[2J\x07\nmore"
+    # its name, C1 controls as they are and in UTF-8, what turns the direction of writing, half a character
+    r.zadd(rig.key("dead"), {b"y\x1b[31m": 1, b"z\x9b31m\xc2\x9b\xe2\x80\xae\xc3": 2})
+    for done in (rig.run_ctl("dead", "ls"), rig.run_ctl("dead", "replay", "--all"), rig.run_ctl("dead", "purge", "y\x1b[2J")):
+        for char in "\x1b\x9b\u202e":
+            assert char not in done.out + done.err
+    assert "z?31m???" in rig.run_ctl("dead", "ls").out and "y?[31m" in rig.run_ctl("dead", "replay", "--all").err

@@ -3,8 +3,11 @@ import json
 import time
 
 import msgpack
+import pytest
 
+from bad import Bad
 from procs import wait_until
+from rawserver import answer
 
 
 def last(rig, ids, timeout=30):
@@ -211,6 +214,16 @@ def test_as_raw_and_response(rig):
     assert json.loads(seen["content"]) == {"ok": True}
 
 
+def test_headers_of_one_name_are_joined(rig):
+    b = Bad(rig)
+    b.server.routes["/two"] = answer(200, b"", "X-Two: 1", "Link: <a>", "x-two: 2", "Set-Cookie: a=1")
+    rig.worker()
+    seen = json.loads(rig.result(b.job("two", "/two", **{"as": "response"}))["output"], object_pairs_hook=list)
+    headers = dict(seen)["headers"]
+    assert ["X-Two", "1, 2"] in [list(h) for h in headers] and len(headers) == len({n.lower() for n, _ in headers})
+    assert "cookie" not in str(seen).lower()
+
+
 def test_trace_context_and_the_key_travel(rig):
     rig.use_peers()
     rig.link("acct")
@@ -223,6 +236,18 @@ def test_trace_context_and_the_key_travel(rig):
     assert one["traceparent"] == two["traceparent"] == tp and one["tracestate"] == "a=b"
     assert one["idempotency-key"] == "my-key" and "idempotency-key" not in two
     assert got[1]["tp"] == tp
+
+
+@pytest.mark.parametrize("env,state", [({"ts": "???"}, None), ({"ts": "=b"}, None), ({"ts": "A=b"}, None), ({"ts": "a=b=c"}, None),
+                                       ({"ts": "a=b,t@v/1=x y"}, "a=b,t@v/1=x y"), ({"ts": "a=b", "tp": "nonsense"}, None)])
+def test_what_is_no_trace_state_is_dropped(rig, env, state):
+    """And one without a parent to belong to (W3C Trace Context 3.3)."""
+    rig.use_peers()
+    rig.link("acct")
+    rig.worker()
+    tp = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    got = rig.result(rig.job("acct", "/echo", env={"tp": tp, **env}))
+    assert json.loads(got["output"])["headers"].get("tracestate") == state
 
 
 def test_retries_keep_the_key_and_end_in_a_dead_letter_that_can_be_replayed(rig):

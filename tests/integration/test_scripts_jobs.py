@@ -1,9 +1,10 @@
 """The moves of jobs (common/scripts/): each promise of each script, on a real Redis."""
+import msgpack
 import pytest
 import redis as redispy
 
 import places
-from moves import HOUR, QUEUED, embedded, key, next_name, text
+from moves import HOUR, QUEUED, WAKE, embedded, key, next_name, text
 from procs import wait_until
 
 Q = key("q:default")
@@ -1350,3 +1351,47 @@ class TestInboxes:
     def test_what_is_too_big_is_not_given_and_ends_the_turn(self, m):
         self.put(m, "a", 4 << 20, 4 << 20, 10)
         assert self.look(m, "a") == {"a": [0]}
+
+
+# ---- what somebody else may have written ----
+
+@pytest.mark.parametrize("d,then", [("nan", "1"), ("inf", "1"), ("-1e15", "1"), ("", "1"), ("7", "8"), ("9" * 30, "1000001")])
+def test_deaths_are_counted_from_whatever_stands_there(m, d, then):
+    m.r.xadd(Q, {"j": "r1.0.0", "d": d})
+    m.r.xreadgroup("w", "me", {Q: ">"})
+    m.reclaim("me")
+    assert [f["d"] for _, _, f in m.take("me", 5)] == [then]
+
+
+@pytest.mark.parametrize("cn", ["1.5", "1e3", "nan", "-1", "1e300", "x"])
+@pytest.mark.parametrize("how", ["retry", "park"])
+def test_a_cancelled_run_ends_whatever_its_time_says(m, how, cn):
+    e, n = taken(m)
+    m.r.hset(key("run:r1"), mapping={"c0": "x", "cn": cn, "cr": "left"})
+    said = m.retry("me", e, n, m.now() + 1000) if how == "retry" else m.park("me", e, n, m.now() + 1000)
+    assert said == "CANCELLED"
+    assert run(m)["st"] == "cancelled" and 0 < m.r.pttl(key("run:r1")) <= 600000 and not where(m, n)
+
+
+@pytest.mark.parametrize("ms", [float("nan"), float("inf"), -1.0, 1e300])
+def test_a_letter_of_no_time_is_found_a_place(m, ms):
+    """And the others beside it are too."""
+    letter = b"".join(msgpack.packb(x) for x in ("default", "j", "0", "", "c", "t", ms))
+    m.r.hset(key("held"), mapping={"r1.0.0": letter, "odd": letter, "r2.0.0": b"".join(
+        msgpack.packb(x) for x in ("default", "j", "0", "", "c", "t", 1700000000000))})
+    found = m.adrift("r1.0.0", "odd", "r2.0.0")
+    assert len(m.settle(*found)) == 3
+    assert m.r.zrange(key("dead"), 0, -1) == [b"r2.0.0"]
+    assert set(m.r.zrange(key("due"), 0, -1)) == {b"r1.0.0", b"odd"}
+
+
+@pytest.mark.parametrize("args", [{"at": "inf"}, {"at": "nan"}, {"at": "-1"}, {"at": "1.5"}, {"at": str(2**63)}, {"dedup": "600000.5"},
+                                  {"dedup": "inf"}, {"dedup": str(2**63)}, {"dedup": "0"}, {"name": "a b.0.0"}, {"name": ".0.0"},
+                                  {"name": "x" * 65 + ".0.0"}, {"name": "a.b.0.0"}, {"name": "a.0.1"}])
+def test_the_enqueue_script_refuses_before_it_writes(m, args):
+    name, at, dedup = (args.get(k, v) for k, v in (("name", "r1.0.0"), ("at", "0"), ("dedup", "600000")))
+    before = m.r.dbsize()
+    with pytest.raises(redispy.ResponseError, match="ARGV 1 must be|is not a time"):
+        m.call("enqueue", [Q, key("id:r1"), key("run:r1"), key("held"), key("due"), key("dead")],
+               name, name.removesuffix(".0.0"), "", at, 100, dedup, "default", WAKE)
+    assert m.r.dbsize() == before

@@ -74,6 +74,17 @@ static void test_error_classes(void **state)
 }
 
 /* Redis 6.2 wraps the word of an error that happened inside a script. */
+/* Redis 7.0 has no word for a script whose user lacks a right. */
+static void test_rights_of_a_script(void **state)
+{
+    (void)state;
+    assert_true(
+        slice_is(redis_error_word(SLICE_LIT(
+                     "ERR The user executing the script can't access at least one of the "
+                     "keys mentioned in the command arguments script: 1, on @user_script:9.")),
+                 "NOPERM"));
+}
+
 static void test_error_words(void **state)
 {
     static const struct {
@@ -190,10 +201,10 @@ static void test_busy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_error_replies), cmocka_unit_test(test_error_classes),
-        cmocka_unit_test(test_error_words),   cmocka_unit_test(test_error_texts),
-        cmocka_unit_test(test_out_of_memory), cmocka_unit_test(test_readonly),
-        cmocka_unit_test(test_busy),
+        cmocka_unit_test(test_rights_of_a_script), cmocka_unit_test(test_error_replies),
+        cmocka_unit_test(test_error_classes),      cmocka_unit_test(test_error_words),
+        cmocka_unit_test(test_error_texts),        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_readonly),           cmocka_unit_test(test_busy),
     };
 
     return cmocka_run_group_tests(tests, rig_start_server, rig_stop_server);

@@ -207,7 +207,7 @@ static void test_defaults(void **state)
     assert_int_equal(e.call.body_kind, BODY_NONE);
     assert_int_equal(e.call.as, AS_CONTENT);
     assert_int_equal(e.call.idem, IDEM_AUTO);
-    assert_int_equal(e.call.ambiguous, AMBIGUOUS_RETRY);
+    assert_int_equal(e.call.ambiguous, AMBIGUOUS_AUTO);
     assert_int_equal(e.call.need_count, 0);
     assert_int_equal(e.deadline, 0);
     assert_false(e.has_k);

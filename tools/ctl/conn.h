@@ -14,7 +14,9 @@ struct redis_reply;
 int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --relink */
 /* The account was linked by its owner: store it, unless its settings (digest cd) changed meanwhile.
  * The file's secrets are sealed; it stays the caller's. */
-int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd);
+#define CONN_NOBODY_ANSWERED "nobody answered in time; nothing was stored. Run conn link again"
+int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd,
+                      uint64_t gen);
 extern const struct flag conn_link_flags[2];
 int conn_link(struct ctl *c, const struct args *args); /* conn_link.c */
 int conn_explain(struct ctl *c, const struct args *args);

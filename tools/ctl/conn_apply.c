@@ -29,6 +29,7 @@ struct apply {
     struct connection_file file;
     bool relink;
     const char *linked_cd; /* conn link: of the settings that the owner was asked for; else NULL */
+    uint64_t linked_gen;   /* and the generation */
     struct buf json, cm, lh; /* the new settings, signed; the refresh token's digest, sealed */
     char cd[65];
     struct connection_record rec;
@@ -141,11 +142,13 @@ static bool decide(struct apply *a)
         a->why = "new";
         return true;
     }
-    if (a->linked_cd && !slice_is(a->rec.cd, a->linked_cd))
+    if (a->linked_cd && (!slice_is(a->rec.cd, a->linked_cd) || a->rec.gen != a->linked_gen))
         return err_set(&a->err, ERR_RETRY,
-                       "connection %.*s: its settings were changed while its owner was asked; "
-                       "nothing was stored, link it again",
-                       SLICE_FMT(a->id));
+                       "connection %.*s: %s while its owner was asked; nothing was stored, link it "
+                       "again",
+                       SLICE_FMT(a->id),
+                       a->rec.gen != a->linked_gen ? "it was revoked, removed or linked"
+                                                   : "its settings were changed");
     if (a->linked_cd) {
         a->why = "its owner said yes";
         return true;
@@ -270,8 +273,11 @@ static bool seal_link(struct apply *a)
                        "connection %.*s must be linked (%s): its file needs a refresh_token",
                        SLICE_FMT(a->id), a->why);
     buf_clear(&a->at);
-    return seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt) &&
-           seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs);
+    if (!seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt))
+        return false;
+    if (a->linked_cd) /* the newest there is: it may have been applied while the owner was asked */
+        return carry_over(a, KEY_GRANT, "cs", a->rec.cs, &a->cs);
+    return seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs);
 }
 
 static bool seal_settings(struct apply *a)
@@ -470,13 +476,15 @@ int conn_apply(struct ctl *c, const struct args *args)
     return code;
 }
 
-int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd)
+int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd,
+                      uint64_t gen)
 {
     struct apply a = {.c = c,
                       .prefix = slice_cstr(c->common.prefix),
                       .id = linked->cfg->id,
                       .file = *linked,
-                      .linked_cd = cd};
+                      .linked_cd = cd,
+                      .linked_gen = gen};
     int code = CTL_OK;
 
     if (apply(&a))

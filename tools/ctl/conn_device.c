@@ -2,6 +2,8 @@
  * ask until that is done. */
 #include "tools/ctl/conn_device.h"
 
+#include "tools/ctl/conn.h"
+
 #include <stdio.h>
 #include "common/clock.h"
 #include "common/oauth_device.h"
@@ -64,8 +66,7 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
 
 static bool nobody(struct device *v)
 {
-    return err_set(v->err, ERR_CONSENT,
-                   "nobody answered in time; nothing was stored. Run conn link again");
+    return err_set(v->err, ERR_CONSENT, CONN_NOBODY_ANSWERED);
 }
 
 static bool give_up(struct device *v)

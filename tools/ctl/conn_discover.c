@@ -42,7 +42,7 @@ struct discovery {
     struct ctl *c;
     struct slice issuer;
     bool insecure_http, allow_private;
-    bool found;
+    bool found, no_json;
     int status;
     struct err err;
 };
@@ -154,10 +154,9 @@ static void on_metadata(void *owner, const struct http_result *answer)
     if (answer->status != 200)
         return;
     doc = json_parse(buf_slice(answer->body), NULL);
-    d->found = true;
-    if (!doc)
-        err_set(&d->err, ERR_DENIED, "what it publishes is no JSON");
-    else if (check(d, json_root(doc)))
+    d->no_json = d->no_json || !doc; /* a page for people, perhaps: the next place is asked */
+    d->found = doc != NULL;
+    if (doc && check(d, json_root(doc)))
         report(d, json_root(doc));
     json_free(doc);
 }
@@ -195,6 +194,8 @@ static bool discover(struct discovery *d)
         ok = buf_add_cstr(&url, "/.well-known/openid-configuration") && ask(d, &url);
     }
     buf_deinit(&url);
+    if (ok && !d->found && d->no_json)
+        return err_set(&d->err, ERR_DENIED, "what it publishes is no JSON");
     if (ok && !d->found)
         return err_set(&d->err, ERR_NOT_FOUND,
                        "it publishes nothing of itself (answered %d); its documentation has the "

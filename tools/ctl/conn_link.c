@@ -19,13 +19,14 @@
 #include "tools/ctl/link.h"
 #include "tools/ctl/once.h"
 
-#define SECRET_MAX 16384
-#define URL_ROOM   (16 * 1024)
-#define PASTE_MAX  16384
-#define WAIT_MS    600000
-#define PORT_FIRST 49152 /* dynamic ports (RFC 6335 section 6) */
-#define PORTS      16384
-#define CALLBACK   "/callback"
+#define SECRET_MAX    16384
+#define URL_ROOM      (16 * 1024)
+#define PASTE_MAX     16384
+#define STRANGERS_MAX 3 /* said of so many: a page can open the callback all day */
+#define WAIT_MS       600000
+#define PORT_FIRST    49152 /* dynamic ports (RFC 6335 section 6) */
+#define PORTS         16384
+#define CALLBACK      "/callback"
 
 enum { L_TIMEOUT, L_NO_LISTEN };
 
@@ -46,7 +47,8 @@ struct consent {
     struct buf code, pasted;
     struct oauth_request rq;
     struct oauth_answer answer;
-    bool over; /* of what is waited for */
+    bool over;     /* of what is waited for */
+    int strangers; /* answers with another state */
     struct err err;
 };
 
@@ -105,7 +107,9 @@ static void on_redirect(void *owner, const struct httpd_request *rq, struct http
         page(a, 400, "Not the answer that is waited for",
              "This page does not belong to the link that is being made now. Open the address that "
              "the terminal shows.");
-        ctl_say(0, "somebody opened the callback with another state; still waiting");
+        if (++l->strangers <= STRANGERS_MAX)
+            ctl_say(0, "somebody opened the callback with another state; still waiting%s",
+                    l->strangers == STRANGERS_MAX ? " (and says so no more)" : "");
         return;
     }
     page(a, 400, "The account was not linked", "The terminal says why. Nothing was stored.");
@@ -117,8 +121,7 @@ static void on_time(uv_timer_t *t)
 {
     struct consent *l = t->data;
 
-    err_set(&l->err, ERR_CONSENT,
-            "nobody answered in time; nothing was stored. Run conn link again");
+    err_set(&l->err, ERR_CONSENT, CONN_NOBODY_ANSWERED);
     l->over = true;
 }
 
@@ -149,8 +152,7 @@ static bool read_line(struct consent *l, int64_t until)
         int64_t left = until - clock_boot_ms();
 
         if (left <= 0 || poll(&in, 1, left < INT_MAX ? (int)left : INT_MAX) == 0)
-            return err_set(&l->err, ERR_CONSENT,
-                           "nobody answered in time; nothing was stored. Run conn link again");
+            return err_set(&l->err, ERR_CONSENT, CONN_NOBODY_ANSWERED);
         if (read(STDIN_FILENO, &c, 1) != 1)
             return l->pasted.len > 0 ||
                    err_set(&l->err, ERR_CONSENT, "nothing was pasted; nothing was stored");
@@ -362,7 +364,7 @@ int conn_link(struct ctl *c, const struct args *args)
         code = ctl_fail(c, &l.err);
     } else if (!reopen(&l)) { /* it may have been silent for minutes */
         code = ctl_fail(c, &l.err);
-    } else if ((code = conn_apply_linked(c, &l.file, cd)) == CTL_OK) {
+    } else if ((code = conn_apply_linked(c, &l.file, cd, rec.gen)) == CTL_OK) {
         say_scopes(&l);
     }
     redis_reply_free(reply);

@@ -83,14 +83,16 @@ static bool revoke(struct revocation *v, struct slice id, enum key_kind kind, co
  * servers take its access tokens with it, some do not. */
 static bool revoke_both(struct revocation *v, struct slice id)
 {
-    bool ok;
+    bool ok, refresh = true;
 
     if (!v->c->keyring)
         return err_set(&v->err, ERR_CONFIG, "its tokens cannot be opened without the key file");
     buf_init(&v->secret, SECRET_MAX);
-    ok = conn_open(v->c, id, &v->rec, KEY_GRANT, "cs", &v->secret, &v->err) &&
-         (!grant_is_renewed(v->cfg->grant) || revoke(v, id, KEY_GRANT, "rt", "refresh_token")) &&
-         revoke(v, id, KEY_ACCESS, "at", "access_token");
+    ok = conn_open(v->c, id, &v->rec, KEY_GRANT, "cs", &v->secret, &v->err);
+    if (ok && grant_is_renewed(v->cfg->grant))
+        refresh = revoke(v, id, KEY_GRANT, "rt", "refresh_token");
+    /* whatever came of that: nobody has this one any more to send it later */
+    ok = ok && revoke(v, id, KEY_ACCESS, "at", "access_token") && refresh;
     buf_wipe(&v->secret);
     return ok;
 }

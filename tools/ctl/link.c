@@ -152,6 +152,7 @@ void link_sleep(struct link *l, int64_t ms)
     bool over = false;
 
     l->timer.data = &over;
+    uv_update_time(&l->loop); /* another loop may have run meanwhile */
     uv_timer_start(&l->timer, on_timer, (uint64_t)(ms > 0 ? ms : 0), 0);
     while (!over)
         uv_run(&l->loop, UV_RUN_ONCE);

@@ -50,31 +50,43 @@ static const struct config_spec spec = {
 /* ---- saying what went wrong ---------------------------------------------------------------------
  */
 
+/* Others may have written what is in it: a line of ours, and nothing that moves a cursor. */
+static void say(const char *who, const char *fmt, va_list ap, const char *end)
+{
+    struct buf clean;
+    char *text = NULL;
+    int len = vasprintf(&text, fmt, ap);
+
+    buf_init(&clean, len > 0 ? (size_t)len + 16 : 16);
+    if (len > 0)
+        out_clean(&clean, slice_of(text, (size_t)len));
+    fprintf(stderr, "%s: %.*s%s\n", who, SLICE_FMT(buf_slice(&clean)), end);
+    buf_deinit(&clean);
+    free(text);
+}
+
 int ctl_say(int code, const char *fmt, ...)
 {
     va_list ap;
 
-    fputs("awq-ctl: ", stderr);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    say("awq-ctl", fmt, ap, "");
     va_end(ap);
-    fputc('\n', stderr);
     return code;
 }
 
 int ctl_usage(const struct ctl *c, const char *fmt, ...)
 {
     va_list ap;
-    char verb[64];
+    char verb[64], end[96];
 
     snprintf(verb, sizeof verb, "%s%s%s%s%s", "awq-ctl", c->verb ? " " : "",
              c->verb ? c->verb->noun : "", c->verb && c->verb->name[0] ? " " : "",
              c->verb ? c->verb->name : "");
-    fprintf(stderr, "%s: ", verb);
+    snprintf(end, sizeof end, "; %s --help says how", verb);
     va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
+    say(verb, fmt, ap, end);
     va_end(ap);
-    fprintf(stderr, "; %s --help says how\n", verb);
     return CTL_USAGE;
 }
 

@@ -52,17 +52,33 @@ static void flush(struct out *o)
     jw_init(&o->w, &o->text);
 }
 
-static void add_clean(struct buf *to, struct slice s)
+/* Of n well-formed bytes. */
+static uint32_t code_point(const unsigned char *p, size_t n)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char)s.ptr[i];
+    uint32_t c = n == 1 ? p[0] : p[0] & (0x7fu >> n);
 
-        /* 0xc2 0x80..0x9f are the C1 controls in UTF-8 */
-        if (c < ' ' || c == 0x7f ||
-            (c == 0xc2 && i + 1 < s.len && (unsigned char)s.ptr[i + 1] < 0xa0))
+    for (size_t i = 1; i < n; i++)
+        c = c << 6 | (p[i] & 0x3f);
+    return c;
+}
+
+/* Controls (C0, DEL, C1), and what turns the direction of writing. */
+static bool moves_a_terminal(uint32_t c)
+{
+    return c < ' ' || (c >= 0x7f && c < 0xa0) || c == 0x61c || (c >= 0x200e && c <= 0x200f) ||
+           (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
+}
+
+void out_clean(struct buf *to, struct slice s)
+{
+    const unsigned char *p = (const unsigned char *)s.ptr;
+
+    for (size_t i = 0, n; i<s.len; i += n> 0 ? n : 1) {
+        n = json_utf8_char(p + i, s.len - i);
+        if (n == 0 || moves_a_terminal(code_point(p + i, n)))
             buf_add_char(to, '?');
         else
-            buf_add_char(to, (char)c);
+            buf_add(to, s.ptr + i, n);
     }
 }
 
@@ -203,14 +219,14 @@ static void put(struct out *o, struct slice s)
 
         buf_init(&cell, 1 << 20);
         buf_add_cstr(&cell, "");
-        add_clean(&cell, s.len > 0 ? s : SLICE_LIT("-"));
+        out_clean(&cell, s.len > 0 ? s : SLICE_LIT("-"));
         o->cells[(o->row_count - 1) * o->column_count + o->cell++] = must(buf_take(&cell));
         return;
     }
     for (const char *k = o->key; *k; k++)
         buf_add_char(&o->text, *k == '_' ? ' ' : *k);
     buf_add_cstr(&o->text, ": ");
-    add_clean(&o->text, s.len > 0 ? s : SLICE_LIT("-"));
+    out_clean(&o->text, s.len > 0 ? s : SLICE_LIT("-"));
     buf_add_char(&o->text, '\n');
 }
 
@@ -347,7 +363,7 @@ void out_note(struct out *o, const char *fmt, ...)
     rest = slice_of(text, (size_t)len);
     buf_init(&clean, (size_t)len + 16);
     while (slice_cut(&rest, '\n', &line)) { /* what others wrote may be in it; lines are ours */
-        add_clean(&clean, line);
+        out_clean(&clean, line);
         buf_add_char(&clean, '\n');
     }
     fputs(len > 0 ? clean.ptr : "\n", stdout);

@@ -53,6 +53,9 @@ void out_bool(struct out *o, bool b);
 void out_time(struct out *o, int64_t unix_ms);   /* 0: never, not known */
 void out_age(struct out *o, int64_t ms);         /* a duration; -1: not known */
 void out_json(struct out *o, struct slice json); /* already JSON; for people as it stands */
+/* What others may have written, made fit for a terminal: what is no UTF-8, controls and what turns
+ * the direction of writing become '?'. */
+void out_clean(struct buf *to, struct slice s);
 /* A line for people; nothing in JSON. */
 void out_note(struct out *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
