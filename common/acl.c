@@ -40,7 +40,7 @@ static const struct acl_row worker[] = {
 
 static const struct acl_row ctl[] = {
     {"", NULL, GREET " select time scan", PLAIN},
-    {"{s0}:q:*", NULL, "xadd xdel xlen xpending xrange type", S},
+    {"{s0}:q:*", NULL, "xadd xdel xlen xpending xrange type xinfo|groups xinfo|stream", S},
     {"{s0}:run:* {s0}:id:*", NULL, "exists", S},
     {"{s0}:id:*", NULL, "set", S},
     {"{s0}:run:*", NULL, "hget hmget hset hdel hexists hkeys del persist pexpire", S},

@@ -94,8 +94,11 @@ static bool number(const struct redis_reply *hmget, enum field f, int64_t *to, s
     uint64_t n = 0;
 
     if (s.len > 0 && (!slice_to_u64(s, &n) || n > INT64_MAX))
-        return err_rule(err, ERR_FORMAT, "connection_broken",
-                        "a connection's record has no number in field %s", names[f]);
+        return err_rule(
+            err, ERR_FORMAT, "connection_broken",
+            "its record has no number in field %s: somebody edited it. conn rm it, then "
+            "conn apply its file",
+            names[f]);
     *to = (int64_t)n;
     return true;
 }

@@ -37,8 +37,11 @@ static const char *const event_names[] = {
 #undef X
 };
 
-static const char *const level_names[] = {
-    [LOG_DEBUG] = "debug", [LOG_INFO] = "info", [LOG_WARN] = "warn", [LOG_ERROR] = "error"};
+static const char *const level_names[] = {[LOG_DEBUG] = "debug",
+                                          [LOG_INFO] = "info",
+                                          [LOG_WARN] = "warn",
+                                          [LOG_ERROR] = "error",
+                                          [LOG_ALWAYS] = "info"};
 
 /* ---- the way out ---- */
 

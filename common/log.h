@@ -33,7 +33,14 @@
     4096 /* with its newline: PIPE_BUF, so that lines of several writers stay whole */
 #define LOG_VALUE_MAX 1024 /* bytes of one text value */
 
-enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR, LOG_LEVEL_COUNT };
+enum log_level {
+    LOG_DEBUG,
+    LOG_INFO,
+    LOG_WARN,
+    LOG_ERROR,
+    LOG_ALWAYS, /* written at every level, as "info": what somebody will have to compare with */
+    LOG_LEVEL_COUNT
+};
 
 /* The closed list of events: names and meanings are in log_events.h. */
 enum log_ev {

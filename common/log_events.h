@@ -81,6 +81,8 @@ X(HOUSE_DEPOSED, "house.deposed", "another worker does so now")
 X(HOUSE_RECLAIMED, "house.reclaimed", "jobs of a worker that is gone are ready again")
 X(HOUSE_SKIPPED, "house.skipped",
   "jobs that nobody would have taken: the queue's group had passed them by")
+X(HOUSE_REFUSED, "house.refused",
+  "a queue did not take jobs that are due; they are tried again in a minute, and doctor says why")
 X(HOUSE_PROMOTED, "house.promoted", "due or woken jobs are ready again")
 X(HOUSE_GROUP_RECREATED, "house.group_recreated", "a consumer group was gone and is made again")
 X(HOUSE_PURGED, "house.purged", "old dead letters aged out")

@@ -18,8 +18,9 @@ static const struct row {
     {"CLUSTERDOWN", REDIS_DO_RETRY, ERR_RETRY, "the cluster is down"},
     {"NOREPLICAS", REDIS_DO_RETRY, ERR_RETRY,
      "Redis refuses writes because too few replicas follow it (min-replicas-to-write)"},
-    {"READONLY", REDIS_DO_RESET, ERR_RETRY, "this Redis is a replica; looking for the primary"},
-    {"UNBLOCKED", REDIS_DO_RESET, ERR_RETRY, "Redis changed its role; looking for the primary"},
+    {"READONLY", REDIS_DO_RESET, ERR_RETRY, "this Redis is a read-only replica, not the primary"},
+    {"UNBLOCKED", REDIS_DO_RESET, ERR_RETRY,
+     "what was waited on is gone: Redis changed its role, or somebody deleted the stream"},
     {"MASTERDOWN", REDIS_DO_RESET, ERR_RETRY,
      "this replica has lost its primary; looking for the primary"},
     /* Only a server that became part of a cluster says these two: the check at the next connect
@@ -46,9 +47,30 @@ static const struct row {
     {"CROSSSLOT", REDIS_DO_BUG, ERR_FORMAT, "keys of one command live in two slots: a bug in awq"},
 };
 
-/* This one has no word of its own, and comes instead of the answer to a link's first command. */
-static const struct row too_many = {"ERR", REDIS_DO_RETRY, ERR_RETRY,
-                                    "Redis has as many clients as it allows (maxclients)"};
+/* These have no word of their own: what stands in their text tells. */
+static const struct special {
+    const char *text;
+    struct row row;
+} specials[] = {
+    /* instead of the answer to a link's first command */
+    {"max number of clients",
+     {"ERR", REDIS_DO_RETRY, ERR_RETRY, "Redis has as many clients as it allows (maxclients)"}},
+    {"exhausted the last possible ID",
+     {"ERR", REDIS_DO_FAIL, ERR_FORMAT,
+      "the stream has exhausted its ids, for somebody added an entry with the last id there is: "
+      "when it is drained (XLEN 0), DEL it; until then use another queue"}},
+    {"no such key", {"ERR", REDIS_DO_REGROUP, ERR_NOT_FOUND, "no such key"}},
+};
+
+static const struct row *find_special(struct slice text)
+{
+    if (!slice_starts(text, SLICE_LIT("ERR ")))
+        return NULL;
+    for (size_t i = 0; i < ARRAY_LEN(specials); i++)
+        if (memmem(text.ptr, text.len, specials[i].text, strlen(specials[i].text)))
+            return &specials[i].row;
+    return NULL;
+}
 
 static const struct row *find(struct slice word)
 {
@@ -106,11 +128,11 @@ static void tame(char *to, size_t size, struct slice text)
 
 bool redis_error_fill(struct err *err, const char *link, const char *what, struct slice text)
 {
-    const struct row *row = slice_starts(text, SLICE_LIT("ERR max number of clients"))
-                                ? &too_many
-                                : find(redis_error_word(text));
+    const struct row *row = find_special(text);
     char said[160];
 
+    if (!row)
+        row = find(redis_error_word(text));
     if (row->say)
         return err_rule(err, row->code, row->word, "redis %s: %s: %s: %s", link, what, row->word,
                         row->say);

@@ -145,7 +145,9 @@ static bool parse(struct keyring *k, struct slice text, const char *path, struct
             return false;
     }
     if (k->count == 0)
-        return err_set(err, ERR_CONFIG, "key file %s has no keys; make one with awq-ctl keys new",
+        return err_set(err, ERR_CONFIG,
+                       "key file %s has no keys: put a copy of the other workers' there; for a new "
+                       "install, remove it and make one with awq-ctl keys new",
                        path);
     return true;
 }

@@ -332,7 +332,7 @@ static void log_checkpoint(const char *chain, uint64_t number, const struct audi
         text[2 * i] = hex[((unsigned char)d->bytes[i]) >> 4];
         text[2 * i + 1] = hex[((unsigned char)d->bytes[i]) & 15];
     }
-    log_event(LOG_INFO, EV_AUDIT_CHECKPOINT, F_CSTR("chain", chain), F_UINT("number", number),
+    log_event(LOG_ALWAYS, EV_AUDIT_CHECKPOINT, F_CSTR("chain", chain), F_UINT("number", number),
               F_STR("digest", slice_of(text, sizeof text)));
 }
 

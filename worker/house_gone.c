@@ -169,7 +169,7 @@ static void on_consumers(void *owner, const struct redis_reply *reply, const str
             done++;
         }
     }
-    h->stray_queue++;
+    h->stray_queue += !h->stray_stays;
     house_end_round(h);
 }
 
@@ -178,6 +178,7 @@ static void on_skipped(void *owner, const struct redis_reply *reply, const struc
     struct house *h = owner;
     struct key queue;
     struct err why = {0};
+    bool stays = false;
 
     /* A key of a wrong type or no group: XINFO says so as well. */
     if (err && err->code != ERR_FORMAT && err->code != ERR_NOT_FOUND && house_failed(h, err))
@@ -186,7 +187,11 @@ static void on_skipped(void *owner, const struct redis_reply *reply, const struc
         log_event(LOG_WARN, EV_HOUSE_SKIPPED, F_CSTR("queue", house_stream_name(h, h->stray_queue)),
                   F_INT("jobs", redis_reply_int(reply, 0)));
         reclaim_stray(h, SLICE_LIT(SKIPPED), "0");
+        h->again = h->moved = true; /* the same again while there are some */
+        h->stray_at_ms = 0;
+        stays = true;
     }
+    h->stray_stays = stays;
     house_stream_key(h, h->stray_queue, &queue);
     const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("CONSUMERS"), key_slice(&queue),
                                  SLICE_LIT("w")};

@@ -32,6 +32,7 @@ struct house {
     enum errand errand;
     int64_t stray_at_ms; /* boot clock */
     size_t stray_queue;
+    bool stray_stays;  /* that one is looked at again */
     int64_t ask_at_ms; /* boot clock */
     int64_t next_ms;   /* of the agenda: when to look again */
     struct lot lots[20];

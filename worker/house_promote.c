@@ -44,6 +44,8 @@ void house_count_promoted(struct house *h, const struct redis_reply *reply)
 
     h->moved = h->moved || moved > 0 || refused > 0;
 
+    if (refused > 0)
+        log_event(LOG_WARN, EV_HOUSE_REFUSED, F_INT("jobs", refused));
     if (moved > 0)
         log_event(LOG_DEBUG, EV_HOUSE_PROMOTED, F_INT("jobs", moved));
 }

@@ -193,12 +193,14 @@ void lane_close(struct step *s, int64_t ms)
     (void)redis_script(s->w->link, SCRIPT_cool, 1, ARRAY_LEN(argv), argv, on_depart, s->w, &err);
 }
 
-void lane_refused_fresh(struct step *s)
+void lane_refused_fresh(struct step *s, int64_t fresh_ms)
 {
+    int64_t wait_ms = REFUSED_WAIT_MS / 2 + id_uniform_ms(REFUSED_WAIT_MS / 2);
+
     log_event(LOG_WARN, EV_TOKEN_REFUSED, F_CSTR("connection", s->conn->id), F_CSTR("job", s->name),
               F_UINT("ver", s->token->ver));
     if (++s->conn->refused_fresh >= REFUSED_LIMIT) {
         s->conn->refused_fresh = 0;
-        lane_close(s, REFUSED_WAIT_MS / 2 + id_uniform_ms(REFUSED_WAIT_MS / 2));
+        lane_close(s, wait_ms < fresh_ms ? wait_ms : fresh_ms);
     }
 }

@@ -29,8 +29,9 @@ bool lane_is_limited(const struct conn *c);
 bool lane_ask(struct step *s);
 void lane_leave(struct step *s); /* give the slot back, and have the next one looked at */
 void lane_close(struct step *s, int64_t ms); /* 429, Retry-After: nobody calls for so long */
-/* A token that is fresh was refused again: after a few in a row the lane closes for a while. */
-void lane_refused_fresh(struct step *s);
+/* A token that is too fresh to be renewed was refused, for fresh_ms more: after a few in a row the
+ * lane closes until it may be, and half a minute at most. */
+void lane_refused_fresh(struct step *s, int64_t fresh_ms);
 /* For the housekeeper: how many calls may begin now, and in how many ms more may (0 = when one
  * ends)? The answer is a reply of those two. False: could not ask. */
 bool lane_look(struct worker *w, const struct conn *c,

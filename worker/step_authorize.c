@@ -70,12 +70,14 @@ enum step_state step_refuse(struct step *s)
     return step_look(s, true, STEP_REFUSING);
 }
 
-static bool old_enough(const struct step *s)
+/* How long until its token is old enough to be renewed because of a refusal; 0 = it is. */
+static int64_t too_fresh_ms(const struct step *s)
 {
     int64_t life = s->token->exp_ms - s->token->born_ms;
     int64_t limit = life / 2 < 60000 ? life / 2 : 60000;
+    int64_t age = worker_now_ms(s->w) - s->token->born_ms;
 
-    return worker_now_ms(s->w) - s->token->born_ms >= limit;
+    return age < limit ? limit - age : 0;
 }
 
 enum step_state step_refusing(struct step *s)
@@ -94,14 +96,15 @@ enum step_state step_refusing(struct step *s)
     s->conn = s->looked;
     s->looked = NULL;
     if (s->conn->gen != sent->gen || s->conn->ver != sent->ver) {
-        if (s->replay_used) /* one replay per attempt; then it is the step's own error */
-            return step_finish(s, RESULT_FAILED);
+        if (s->replay_used) /* one replay per attempt */
+            return step_again(s);
         s->replay_used = true;
         return STEP_AUTHORIZE;
     }
-    if (!old_enough(s)) {
-        lane_refused_fresh(s);
-        return step_finish(s, RESULT_FAILED);
+    if (too_fresh_ms(s) > 0) {
+        lane_refused_fresh(s, too_fresh_ms(s));
+        /* its grant may be gone: a job that waits until that is known is not lost */
+        return step_again(s);
     }
     tokens_refused(s->w->tokens, s->conn, sent->ver);
     return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), true);

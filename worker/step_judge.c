@@ -18,7 +18,7 @@ static int64_t backoff(const struct step *s)
     return wait;
 }
 
-static enum step_state again(struct step *s)
+enum step_state step_again(struct step *s)
 {
     struct err why = s->err;
 
@@ -39,7 +39,7 @@ static enum step_state judge_not_sent(struct step *s)
         err_prefix(&s->err, "job %s: ", s->name);
         return step_bury(s, &s->err);
     }
-    return again(s);
+    return step_again(s);
 }
 
 /* As the job says; else what may be repeated (RFC 9110 section 9.2.2), or carries a key by which
@@ -70,7 +70,7 @@ static enum step_state judge_maybe_sent(struct step *s)
     if (may_repeat(s)) {
         if (s->aborted)
             return step_retry(s, 0);
-        return again(s);
+        return step_again(s);
     }
     err_prefix(&why, "job %s: unknown outcome, not repeated: ", s->name);
     why.rule = "unknown_outcome";
@@ -115,7 +115,7 @@ static enum step_state judge_answer(struct step *s)
     if (s->status == 401 && !s->drop_token && s->challenge != CHALLENGE_INSUFFICIENT_SCOPE)
         return STEP_REFUSE;
     if (is_passing(s->status))
-        return again(s);
+        return step_again(s);
     return step_finish(s, RESULT_FAILED);
 }
 

@@ -1,6 +1,6 @@
 -- Stop a run: what lies aside is removed at once; what is in flight is committed without a next step, and
 -- ends where it would be set aside (retry.lua, park.lua).
--- KEYS run:RUN, held, set (due, park:RESOURCE or dead), queue, out:NAME
+-- KEYS run:RUN, held, set (due, park:RESOURCE or dead), queue, out:NAME, the queue's other stream (its lane)
 -- ARGV name ("" = not set aside), entry ("" = not found waiting in the queue), result, result cap,
 --      ttl ms, write to out (1 or 0)
 -- Answers CANCELLED (it will not run), MARKED (a call may be in flight; no next step will follow) or
@@ -22,6 +22,8 @@ if ARGV[1] ~= '' and redis.call('ZREM', KEYS[3], ARGV[1]) == 1 then
 elseif ARGV[2] ~= '' then
   local p = redis.pcall('XPENDING', KEYS[4], 'w', ARGV[2], ARGV[2], 1)
   if (p.err or #p == 0) and redis.call('XDEL', KEYS[4], ARGV[2]) == 1 then gone = true end
+elseif ARGV[1] == '' and st == 'ready' and redis.pcall('XLEN', KEYS[4]) == 0 and redis.pcall('XLEN', KEYS[6]) == 0 then
+  gone = true -- its entry was deleted by hand: what is in work lies in the queue until it is committed
 end
 if not gone then
   redis.call('HSET', KEYS[1], 'c0', mark, 'cn', ARGV[5], 'cr', ARGV[3])

@@ -5,7 +5,7 @@ local gen = redis.call('HGET', KEYS[1], 'gen')
 if not gen or redis.call('HGET', KEYS[1], 'state') == 'REMOVED' then return {'NONE'} end
 local had = redis.call('HMGET', KEYS[1], 'at', 'rt', 'cs', 'cfg', 'cm', 'cd', 'gen', 'ver')
 local t = redis.call('TIME')
-gen = math.max(tonumber(gen) + 1, t[1] * 1000000 + t[2]) -- apply.lua says why
+gen = math.max((tonumber(gen) or 0) + 1, t[1] * 1000000 + t[2]) -- apply.lua says why
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 redis.call('HSET', KEYS[1], 'gen', string.format('%d', gen), 'ver', 0, 'state', 'REMOVED')
 redis.pcall('PUBLISH', ARGV[1], ARGV[2])

@@ -241,7 +241,8 @@ class Moves:
         return self.call("purge", [key("dead"), key("held"), key(f"run:{run_of(name)}")], name, ttl)
 
     def cancel(self, run, name="", where="due", entry="", ttl=HOUR, write=1, queue="default"):
-        return self.call("cancel", [key(f"run:{run}"), key("held"), key(where), key(f"q:{queue}"), key("out:results")],
+        return self.call("cancel", [key(f"run:{run}"), key("held"), key(where), key(f"q:{queue}"), key("out:results"),
+                                     key(f"q:{queue}~")],
                          name, entry, f"cancelled:{run}", 1000, ttl, write)
 
     def beat(self, who, lease=HOUR, boss=0, *more):

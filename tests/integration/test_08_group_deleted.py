@@ -41,3 +41,17 @@ def test_entries_that_the_group_passed_by(rig):
     assert [e["jobs"] for e in w.logged("house.skipped")] == [4]
     wait_until(lambda: rig.places() == {}, 5, "an empty queue")
     rig.look()
+
+
+def test_many_entries_that_the_group_passed_by(rig):
+    """More than one look takes: the next comes at once, not half a minute later."""
+    r = rig.use_redis()
+    rig.use_peers()
+    rig.link("acct")
+    queue = rig.key("q:default")
+    r.client.xgroup_create(queue, "w", "$", mkstream=True)
+    ids = rig.enqueue([rig.job("acct", f"/echo?i={i}") for i in range(300)])
+    r.client.execute_command("XGROUP", "SETID", queue, "w", "$")
+    (w,) = rig.workers(1, lease="1s")
+    assert {x[-1]["state"] for x in rig.results(ids, 25).values()} == {"done"}
+    assert sum(e["jobs"] for e in w.logged("house.skipped")) >= 300

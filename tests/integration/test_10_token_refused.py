@@ -51,3 +51,17 @@ def test_people_are_told_why_nothing_is_called(rig):
     assert "held: the API answered 401" in rig.ctl("conn", "ls").out
     assert rig.ctl("conn", "show", "acct", "-o", "json").json()["held_back_by_status"] == "401"
     assert "1 have fresh tokens refused: acct" in rig.run_ctl("doctor").out
+
+
+def test_jobs_outlive_a_grant_that_dies_while_its_token_looks_fresh(rig):
+    """The provider revoked it: the API refuses a token that is seconds old. Nothing fails meanwhile; after a new link all is done."""
+    auth, api = rig.use_peers()
+    rig.link_refresh("acct")
+    rig.workers(2)
+    rig.results(rig.enqueue(rig.job("acct", "/echo")))
+    auth.revoke(account="acct")
+    ids = rig.enqueue([rig.job("acct", "/echo") for _ in range(60)])
+    wait_until(lambda: rig.redis.client.hget("awq:{c:acct}", "cw") == b"401", 10, "the lane to be shut")
+    rig.apply(rig.conn("acct", "refresh_token", "basic", "basic"), refresh_token=auth.mint("acct", "basic")["refresh_token"])
+    got = rig.results(ids, 60)
+    assert {x[-1]["state"] for x in got.values()} == {"done"}

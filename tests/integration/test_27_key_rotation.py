@@ -124,6 +124,17 @@ def test_rotate_waits_for_a_worker_that_does_not_know(rig):
     assert rig.result(rig.job("acct", "/echo"))["state"] == "done", "the old ones still open"
 
 
+def test_a_file_that_is_not_the_workers_is_not_staged(rig):
+    """Given to them, as it would say, it would stop them."""
+    rig.use_redis()
+    rig.worker()
+    rig.run_ctl("keys", "new", rig.folder / "foreign")
+    before = (rig.folder / "foreign").read_text()
+    done = rig.run_ctl("--keys", rig.folder / "foreign", "keys", "rotate", "--stage")
+    assert done.code == 1 and "not the workers'" in done.err, done.err
+    assert (rig.folder / "foreign").read_text() == before
+
+
 def test_nothing_to_rotate(rig):
     rig.need(keys=True)
     assert "--stage" in rig.ctl("keys", "rotate", code=1).err

@@ -377,6 +377,20 @@ def test_many_dead_letters(rig):
     assert rig.redis.client.hlen(rig.key("held")) == 1
 
 
+def test_an_entry_that_was_deleted_by_hand(rig):
+    """An XTRIM, or a producer's MAXLEN: the record says ready for ever; people are told, and cancel ends it."""
+    enqueue(rig, job(1), job(2))
+    r = rig.redis.client
+    assert "its turn on queue default" in rig.ctl("job", "get", "j1").out
+    r.xtrim(rig.key("q:default"), maxlen=0)
+    assert "somebody deleted its entry" in rig.ctl("job", "get", "j1").out
+    assert "cancelled" in rig.ctl("job", "cancel", "j1").out
+    assert rig.ctl("job", "get", "j1", "-o", "json").json()["state"] == "cancelled"
+    r.xadd(rig.key("q:default~"), {"j": "another's turn"})
+    assert "its turn on queue default" in rig.ctl("job", "get", "j2").out, "what lies in the lane may be it"
+    assert "may be in flight" in rig.ctl("job", "cancel", "j2").out
+
+
 def test_all_dead_letters_are_all(rig):
     """More than one look takes, and what cannot be replayed does not stand before the others."""
     rig.link("acct")

@@ -1,9 +1,12 @@
 """awq-ctl for operators: keys, doctor, queue and worker lists, exit codes, one clear line each."""
+import json
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
+import time
 
 import pytest
 
@@ -277,6 +280,66 @@ def test_doctor_sees_what_somebody_else_wrote(rig):
     wait_until(lambda: checks(rig, None)["due jobs"][0] == "ok", 10, "the housekeeper to have mended it")
     wait_until(lambda: checks(rig, 0)["set aside"] == ("ok", "each job has one place"), 40, "and the body too")
     assert "key types" not in checks(rig, 0)
+
+
+def test_doctor_sees_what_nobody_takes(rig):
+    """Ready, and slots are free: the workers are paused, or hang."""
+    r = rig.use_redis(aof="everysec").client
+    rig.use_peers()
+    rig.link("acct")
+    worker = rig.worker(lease="1s")
+    assert rig.result(rig.job("acct", "/echo"))["state"] == "done"
+    worker.send(signal.SIGTSTP)
+    wait_until(lambda: checks(rig, None).get("paused", ("",))[0] == "bad", 20, "its beat to say so")
+    now = int(r.time()[0]) * 1000
+    r.delete(rig.key("q:default"))
+    r.execute_command("XADD", rig.key("q:default"), f"{now - 20000}-1", "j", b"x")
+    r.xgroup_create(rig.key("q:default"), "w", "0")
+    got = checks(rig, 1)
+    assert got["queue default"][0] == "warn" and "although slots are free" in got["queue default"][1], got
+    assert got["paused"] == ("bad", "1 of 1 workers take no jobs (worker ls)")
+
+
+def test_a_queue_that_has_used_up_its_ids(rig):
+    """Somebody with XADD ends it: everybody who comes near says so, and what mends it."""
+    r = rig.use_redis(aof="everysec").client
+    rig.use_peers()
+    rig.link("acct")
+    worker = rig.worker()
+    rig.enqueue(rig.job("acct", "/echo", job_id="later", env={"not_before": int(time.time() * 1000) + 4000}))
+    wait_until(lambda: r.zcard(rig.key("due")) == 1, 10, "it to be set aside")
+    r.xadd(rig.key("q:default"), {"j": b"x"}, id="18446744073709551615-18446744073709551615")
+    worker.wait_log("house.refused", 20, jobs=1)
+    got = checks(rig, 1)
+    assert got["queue default"][0] == "bad" and "last id is the last that there is" in got["queue default"][1]
+    path = rig.folder / "job.json"
+    path.write_text(json.dumps({"v": 1, "id": "j", "call": {"conn": "acct", "url": "https://x.example/"}}))
+    done = rig.run_ctl("job", "enqueue", "-f", path)
+    assert done.code == 1 and "exhausted its ids" in done.err and "DEL it" in done.err
+    wait_until(lambda: r.xlen(rig.key("q:default")) == 0, 10, "it to be drained")
+    r.delete(rig.key("q:default"))
+    assert rig.result(rig.job("acct", "/echo", job_id="other"))["state"] == "done"
+
+
+def test_doctor_on_a_full_redis(rig):
+    r = rig.use_redis(aof="everysec").client
+    rig.worker()
+    r.config_set("maxmemory", 1 << 20)
+    r.set("filler", b"x" * (4 << 20)) if r.info("memory")["used_memory"] < 1 << 20 else None
+    assert checks(rig, 1)["memory"][0] == "bad"
+
+
+def test_doctor_without_rights_claims_nothing(rig):
+    rig.use_redis()
+    rig.worker()
+    password = rig.folder / "pw"
+    password.write_text("some-password")
+    password.chmod(0o600)
+    rig.redis.client.acl_setuser("few", enabled=True, passwords=["+some-password"], keys="x:*",
+                                 commands=["+ping", "+info", "+client|setname", "+eval", "+select", "+time"])
+    got = checks(rig, 1, "--redis-user", "few", "--redis-password-file", password)
+    assert got["workers"][1].startswith("not known: ") and got["install"][1].startswith("not known: "), got
+    rig.may_be_denied = True
 
 
 def test_doctor_on_a_replica(rig):

@@ -1375,10 +1375,11 @@ def test_a_cancelled_run_ends_whatever_its_time_says(m, how, cn):
 
 @pytest.mark.parametrize("ms", [float("nan"), float("inf"), -1.0, 1e300])
 def test_a_letter_of_no_time_is_found_a_place(m, ms):
-    """And the others beside it are too."""
-    letter = b"".join(msgpack.packb(x) for x in ("default", "j", "0", "", "c", "t", ms))
-    m.r.hset(key("held"), mapping={"r1.0.0": letter, "odd": letter, "r2.0.0": b"".join(
-        msgpack.packb(x) for x in ("default", "j", "0", "", "c", "t", 1700000000000))})
+    """And the others beside it are too; a name that is no job's goes where it gets one."""
+    def letter(ms):
+        return b"".join(msgpack.packb(x) for x in ("default", "j", "0", "", "c", "t", ms))
+    good = letter(1700000000000)
+    m.r.hset(key("held"), mapping={"r1.0.0": letter(ms), "odd": good, "r2.0.0": good})
     found = m.adrift("r1.0.0", "odd", "r2.0.0")
     assert len(m.settle(*found)) == 3
     assert m.r.zrange(key("dead"), 0, -1) == [b"r2.0.0"]

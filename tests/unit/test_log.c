@@ -120,6 +120,8 @@ static void test_levels(void **state)
     log_set_level(LOG_ERROR);
     log_event(LOG_WARN, EV_JOB_LOST);
     assert_int_equal(drain(pipe_fd[0]).len, 0);
+    log_event(LOG_ALWAYS, EV_AUDIT_CHECKPOINT);
+    assert_true(memmem(got, drain(pipe_fd[0]).len, "\"level\":\"info\"", 14) != NULL);
 }
 
 static void test_long_value(void **state)

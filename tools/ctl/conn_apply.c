@@ -87,7 +87,8 @@ static bool read_record(struct apply *a)
 {
     redis_reply_free(a->reply);
     a->reply = conn_fetch(a->c, a->id, &a->err);
-    return a->reply && connection_record_read(&a->rec, a->reply, &a->err);
+    return a->reply && (connection_record_read(&a->rec, a->reply, &a->err) ||
+                        err_prefix(&a->err, "connection %.*s: ", SLICE_FMT(a->id)));
 }
 
 /* ---- link or settings ---------------------------------------------------------------------------

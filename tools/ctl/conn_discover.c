@@ -210,6 +210,7 @@ int conn_discover(struct ctl *c, const struct args *a)
                           .issuer = slice_cstr(a->names[0]),
                           .insecure_http = a->flag[D_INSECURE_HTTP] != NULL,
                           .allow_private = a->flag[D_ALLOW_PRIVATE] != NULL};
+    int code;
 
     if (!is_address(&d, d.issuer) || slice_find(d.issuer, '?') < d.issuer.len ||
         slice_find(d.issuer, '#') < d.issuer.len)
@@ -217,5 +218,6 @@ int conn_discover(struct ctl *c, const struct args *a)
     if (discover(&d))
         return CTL_OK;
     err_prefix(&d.err, "%s: ", a->names[0]);
-    return ctl_fail(c, &d.err);
+    code = ctl_fail(c, &d.err);
+    return code == CTL_UNREACHABLE ? CTL_FAILED : code; /* that code is Redis' */
 }

@@ -59,8 +59,8 @@ static bool check_link(struct doctor *d)
     d->c->link = link_open(&d->c->common, &err);
     if (!d->c->link) {
         checks_add(&d->checks, CHECK_BAD, "redis",
-                   "Check --redis-url, --redis-user, --redis-password-file and the server", "%s",
-                   err.msg);
+                   "What the server says; else --redis-url, --redis-user, --redis-password-file",
+                   "%s", err.msg);
         return false;
     }
     from = clock_boot_us();
@@ -92,9 +92,13 @@ static void check_memory(struct doctor *d)
                "CONFIG SET maxmemory-policy noeviction: Redis may delete jobs otherwise", "%.*s",
                SLICE_FMT(policy));
     if (max > 0)
-        checks_add(&d->checks, used > max / 5 * 4 ? CHECK_WARN : CHECK_OK, "memory",
-                   "Raise maxmemory, or find what grows: queue ls, dead ls",
-                   "%" PRId64 " of %" PRId64 " MiB", used >> 20, max >> 20);
+        checks_add(&d->checks,
+                   used >= max          ? CHECK_BAD
+                   : used > max / 5 * 4 ? CHECK_WARN
+                                        : CHECK_OK,
+                   "memory", "Raise maxmemory, or find what grows: queue ls, dead ls",
+                   "%" PRId64 " of %" PRId64 " MiB%s", used >> 20, max >> 20,
+                   used >= max ? ": Redis refuses new jobs" : "");
     else
         checks_add(&d->checks, CHECK_OK, "memory", NULL, "%" PRId64 " MiB, no maxmemory",
                    used >> 20);

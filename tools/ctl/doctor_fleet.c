@@ -9,19 +9,21 @@
 #include "tools/ctl/fleet.h"
 #include "tools/ctl/link.h"
 #include "tools/ctl/producer.h"
-#include "tools/ctl/queues.h"
 
-#define STUCK_MS     (5 * 60 * 1000) /* longer than the longest step that is usual */
-#define ACCOUNTS_MAX 500             /* looked at, one round trip each: ZRANGE 0 499 */
+#define ACCOUNTS_MAX 500 /* looked at, one round trip each: ZRANGE 0 499 */
 
 static void check_install(struct doctor *d)
 {
     struct redis_reply *r;
+    struct err err = {0};
     struct key meta;
 
     key_meta(&meta);
-    r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "shards");
-    if (redis_reply_str(redis_reply_at(r, 0)).len > 0)
+    r = link_ask(d->c->link, &err, "HMGET", meta.s, "install", "shards");
+    if (!r)
+        checks_add(&d->checks, CHECK_BAD, "install", "What is said of the rights, first",
+                   "not known: %s", err.msg);
+    else if (redis_reply_str(redis_reply_at(r, 0)).len > 0)
         checks_add(&d->checks, redis_reply_int(redis_reply_at(r, 1), 1) == 1 ? CHECK_OK : CHECK_BAD,
                    "install", "This version of awq-ctl works with 1 shard",
                    "id %.*s, shards %" PRId64, SLICE_FMT(redis_reply_str(redis_reply_at(r, 0))),
@@ -62,33 +64,44 @@ static void check_keys(struct doctor *d)
 static void check_workers(struct doctor *d)
 {
     struct redis_reply *r;
+    struct err err = {0};
     struct key workers;
     char now[24];
     int64_t alive;
 
     key_workers(&workers, CTL_SHARD);
     snprintf(now, sizeof now, "(%" PRId64, d->now_ms);
-    r = link_ask(d->c->link, NULL, "ZCOUNT", workers.s, now, "+inf");
+    r = link_ask(d->c->link, &err, "ZCOUNT", workers.s, now, "+inf");
     alive = redis_reply_int(r, 0);
+    if (!r)
+        checks_add(&d->checks, CHECK_BAD, "workers", "What is said of the rights, first",
+                   "not known: %s", err.msg);
     redis_reply_free(r);
-    checks_add(&d->checks, alive > 0 ? CHECK_OK : CHECK_BAD, "workers",
-               "Start awq-worker; if some run, compare their --redis-url and --prefix with these",
-               "%" PRId64 " alive", alive);
+    if (err.code != ERR_NONE)
+        return;
+    checks_add(
+        &d->checks, alive > 0 ? CHECK_OK : CHECK_BAD, "workers",
+        "Start awq-worker; if some run, their logs say why they are not here: a password, or "
+        "another --redis-url or --prefix than this",
+        "%" PRId64 " alive", alive);
 }
 
 struct renewers {
-    int64_t alive, renew;
+    int64_t alive, renew, idle; /* idle: takes no jobs, paused (TSTP) or draining (TERM) */
 };
 
 static void on_worker(void *owner, struct slice id, const struct json_val *beat)
 {
     struct renewers *n = owner;
+    struct slice state = SLICE_NONE;
     bool renews = false;
 
     (void)id;
     json_bool(json_get(beat, "renews"), &renews);
     n->alive++;
     n->renew += renews;
+    json_str(json_get(beat, "phase"), &state);
+    n->idle += state.len > 0 && !slice_is(state, "running");
 }
 
 static int check_renewers(struct doctor *d)
@@ -100,65 +113,11 @@ static int check_renewers(struct doctor *d)
         checks_add(&d->checks, n.renew > 0 ? CHECK_OK : CHECK_BAD, "renewers",
                    "Start one with --role renew (or both) and the grant key: tokens run out",
                    "%" PRId64 " of %" PRId64 " workers renew tokens", n.renew, n.alive);
+    if (code == CTL_OK && n.idle > 0)
+        checks_add(&d->checks, n.idle == n.alive ? CHECK_BAD : CHECK_WARN, "paused",
+                   "A worker that got a TSTP goes on with a CONT; one that got a TERM ends soon",
+                   "%" PRId64 " of %" PRId64 " workers take no jobs (worker ls)", n.idle, n.alive);
     return code;
-}
-
-/* The group that workers read with is made by them; a queue with jobs and without it waits. */
-static void check_group(struct doctor *d, const char *queue)
-{
-    struct redis_reply *r;
-    const struct redis_reply *p;
-    int64_t waiting, idle;
-    struct err err = {0};
-
-    waiting = doctor_ask(d, "XLEN", queue);
-    r = link_ask(d->c->link, &err, "XPENDING", queue, "w", "-", "+", "1");
-    if (!r) {
-        checks_add(&d->checks, waiting > 0 ? CHECK_WARN : CHECK_OK, "queue default",
-                   "A worker makes the group when it works on this queue: --queues",
-                   waiting > 0 ? "%" PRId64 " jobs and no group w" : "not used yet", waiting);
-        return;
-    }
-    p = redis_reply_at(r, 0);
-    idle = p ? redis_reply_int(redis_reply_at(p, 2), 0) : 0;
-    checks_add(&d->checks, idle > STUCK_MS ? CHECK_WARN : CHECK_OK, "queue default",
-               "A worker holds a step for long: worker ls, and its log",
-               "%" PRId64 " jobs, the oldest in flight for %" PRId64 " s", waiting, idle / 1000);
-    redis_reply_free(r);
-}
-
-/* A queue that grows: nobody works on it, or all who do are busy. */
-static int check_queues(struct doctor *d)
-{
-    struct queues n;
-    struct key queue;
-    int64_t waiting = 0;
-    const struct args all = {.count = 0};
-    int code = queues_read(&n, d->c, &all, d->now_ms);
-
-    if (code)
-        return code;
-    for (size_t i = 0; i < n.count; i++) {
-        int64_t jobs;
-
-        key_queue(&queue, CTL_SHARD, slice_cstr(n.queue[i].name));
-        jobs = doctor_count(d, "XLEN", queue.s);
-        if (n.queue[i].workers > 0)
-            waiting += jobs;
-        else if (jobs > 0 && n.slots > 0)
-            checks_add(&d->checks, CHECK_WARN, "queues",
-                       "Give a worker this queue (--queues), or have its producer name another",
-                       "%" PRId64 " jobs on %s, and none of the workers alive works on it", jobs,
-                       n.queue[i].name);
-    }
-    /* beats are some seconds old: nearly all is all */
-    if (n.slots > 0 && n.active * 10 >= n.slots * 9 && waiting > n.slots)
-        checks_add(&d->checks, CHECK_WARN, "slots",
-                   "Start more workers, or give them more --slots; if the queue grew of a sudden, "
-                   "look whether calls became slow (awq_step_duration_seconds)",
-                   "%" PRId64 " of %" PRId64 " are busy, and %" PRId64 " jobs wait", n.active,
-                   n.slots, waiting - n.active);
-    return CTL_OK;
 }
 
 /* Only the inboxes of producers that were added with --inbox are read. */
@@ -256,7 +215,6 @@ void doctor_accounts(struct doctor *d)
 
 int doctor_fleet(struct doctor *d)
 {
-    struct key queue;
     int code;
 
     check_install(d);
@@ -264,9 +222,7 @@ int doctor_fleet(struct doctor *d)
     check_workers(d);
     if ((code = check_renewers(d)))
         return code;
-    key_queue(&queue, CTL_SHARD, SLICE_LIT("default"));
-    check_group(d, queue.s);
-    if ((code = check_queues(d)))
+    if ((code = doctor_queues(d)))
         return code;
     return check_inboxes(d);
 }

@@ -99,6 +99,26 @@ static const char *name_of(const char *id, const struct run *r, char text[JOB_NA
     return job_name_build(&name, text) ? text : "";
 }
 
+/* What is ready, and what is in work until it is committed, lies in the queue or in its lane. */
+static bool is_lost(struct ctl *c, const char *id, struct slice queue)
+{
+    struct redis_reply *r[3];
+    struct key key, lane, run;
+    bool lost;
+
+    key_queue(&key, CTL_SHARD, queue);
+    key_lane(&lane, CTL_SHARD, queue);
+    r[0] = link_ask(c->link, NULL, "XLEN", key.s);
+    r[1] = link_ask(c->link, NULL, "XLEN", lane.s);
+    key_run(&run, CTL_SHARD, slice_cstr(id));
+    r[2] = link_ask(c->link, NULL, "HGET", run.s, "st"); /* it may have ended since it was read */
+    lost = redis_reply_int(r[0], -1) == 0 && redis_reply_int(r[1], -1) == 0 &&
+           slice_is(redis_reply_str(r[2]), "ready");
+    for (size_t i = 0; i < ARRAY_LEN(r); i++)
+        redis_reply_free(r[i]);
+    return lost;
+}
+
 static void waits_for(struct ctl *c, const char *id, const struct run *r, struct buf *to)
 {
     struct slice park = SLICE_LIT("park:"), conn = SLICE_LIT("park:conn:"),
@@ -120,6 +140,11 @@ static void waits_for(struct ctl *c, const char *id, const struct run *r, struct
         buf_add_cstr(to, "its time");
     else if (slice_starts(r->place, park))
         buf_add_slice(to, slice_sub(r->place, park.len, r->place.len));
+    else if (is_lost(c, id, slice_sub(r->place, queue.len, r->place.len)))
+        buf_addf(to,
+                 "nothing any more: queue %.*s is empty, so somebody deleted its entry there; job "
+                 "cancel %s ends it, then enqueue it under another id",
+                 SLICE_FMT(slice_sub(r->place, queue.len, r->place.len)), id);
     else
         buf_addf(to, "its turn on queue %.*s (queue ls), if a worker has not begun it already",
                  SLICE_FMT(slice_sub(r->place, queue.len, r->place.len)));

@@ -18,7 +18,7 @@ struct cancel {
     char id[ID_MAX + 1];
     struct run run;
     char name[JOB_NAME_MAX], entry[48];
-    struct key set, queue; /* where it lies */
+    struct key set, queue, other; /* where it lies */
     char out[ID_MAX + 1];
     bool to_out;
 };
@@ -97,12 +97,14 @@ static bool find_entry(struct cancel *x, struct slice queue, struct err *err)
     char put[48];
 
     key_queue(&x->queue, CTL_SHARD, queue);
+    key_lane(&x->other, CTL_SHARD, queue);
     snprintf(put, sizeof put, "%" PRId64, x->run.time_ms);
     if ((x->run.time_ms > 0 && !find_from(x, put, err)) ||
         (!x->entry[0] && !find_from(x, "-", err)))
         return false;
     if (x->entry[0])
         return true;
+    x->other = x->queue;
     key_lane(&x->queue, CTL_SHARD, queue); /* its tenant had its turn */
     return find_from(x, "-", err);
 }
@@ -115,6 +117,7 @@ static bool find_place(struct cancel *x, struct err *err)
     x->name[0] = x->entry[0] = '\0';
     key_due(&x->set, CTL_SHARD);
     key_queue(&x->queue, CTL_SHARD, SLICE_LIT("default"));
+    key_lane(&x->other, CTL_SHARD, SLICE_LIT("default"));
     if (slice_starts(place, q))
         return find_entry(x, slice_sub(place, q.len, place.len), err);
     if (slice_starts(place, park))
@@ -158,20 +161,13 @@ static struct redis_reply *send_cancel(struct cancel *x, struct err *err)
     key_out(&out, CTL_SHARD, slice_cstr(x->out));
     snprintf(ttl, sizeof ttl, "%d", JOB_DEDUP_MS);
     const struct slice argv[] = {
-        key_slice(&run),
-        key_slice(&held),
-        key_slice(&x->set),
-        key_slice(&x->queue),
-        key_slice(&out),
-        slice_cstr(x->name),
-        slice_cstr(x->entry),
-        buf_slice(&bytes),
-        SLICE_LIT(RESULTS_CAP),
-        slice_cstr(ttl),
-        x->to_out ? SLICE_LIT("1") : SLICE_LIT("0"),
+        key_slice(&run),        key_slice(&held),     key_slice(&x->set),
+        key_slice(&x->queue),   key_slice(&out),      key_slice(&x->other),
+        slice_cstr(x->name),    slice_cstr(x->entry), buf_slice(&bytes),
+        SLICE_LIT(RESULTS_CAP), slice_cstr(ttl),      x->to_out ? SLICE_LIT("1") : SLICE_LIT("0"),
     };
 
-    r = link_script(x->c->link, SCRIPT_cancel, 5, ARRAY_LEN(argv), argv, err);
+    r = link_script(x->c->link, SCRIPT_cancel, 6, ARRAY_LEN(argv), argv, err);
     buf_deinit(&bytes);
     return r;
 }
