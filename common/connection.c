@@ -313,6 +313,13 @@ static bool read_alg(struct reader *r, const struct json_val *v)
     return read_jwt_alg(r, v, &r->to->cfg.alg);
 }
 
+static bool read_dpop(struct reader *r, const struct json_val *v)
+{
+    return read_jwt_alg(r, v, &r->to->cfg.dpop) &&
+           (r->to->cfg.dpop == JWT_ES256 || r->to->cfg.dpop == JWT_EDDSA ||
+            wrong(r, "must be ES256 or EdDSA"));
+}
+
 static bool read_assertion_alg(struct reader *r, const struct json_val *v)
 {
     return read_jwt_alg(r, v, &r->to->cfg.assertion.alg);
@@ -487,6 +494,7 @@ static const struct member {
     URL(audience),
     READ("scopes", read_scopes),
     READ("resource", read_resource),
+    READ("dpop", read_dpop),
     READ("assertion_alg", read_assertion_alg),
     TEXT("assertion_issuer", assertion.issuer),
     TEXT("assertion_subject", assertion.subject),

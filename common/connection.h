@@ -14,6 +14,7 @@
  *   state grant      FRESH DUE RENEWING BACKOFF NEEDS_CONSENT DISABLED REMOVED; kind of grant
  *   at rt cs         sealed: access token; refresh token, or what else the grant is asked for with;
  *                    client secret
+ *   dk               sealed: the key that its tokens are bound to (DPoP)
  *   exp born scope   of the access token, Redis' clock
  *   lh               sealed: digest of the `rt` that it was linked with
  *   ds dr dt         disabled: the state to come back to, why, when
@@ -104,7 +105,9 @@ struct connection_cfg {
     struct slice kid, x5t_s256, audience; /* of assertions; audience "" = the token_url */
     struct slice scopes;                  /* space separated; "" = none asked */
     struct slice resources;               /* RFC 8707: URIs, space separated; "" = none said */
-    struct assertion_cfg assertion;       /* of jwt_bearer */
+    enum jwt_alg
+        dpop; /* its tokens are bound to a key of this kind (RFC 9449); JWT_ALG_OF_KEY: no */
+    struct assertion_cfg assertion;                                           /* of jwt_bearer */
     struct slice subject_token_type, requested_token_type, exchange_audience; /* token_exchange */
     struct slice username;                                                    /* of password */
     bool allow_insecure_grants;  /* password needs it */
@@ -155,27 +158,20 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   scopes: [read, write]
  *   resource: [https://api.example]                   # RFC 8707, optional
  *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
- *   assertion:                                          # of jwt_bearer
- *     key: {file: signing.pem}
- *     issuer: robot@example.iam     # else client.id
- *     subject: boss@example.com     # else the issuer
- *     audience: https://login.example/token    # else the token_url
- *     alg: RS256                    # and kid, x5t_s256: as in client
- *     lifetime_s: 60
- *     scope: false                  # true: the scopes stand in it
- *   assertion: {saml: {file: assertion.xml}}            # of saml2_bearer
- *   exchange:                                           # of token_exchange
- *     subject_token: {file: token}
- *     subject_token_type: urn:ietf:params:oauth:token-type:access_token    # unless it says so
- *     requested_token_type: urn:ietf:params:oauth:token-type:access_token
- *     audience: https://api.example
- *   login: {username: bob, password: {file: password}}  # of password, with
- *   allow_insecure_grants: true
- *   policy: {hosts: [api.example], methods: [GET, POST], paths: [/v1], producers: [shop],
- *            insecure_http: false, allow_private: false}
- *   limits: {concurrency: 10, rate: 100/1m, burst: 5, breaker: 10}
- *   token: {default_lifetime_s: 3600, renew_before_s: 60, max_idle_s: 0,
- *           replay: once}             # or never, always
+ *   dpop: {alg: ES256}         # or EdDSA, optional: RFC 9449. key: {file: KEY.pem} for one of
+ * yours assertion:                                          # of jwt_bearer key: {file:
+ * signing.pem} issuer: robot@example.iam     # else client.id subject: boss@example.com     # else
+ * the issuer audience: https://login.example/token    # else the token_url alg: RS256 # and kid,
+ * x5t_s256: as in client lifetime_s: 60 scope: false                  # true: the scopes stand in
+ * it assertion: {saml: {file: assertion.xml}}            # of saml2_bearer exchange: # of
+ * token_exchange subject_token: {file: token} subject_token_type:
+ * urn:ietf:params:oauth:token-type:access_token    # unless it says so requested_token_type:
+ * urn:ietf:params:oauth:token-type:access_token audience: https://api.example login: {username:
+ * bob, password: {file: password}}  # of password, with allow_insecure_grants: true policy: {hosts:
+ * [api.example], methods: [GET, POST], paths: [/v1], producers: [shop], insecure_http: false,
+ * allow_private: false} limits: {concurrency: 10, rate: 100/1m, burst: 5, breaker: 10} token:
+ * {default_lifetime_s: 3600, renew_before_s: 60, max_idle_s: 0, replay: once}             # or
+ * never, always
  *
  * Unknown keys are errors with line and column. Secrets are read from their file (one newline at
  * the end off) or environment variable, into buffers that connection_file_deinit wipes. */
@@ -183,13 +179,14 @@ struct connection_file {
     struct connection_cfg *cfg;
     struct buf client_secret; /* empty = none given */
     struct buf grant_secret;  /* refresh token, key, assertion ... (grant_secret_name); the same */
+    struct buf dpop_key;      /* PEM; empty = one is made */
 };
 bool connection_file_read(struct connection_file *f, const char *path, struct err *err);
 void connection_file_deinit(struct connection_file *f); /* wipes */
 
 /* The record as Redis has it (P:{c:ID}, a hash); slices borrow from the reply. */
 struct connection_record {
-    struct slice cfg, cm, cd, state, grant, at, rt, cs, why, fail_text, scope, lh, disabled_why,
+    struct slice cfg, cm, cd, state, grant, at, rt, cs, dk, why, fail_text, scope, lh, disabled_why,
         cool_why, fail_class;
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms, disabled_ms;
@@ -199,7 +196,7 @@ struct connection_record {
 struct redis_reply;
 /* The command that reads it (HMGET, so that fields come in an order of ours), into argv; how many
  * words. For a step: what a call needs, and nothing of the grant. */
-enum { CONNECTION_RECORD_ARGS = 27 };
+enum { CONNECTION_RECORD_ARGS = 28 };
 size_t connection_record_ask(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 size_t connection_record_ask_for_step(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 /* Its answer; what was not asked for reads as not there. */

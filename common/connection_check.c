@@ -22,6 +22,7 @@ static const char *in_file(const char *setting)
         {"kid", "client.kid"},
         {"x5t_s256", "client.x5t_s256"},
         {"audience", "client.audience"},
+        {"dpop", "dpop.alg"},
         {"assertion_alg", "assertion.alg"},
         {"assertion_issuer", "assertion.issuer"},
         {"assertion_subject", "assertion.subject"},

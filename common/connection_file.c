@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/dpop.h"
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/oauth.h"
@@ -64,6 +65,7 @@ static const struct row {
     {"audience", "client", "audience", TEXT},
     {"scopes", NULL, "scopes", WORDS},
     {"resource", NULL, "resource", WORDS},
+    {"dpop", "dpop", "alg", TEXT},
     {"assertion_alg", "assertion", "alg", TEXT},
     {"assertion_issuer", "assertion", "issuer", TEXT},
     {"assertion_subject", "assertion", "subject", TEXT},
@@ -221,29 +223,16 @@ static bool check_map(const struct yaml_node *root, const char *name, const char
 
 static bool check_shape(const struct yaml_node *root, struct err *err)
 {
-    static const char *const top[] = {"id",
-                                      "grant",
-                                      "token_url",
-                                      "client",
-                                      "scopes",
-                                      "policy",
-                                      "refresh_token",
-                                      "limits",
-                                      "token",
-                                      "authorize_url",
-                                      "issuer",
-                                      "revoke_url",
-                                      "par_url",
-                                      "resource",
-                                      "device_url",
-                                      "exchange",
-                                      "assertion",
-                                      "login",
-                                      "allow_insecure_grants"};
+    static const char *const top[] = {
+        "id",       "grant",         "token_url", "client",   "scopes",
+        "policy",   "refresh_token", "limits",    "token",    "authorize_url",
+        "issuer",   "revoke_url",    "par_url",   "resource", "device_url",
+        "exchange", "assertion",     "login",     "dpop",     "allow_insecure_grants"};
     static const char *const assertion[] = {"key", "saml",     "alg",      "issuer",     "subject",
                                             "kid", "audience", "x5t_s256", "lifetime_s", "scope"};
     static const char *const exchange[] = {"subject_token", "subject_token_type",
                                            "requested_token_type", "audience"};
+    static const char *const dpop[] = {"alg", "key"};
     static const char *const login[] = {"username", "password"};
     static const char *const client[] = {"id",  "secret", "key",      "auth",
                                          "alg", "kid",    "x5t_s256", "audience"};
@@ -256,6 +245,7 @@ static bool check_shape(const struct yaml_node *root, struct err *err)
     return check_map(root, NULL, top, ARRAY_LEN(top), err) &&
            check_map(root, "client", client, ARRAY_LEN(client), err) &&
            check_map(root, "assertion", assertion, ARRAY_LEN(assertion), err) &&
+           check_map(root, "dpop", dpop, ARRAY_LEN(dpop), err) &&
            check_map(root, "exchange", exchange, ARRAY_LEN(exchange), err) &&
            check_map(root, "login", login, ARRAY_LEN(login), err) &&
            check_map(root, "policy", policy, ARRAY_LEN(policy), err) &&
@@ -440,10 +430,29 @@ static bool read_grant_secret(struct connection_file *f, const char *path,
            (f->cfg->grant != GRANT_JWT_BEARER || check_key(f, n, wanted, err));
 }
 
+static bool read_dpop_key(struct connection_file *f, const char *path, const struct yaml_node *root,
+                          struct err *err)
+{
+    const struct yaml_node *dpop = yaml_get(root, "dpop"), *n = yaml_get(dpop, "key");
+    struct dpop_key *k;
+    struct err why = {0};
+
+    if (dpop && f->cfg->dpop == JWT_ALG_OF_KEY)
+        return yaml_err(dpop, err, "dpop.alg is missing: ES256 or EdDSA");
+    if (!n)
+        return true;
+    if (!read_secret(path, n, "dpop.key", &f->dpop_key, err))
+        return false;
+    k = dpop_key_open(buf_slice(&f->dpop_key), f->cfg->dpop, &why);
+    dpop_key_free(k);
+    return k || yaml_err(n, err, "dpop.key: %s", why.msg);
+}
+
 static bool read_secrets(struct connection_file *f, const char *path, const struct yaml_node *root,
                          struct err *err)
 {
-    return read_client(f, path, root, err) && read_grant_secret(f, path, root, err);
+    return read_client(f, path, root, err) && read_grant_secret(f, path, root, err) &&
+           read_dpop_key(f, path, root, err);
 }
 
 bool connection_file_read(struct connection_file *f, const char *path, struct err *err)
@@ -456,6 +465,7 @@ bool connection_file_read(struct connection_file *f, const char *path, struct er
     buf_init(&text, YAML_BYTES_MAX);
     buf_init(&got.client_secret, SECRET_BYTES_MAX);
     buf_init(&got.grant_secret, SECRET_BYTES_MAX);
+    buf_init(&got.dpop_key, SECRET_BYTES_MAX);
     if (read_file(path, &text, err)) {
         doc = yaml_doc_parse(buf_slice(&text), err);
         if (doc)
@@ -479,4 +489,5 @@ void connection_file_deinit(struct connection_file *f)
     f->cfg = NULL;
     buf_wipe(&f->client_secret);
     buf_wipe(&f->grant_secret);
+    buf_wipe(&f->dpop_key);
 }

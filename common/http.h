@@ -63,7 +63,8 @@ struct http_call {
     /* A header that holds a secret ("Authorization"): our copy of it is wiped once it is not
      * needed. */
     struct http_header secret;
-    struct slice body; /* copied when copy_body, else must live until the callback */
+    struct http_header more; /* one beside it that is made for this request only (DPoP); or "" */
+    struct slice body;       /* copied when copy_body, else must live until the callback */
     bool copy_body;
     bool has_body;              /* send a body even when it is empty (Content-Length: 0) */
     int64_t connect_timeout_ms; /* 0 = 5000 */

@@ -49,7 +49,8 @@ bool http_call_ok(const struct http_call *c, struct err *err)
         if (!header_ok(&c->headers[i], err))
             return false;
     }
-    return c->secret.name.len == 0 || header_ok(&c->secret, err);
+    return (c->secret.name.len == 0 || header_ok(&c->secret, err)) &&
+           (c->more.name.len == 0 || header_ok(&c->more, err));
 }
 
 static bool text_reserve(struct http_request *rq, size_t bytes, size_t lines)
@@ -116,7 +117,8 @@ static bool set_headers(struct http_request *rq, const struct http_call *c)
 {
     static const char no_expect[] = "Expect:";     /* no waiting for 100 Continue */
     static const char no_type[] = "Content-Type:"; /* libcurl would call any body a form */
-    size_t bytes = sizeof no_expect + sizeof no_type + c->secret.name.len + c->secret.value.len + 3;
+    size_t bytes = sizeof no_expect + sizeof no_type + c->secret.name.len + c->secret.value.len +
+                   c->more.name.len + c->more.value.len + 6;
     size_t count = 0;
     bool typed = false;
 
@@ -124,12 +126,14 @@ static bool set_headers(struct http_request *rq, const struct http_call *c)
         bytes += c->headers[i].name.len + c->headers[i].value.len + 3;
         typed = typed || slice_eq_nocase(c->headers[i].name, SLICE_LIT("Content-Type"));
     }
-    if (!text_reserve(rq, bytes, c->header_count + 3))
+    if (!text_reserve(rq, bytes, c->header_count + 4))
         return false;
     for (size_t i = 0; i < c->header_count; i++)
         add_line(rq, &count, &c->headers[i]);
     if (c->secret.name.len > 0)
         add_line(rq, &count, &c->secret);
+    if (c->more.name.len > 0)
+        add_line(rq, &count, &c->more);
     add_fixed(rq, &count, no_expect);
     if (!typed)
         add_fixed(rq, &count, no_type);

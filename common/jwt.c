@@ -4,6 +4,7 @@
 #include <string.h>
 #include <openssl/bio.h>
 #include <openssl/bn.h>
+#include <openssl/core_names.h>
 #include <openssl/ec.h>
 #include <openssl/ecdsa.h>
 #include <openssl/err.h>
@@ -138,12 +139,88 @@ struct jwt_key *jwt_key_secret(struct slice secret, struct err *err)
     return k;
 }
 
+struct jwt_key *jwt_key_new(enum jwt_alg alg, struct err *err)
+{
+    struct jwt_key *k = calloc(1, sizeof *k);
+
+    if (k && alg == JWT_ES256)
+        k->pkey = EVP_EC_gen("P-256");
+    else if (k && alg == JWT_EDDSA)
+        k->pkey = EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+    ERR_clear_error();
+    if (k && k->pkey) {
+        k->alg = alg;
+        return k;
+    }
+    jwt_key_free(k);
+    err_set(err, ERR_CONFIG, "no key can be made for %s", jwt_alg_name(alg));
+    return NULL;
+}
+
+bool jwt_key_to_pem(const struct jwt_key *k, struct buf *out)
+{
+    BIO *bio = BIO_new(BIO_s_secmem());
+    char *text = NULL;
+    long len = 0;
+    bool ok;
+
+    if (bio && PEM_write_bio_PrivateKey(bio, k->pkey, NULL, NULL, 0, NULL, NULL) == 1)
+        len = BIO_get_mem_data(bio, &text);
+    ok = len > 0 && buf_add(out, text, (size_t)len);
+    if (text)
+        sodium_memzero(text, (size_t)len);
+    BIO_free(bio);
+    ERR_clear_error();
+    return ok;
+}
+
 void jwt_key_free(struct jwt_key *k)
 {
     if (!k)
         return;
     EVP_PKEY_free(k->pkey);
     free(k);
+}
+
+/* ---- public keys ---- */
+
+static bool add_base64url(struct buf *out, const void *bytes, size_t len)
+{
+    size_t room = sodium_base64_encoded_len(len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+
+    if (!buf_reserve(out, room))
+        return false;
+    sodium_bin2base64(out->ptr + out->len, room, bytes, len,
+                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+    out->len += room - 1; /* room counts the NUL */
+    return true;
+}
+
+static bool add_coordinate(struct buf *out, const struct jwt_key *k, const char *name)
+{
+    unsigned char bytes[P256_BYTES];
+    BIGNUM *n = NULL;
+    bool ok = EVP_PKEY_get_bn_param(k->pkey, name, &n) == 1 &&
+              BN_bn2binpad(n, bytes, sizeof bytes) == (int)sizeof bytes &&
+              add_base64url(out, bytes, sizeof bytes);
+
+    BN_free(n);
+    return ok;
+}
+
+bool jwt_key_jwk(const struct jwt_key *k, struct buf *out)
+{
+    unsigned char x[32];
+    size_t len = sizeof x;
+
+    if (k->alg == JWT_ES256)
+        return buf_add_cstr(out, "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"") &&
+               add_coordinate(out, k, OSSL_PKEY_PARAM_EC_PUB_X) &&
+               buf_add_cstr(out, "\",\"y\":\"") &&
+               add_coordinate(out, k, OSSL_PKEY_PARAM_EC_PUB_Y) && buf_add_cstr(out, "\"}");
+    return k->alg == JWT_EDDSA && EVP_PKEY_get_raw_public_key(k->pkey, x, &len) == 1 &&
+           buf_add_cstr(out, "{\"crv\":\"Ed25519\",\"kty\":\"OKP\",\"x\":\"") &&
+           add_base64url(out, x, len) && buf_add_cstr(out, "\"}");
 }
 
 /* ---- signatures ---- */
@@ -194,18 +271,6 @@ static bool sign_key(const struct jwt_key *k, struct slice text, struct signatur
     EVP_MD_CTX_free(md);
     ERR_clear_error();
     return ok && (k->alg != JWT_ES256 || raw_ecdsa(s));
-}
-
-static bool add_base64url(struct buf *out, const void *bytes, size_t len)
-{
-    size_t room = sodium_base64_encoded_len(len, sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-
-    if (!buf_reserve(out, room))
-        return false;
-    sodium_bin2base64(out->ptr + out->len, room, bytes, len,
-                      sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-    out->len += room - 1; /* room counts the NUL */
-    return true;
 }
 
 bool jwt_sign(const struct jwt_key *k, struct slice header, struct slice claims, struct buf *out,

@@ -5,7 +5,8 @@
  * Thread  any one at a time.
  * Errors  ERR_CONFIG for keys: what is wrong with it, never a byte of it.
  * Source  RFC 7515 (JWS, compact), RFC 7518 section 3 (HS256, RS256, PS256, ES256), RFC 8037 (EdDSA
- *         with Ed25519); keys: PEM of PKCS #8 (RFC 5958), PKCS #1 or SEC 1, without a passphrase.
+ *         with Ed25519); RFC 7517, 7638 (JWK); keys: PEM of PKCS #8 (RFC 5958), PKCS #1 or SEC 1,
+ * without a passphrase.
  */
 #ifndef AWQ_JWT_H
 #define AWQ_JWT_H
@@ -25,7 +26,14 @@ struct jwt_key;
 struct jwt_key *jwt_key_pem(struct slice pem, enum jwt_alg alg, struct err *err);
 /* HS256; 32 bytes at least (RFC 7518 section 3.2). The secret is borrowed. */
 struct jwt_key *jwt_key_secret(struct slice secret, struct err *err);
+/* A new private key, ES256 or EdDSA. */
+struct jwt_key *jwt_key_new(enum jwt_alg alg, struct err *err);
 void jwt_key_free(struct jwt_key *k); /* NULL is fine */
+/* Adds its PEM (PKCS #8); the caller wipes it. */
+bool jwt_key_to_pem(const struct jwt_key *k, struct buf *out);
+/* Adds the JWK of the public part of an EC or Ed25519 key: the members that it must have, in the
+ * order of RFC 7638 section 3. False for others. */
+bool jwt_key_jwk(const struct jwt_key *k, struct buf *out);
 enum jwt_alg jwt_key_alg(const struct jwt_key *k);
 
 /* Adds header.claims.signature; header and claims are JSON texts. */

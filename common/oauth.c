@@ -30,6 +30,7 @@ static const struct {
     {"consent_required", OAUTH_REFUSED},
     {"login_required", OAUTH_REFUSED},
     {"slow_down", OAUTH_THROTTLED},
+    {"use_dpop_nonce", OAUTH_TRANSIENT},
     {"server_error", OAUTH_TRANSIENT},
     {"temporarily_unavailable", OAUTH_TRANSIENT},
     {"timeout", OAUTH_TRANSIENT},
@@ -167,14 +168,17 @@ static bool is_token(struct slice s, char least)
     return true;
 }
 
-static bool type_is_bearer(const struct json_val *v, bool exchanged)
+static bool type_fits(const struct json_val *v, const struct connection_cfg *c)
 {
     struct slice s;
 
+    if (c->dpop != JWT_ALG_OF_KEY)
+        return json_str(v, &s) && slice_eq_nocase(s, SLICE_LIT("DPoP"));
     if (json_type(v) == JSON_NONE || json_type(v) == JSON_NULL)
         return true;
-    return json_str(v, &s) && (slice_eq_nocase(s, SLICE_LIT("Bearer")) ||
-                               (exchanged && slice_eq_nocase(s, SLICE_LIT("N_A"))));
+    return json_str(v, &s) &&
+           (slice_eq_nocase(s, SLICE_LIT("Bearer")) ||
+            (c->grant == GRANT_TOKEN_EXCHANGE && slice_eq_nocase(s, SLICE_LIT("N_A"))));
 }
 
 /* None, null and "" all mean: keep the one you have (RFC 6749 section 6). */
@@ -199,7 +203,8 @@ static bool is_scopes(struct slice s)
     return true;
 }
 
-static void judge_token(struct oauth_answer *a, enum grant_kind grant, const struct json_val *root)
+static void judge_token(struct oauth_answer *a, const struct connection_cfg *c,
+                        const struct json_val *root)
 {
     struct slice access = SLICE_NONE, refresh = SLICE_NONE, scope = SLICE_NONE;
 
@@ -209,10 +214,12 @@ static void judge_token(struct oauth_answer *a, enum grant_kind grant, const str
     else if (!json_str(json_get(root, "access_token"), &access) || !is_token(access, '!'))
         say(a, OAUTH_TRANSIENT, "access_token_invalid",
             "the token endpoint's access token is empty, too long or no visible ASCII text");
-    else if (!type_is_bearer(json_get(root, "token_type"), grant == GRANT_TOKEN_EXCHANGE))
+    else if (!type_fits(json_get(root, "token_type"), c))
         say(a, OAUTH_CONFIG, "token_type",
-            "the token endpoint gave a token of another type than Bearer; its settings for this "
-            "client must be changed");
+            c->dpop != JWT_ALG_OF_KEY
+                ? "the token endpoint gave a token that is not bound to the connection's key (dpop)"
+                : "the token endpoint gave a token of another type than Bearer; its settings for "
+                  "this client must be changed");
     else if (!read_refresh_token(json_get(root, "refresh_token"), &refresh))
         say(a, OAUTH_TRANSIENT, "refresh_token_invalid",
             "the token endpoint's refresh token is no text, or too long");
@@ -227,8 +234,8 @@ static void judge_token(struct oauth_answer *a, enum grant_kind grant, const str
     a->lifetime_ms = lifetime_of(json_get(root, "expires_in"));
 }
 
-static void judge_body(struct oauth_answer *a, enum grant_kind grant, int status, struct slice body,
-                       struct slice content_type)
+static void judge_body(struct oauth_answer *a, const struct connection_cfg *c, int status,
+                       struct slice body, struct slice content_type)
 {
     bool good = status >= 200 && status < 300;
     const struct json_val *root;
@@ -250,18 +257,18 @@ static void judge_body(struct oauth_answer *a, enum grant_kind grant, int status
     } else if (says_error(json_get(root, "error"))) {
         judge_error(a, status, json_get(root, "error"));
     } else if (good) {
-        judge_token(a, grant, root);
+        judge_token(a, c, root);
     } else {
         judge_status(a, status, "no error code");
     }
 }
 
-void oauth_answer_judge(struct oauth_answer *a, enum grant_kind grant, int status,
+void oauth_answer_judge(struct oauth_answer *a, const struct connection_cfg *c, int status,
                         struct slice body, struct slice content_type, struct slice retry_after,
                         int64_t now_ms)
 {
     *a = (struct oauth_answer){.outcome = OAUTH_TRANSIENT, .lifetime_ms = -1};
-    judge_body(a, grant, status, body, content_type);
+    judge_body(a, c, status, body, content_type);
     if (a->outcome != OAUTH_TOKEN)
         (void)http_retry_after(retry_after, now_ms, &a->retry_after_ms);
 }
@@ -366,6 +373,8 @@ static enum oauth_challenge challenge_of(const char *error)
         return CHALLENGE_INVALID_TOKEN;
     if (strcmp(error, "insufficient_scope") == 0)
         return CHALLENGE_INSUFFICIENT_SCOPE;
+    if (strcmp(error, "use_dpop_nonce") == 0)
+        return CHALLENGE_USE_NONCE;
     return CHALLENGE_OTHER;
 }
 

@@ -75,12 +75,13 @@ struct oauth_answer {
     void *doc;                                       /* private; wiped by oauth_answer_deinit */
 };
 /* Judge a complete answer. token_type is compared without case and must be Bearer (absent is taken
- * as Bearer: many servers leave it out), or N_A of token_exchange (RFC 8693 section 2.2.1).
+ * as Bearer: many servers leave it out), or N_A of token_exchange (RFC 8693 section 2.2.1); with
+ * dpop it must be DPoP, and any other is a downgrade (RFC 9449 section 5).
  * expires_in may be a number or a decimal string; zero, negative, absurd (> 10 years) or unreadable
  * counts as not said. An access token must be visible ASCII (RFC 6750 b64token or wider), 1..16384
  * bytes. A 200 with `error` inside is not a token. A 2xx or 4xx with error=invalid_grant is
  * REFUSED. An empty 400 or HTML is TRANSIENT at first; the caller counts. */
-void oauth_answer_judge(struct oauth_answer *a, enum grant_kind grant, int status,
+void oauth_answer_judge(struct oauth_answer *a, const struct connection_cfg *c, int status,
                         struct slice body, struct slice content_type, struct slice retry_after,
                         int64_t now_ms);
 void oauth_answer_deinit(struct oauth_answer *a);
@@ -95,7 +96,8 @@ enum oauth_challenge {
     CHALLENGE_NONE, /* no Bearer or DPoP challenge, or not readable */
     CHALLENGE_INVALID_TOKEN,
     CHALLENGE_INSUFFICIENT_SCOPE,
-    CHALLENGE_OTHER /* no error code, or another */
+    CHALLENGE_USE_NONCE, /* use_dpop_nonce: the same again with the nonce that came (RFC 9449) */
+    CHALLENGE_OTHER      /* no error code, or another */
 };
 enum oauth_challenge oauth_challenge_read(struct slice www_authenticate);
 

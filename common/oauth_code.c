@@ -56,6 +56,8 @@ static bool add_question(struct buf *form, const struct connection_cfg *c,
     oauth_add_resources(form, c);
     oauth_form_add(form, "state", slice_cstr(q->state));
     oauth_form_add(form, "code_challenge", slice_cstr(q->challenge));
+    if (q->jkt)
+        oauth_form_add(form, "dpop_jkt", slice_cstr(q->jkt));
     return oauth_form_add(form, "code_challenge_method", SLICE_LIT("S256"));
 }
 

@@ -22,6 +22,7 @@ struct oauth_code {
     char verifier[OAUTH_VERIFIER_CHARS + 1];
     char challenge[OAUTH_VERIFIER_CHARS + 1];
     char state[OAUTH_VERIFIER_CHARS + 1]; /* for one answer */
+    const char *jkt; /* of the key that the code is to be bound to (RFC 9449 section 10); or NULL */
 };
 
 void oauth_code_begin(struct oauth_code *q);

@@ -24,11 +24,13 @@ static void drop(struct renewal *r)
         endpoint_leave(r->w->endpoints, r, &r->place);
     conn_unref(r->c);
     connection_cfg_free(r->cfg);
+    dpop_key_free(r->dpop);
     oauth_request_deinit(&r->rq);
     oauth_answer_deinit(&r->answer);
     buf_deinit(&r->sealed_at);
     buf_deinit(&r->sealed_rt);
     buf_deinit(&r->lease_rt);
+    buf_deinit(&r->lease_cs);
     buf_deinit(&r->old_scope);
     free(r);
 }
@@ -161,6 +163,7 @@ struct renewal *renewal_new(struct worker *w, struct conn *c, uint64_t gen, uint
     buf_init(&r->sealed_at, RENEW_TOKEN_MAX + 256);
     buf_init(&r->sealed_rt, RENEW_TOKEN_MAX + 256);
     buf_init(&r->lease_rt, RENEW_TOKEN_MAX + 256);
+    buf_init(&r->lease_cs, RENEW_TOKEN_MAX + 256);
     buf_init(&r->old_scope, RENEW_TOKEN_MAX);
     r->next = all;
     r->prev_next = &all;

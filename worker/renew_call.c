@@ -37,6 +37,23 @@ static void on_token(struct renewal *r)
     renewal_seal(r);
 }
 
+/* Nothing was used up: the server looked at the proof first (RFC 9449 section 8). Once. */
+static bool wants_nonce(const struct renewal *r)
+{
+    return r->dpop && !r->nonce_used && strcmp(r->answer.reason, "use_dpop_nonce") == 0 &&
+           conn_nonce(r->c, SLICE_NONE)[0];
+}
+
+static void call_again(struct renewal *r)
+{
+    r->nonce_used = true;
+    oauth_answer_deinit(&r->answer);
+    if (renewal_build(r)) /* anew: an assertion is for one request */
+        renewal_call(r);
+    else
+        renewal_fail(r, "config");
+}
+
 static void judge(struct renewal *r, const struct http_result *res)
 {
     static const char *const classes[] = {
@@ -49,13 +66,18 @@ static void judge(struct renewal *r, const struct http_result *res)
 
     const char *class;
 
-    oauth_answer_judge(&r->answer, r->cfg->grant, res->status, buf_slice(res->body),
+    conn_take_nonce(r->c, SLICE_NONE, http_header_get(res, "dpop-nonce"));
+    oauth_answer_judge(&r->answer, r->cfg, res->status, buf_slice(res->body),
                        http_header_get(res, "content-type"), http_header_get(res, "retry-after"),
                        clock_wall_ms());
     if (res->body->ptr)
         sodium_memzero(res->body->ptr, res->body->cap); /* the tokens' raw bytes */
     if (r->answer.outcome == OAUTH_TOKEN) {
         on_token(r);
+        return;
+    }
+    if (wants_nonce(r)) {
+        call_again(r);
         return;
     }
     r->retry_after_ms = r->answer.retry_after_ms;
@@ -92,6 +114,10 @@ static void on_http(void *owner, const struct http_result *res)
 void renewal_call(struct renewal *r)
 {
     char *url = slice_dup(r->cfg->token_url);
+    const struct dpop_request proves = {.method = "POST",
+                                        .url = r->cfg->token_url,
+                                        .nonce = slice_cstr(conn_nonce(r->c, SLICE_NONE))};
+    struct buf proof;
     struct http_header headers[] = {
         {SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded")},
         {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
@@ -116,7 +142,18 @@ void renewal_call(struct renewal *r)
             (struct http_header){SLICE_LIT("Authorization"), buf_slice(&r->rq.authorization)};
     r->state = RENEW_CALLING;
     r->sent_ms = clock_wall_ms();
+    buf_init(&proof, DPOP_PROOF_MAX);
+    if (r->dpop) {
+        if (!dpop_proof(r->dpop, &proves, &proof, &r->why)) {
+            buf_deinit(&proof);
+            free(url);
+            renewal_fail(r, "not_sent");
+            return;
+        }
+        hc.more = (struct http_header){SLICE_LIT("DPoP"), buf_slice(&proof)};
+    }
     if (!url || !http_start(r->w->http, &hc, on_http, r, &r->why))
         renewal_fail(r, "not_sent");
+    buf_deinit(&proof);
     free(url);
 }

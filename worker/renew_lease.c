@@ -8,8 +8,8 @@
 #include "worker/meters.h"
 #include "worker/worker.h"
 
-static bool open_secret(struct renewal *r, const char *field, struct slice sealed,
-                        struct buf *clear)
+static bool open_secret(struct renewal *r, enum key_kind kind, const char *field,
+                        struct slice sealed, struct buf *clear)
 {
     struct seal_place place = {slice_cstr(r->w->set->common.prefix),
                                slice_cstr(r->c->id),
@@ -23,10 +23,23 @@ static bool open_secret(struct renewal *r, const char *field, struct slice seale
         return true;
     if (!buf_reserve(clear, seal_clear_len(sealed) + 1))
         return err_set(&r->why, ERR_NOMEM, "connection %s: out of memory", r->c->id);
-    if (!seal_open(r->w->keys, KEY_GRANT, &place, sealed, clear->ptr, clear->cap, &len, &r->why))
+    if (!seal_open(r->w->keys, kind, &place, sealed, clear->ptr, clear->cap, &len, &r->why))
         return err_prefix(&r->why, "connection %s: %s: ", r->c->id, field);
     clear->len = len;
     return true;
+}
+
+static bool open_dpop_key(struct renewal *r, struct slice sealed)
+{
+    struct buf pem;
+
+    if (r->cfg->dpop == JWT_ALG_OF_KEY)
+        return true;
+    buf_init(&pem, RENEW_TOKEN_MAX);
+    if (open_secret(r, KEY_ACCESS, "dk", sealed, &pem))
+        r->dpop = dpop_key_open(buf_slice(&pem), r->cfg->dpop, &r->why);
+    buf_wipe(&pem);
+    return r->dpop || err_prefix(&r->why, "connection %s: its DPoP key: ", r->c->id);
 }
 
 /* The lease may have been given before, and the link lost while replicas were waited for. */
@@ -34,8 +47,27 @@ static void unprepare(struct renewal *r)
 {
     connection_cfg_free(r->cfg);
     r->cfg = NULL;
+    dpop_key_free(r->dpop);
+    r->dpop = NULL;
     oauth_request_deinit(&r->rq);
     buf_clear(&r->lease_rt);
+    buf_clear(&r->lease_cs);
+}
+
+bool renewal_build(struct renewal *r)
+{
+    struct buf rt, cs;
+    bool ok;
+
+    oauth_request_deinit(&r->rq);
+    buf_init(&rt, RENEW_TOKEN_MAX);
+    buf_init(&cs, RENEW_TOKEN_MAX);
+    ok = open_secret(r, KEY_GRANT, "rt", buf_slice(&r->lease_rt), &rt) &&
+         open_secret(r, KEY_GRANT, "cs", buf_slice(&r->lease_cs), &cs) &&
+         oauth_request_build(&r->rq, r->cfg, buf_slice(&cs), buf_slice(&rt), &r->why);
+    buf_wipe(&rt);
+    buf_wipe(&cs);
+    return ok;
 }
 
 static bool prepare(struct renewal *r, const struct redis_reply *a)
@@ -45,25 +77,17 @@ static bool prepare(struct renewal *r, const struct redis_reply *a)
                                     .cfg = redis_reply_str(redis_reply_at(a, 5)),
                                     .cm = redis_reply_str(redis_reply_at(a, 6)),
                                     .cd = redis_reply_str(redis_reply_at(a, 7))};
-    struct buf rt, cs;
-    bool ok;
-
-    buf_init(&rt, RENEW_TOKEN_MAX);
-    buf_init(&cs, RENEW_TOKEN_MAX);
     unprepare(r);
-    ok = connection_record_verify(&rec, r->w->keys, prefix, id, &r->why) &&
-         (r->cfg = connection_cfg_parse(rec.cfg, &r->why)) != NULL &&
-         slice_copy(rec.cd, r->cd, sizeof r->cd) &&
-         (buf_add_slice(&r->lease_rt, redis_reply_str(redis_reply_at(a, 8))) ||
-          err_rule(&r->why, ERR_FORMAT, "seal_broken",
-                   "connection %s: its sealed rt is longer than any token", r->c->id)) &&
-         open_secret(r, "rt", buf_slice(&r->lease_rt), &rt) &&
-         open_secret(r, "cs", redis_reply_str(redis_reply_at(a, 9)), &cs) &&
-         egress_check_endpoint(r->cfg->policy.insecure_http, r->cfg->token_url, &r->why) &&
-         oauth_request_build(&r->rq, r->cfg, buf_slice(&cs), buf_slice(&rt), &r->why);
-    buf_wipe(&rt);
-    buf_wipe(&cs);
-    return ok;
+    return connection_record_verify(&rec, r->w->keys, prefix, id, &r->why) &&
+           (r->cfg = connection_cfg_parse(rec.cfg, &r->why)) != NULL &&
+           slice_copy(rec.cd, r->cd, sizeof r->cd) &&
+           ((buf_add_slice(&r->lease_rt, redis_reply_str(redis_reply_at(a, 8))) &&
+             buf_add_slice(&r->lease_cs, redis_reply_str(redis_reply_at(a, 9)))) ||
+            err_rule(&r->why, ERR_FORMAT, "seal_broken",
+                     "connection %s: what is sealed there is longer than any token", r->c->id)) &&
+           open_dpop_key(r, redis_reply_str(redis_reply_at(a, 11))) &&
+           egress_check_endpoint(r->cfg->policy.insecure_http, r->cfg->token_url, &r->why) &&
+           renewal_build(r);
 }
 
 /* There is nothing to ask with. A grant that has no refresh token is its owner's to mend; the rest

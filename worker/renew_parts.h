@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include "common/buf.h"
 #include "common/connection.h"
+#include "common/dpop.h"
 #include "common/err.h"
 #include "common/key.h"
 #include "common/oauth.h"
@@ -46,10 +47,12 @@ struct renewal {
     int64_t sent_ms;       /* wall clock, when the token request left */
     struct connection_cfg *cfg;
     char cd[65];
+    struct dpop_key *dpop; /* that the token is to be bound to; or NULL */
+    bool nonce_used;       /* asked again with the nonce that came */
     struct oauth_request rq;
     struct oauth_answer answer;
     struct buf sealed_at, sealed_rt; /* to store; no refresh token: the one of the lease stays */
-    struct buf lease_rt;             /* sealed, as the lease came with it */
+    struct buf lease_rt, lease_cs;   /* sealed, as the lease came with them */
     int64_t lifetime_ms;             /* from sent_ms on */
     const char *fail_class;
     struct err why;
@@ -94,6 +97,7 @@ void renewal_args_fill(const struct renewal *r, struct renewal_args *a);
 /* ---- the states: each begins one ---- */
 
 void renewal_acquire(struct renewal *r);
+bool renewal_build(struct renewal *r); /* its request, anew; false: r->why */
 void renewal_call(struct renewal *r);
 void renewal_seal(struct renewal *r); /* the answer, and store it */
 void renewal_store(struct renewal *r);

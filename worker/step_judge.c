@@ -110,6 +110,12 @@ static enum step_state judge_answer(struct step *s)
     }
     if (s->status >= 200 && s->status <= 299)
         return step_finish(s, RESULT_DONE);
+    /* RFC 9449 section 9: the proof was refused, not the token; once an attempt */
+    if (s->status == 401 && s->challenge == CHALLENGE_USE_NONCE && s->conn->dpop &&
+        !s->drop_token && !s->nonce_used) {
+        s->nonce_used = true;
+        return STEP_SEND;
+    }
     /* RFC 6750 section 3: invalid_token, or a bare 401 as many servers send; insufficient_scope is
      * no reason to renew, whatever the status */
     if (s->status == 401 && !s->drop_token && s->challenge != CHALLENGE_INSUFFICIENT_SCOPE)

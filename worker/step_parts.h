@@ -85,7 +85,7 @@ struct step {
     bool lane_asked, lane_open; /* open: it may begin, and what that takes is taken */
     int64_t lane_wait_ms;
     struct conn *looked; /* a look's answer, until the state function takes it */
-    bool look_done, stalled, marked, replay_used, drop_token, aborted;
+    bool look_done, stalled, marked, replay_used, nonce_used, drop_token, aborted;
     /* the request */
     struct expand *expand;
     char method[24];
@@ -163,6 +163,13 @@ bool step_is_redirect(const struct step *s);
 enum step_state step_judge(struct step *s);
 
 /* step_leave.c: each fills s->move, submits it and answers STEP_LEAVING */
+/* step_prove.c: a proof for the request at hand, in *proof (which is initialized in any case);
+ * empty where the connection has no key, or the token is not sent. */
+bool step_prove(struct step *s, struct buf *proof, struct err *err);
+void step_take_nonce(struct step *s, const struct http_result *res);
+/* The access token that goes along; "" before there is one. */
+struct slice step_sent_token(const struct step *s);
+
 enum step_state step_finish(struct step *s, enum result_state state);
 enum step_state step_retry(struct step *s, int64_t wait_ms); /* counts an attempt */
 enum step_state step_again(struct step *s); /* as the call's retry says, and then a dead letter */

@@ -218,19 +218,14 @@ static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err
 
 /* An answer that holds the token we sent is kept without it: it must not travel on in a result. It
  * is looked for in all that is kept: body, media type, and for `as: response` the headers. */
-static struct slice sent_token(const struct step *s)
-{
-    return s->token ? slice_of(s->token->header + 7, s->token->header_len - 7) : SLICE_NONE;
-}
-
 static bool may_hold_token(const struct step *s, struct slice text)
 {
-    return redact_may_hold(text, sent_token(s));
+    return redact_may_hold(text, step_sent_token(s));
 }
 
 static bool without_token(struct step *s, struct slice text, struct buf *out)
 {
-    bool found = redact(text, sent_token(s), out);
+    bool found = redact(text, step_sent_token(s), out);
 
     s->redacted = s->redacted || found;
     return found;
@@ -350,6 +345,7 @@ static void take_answer(struct step *s, const struct http_result *res)
     if (!http_retry_after(http_header_get(res, "retry-after"), clock_wall_ms(), &s->retry_after_ms))
         s->retry_after_ms = 0;
     s->spent_ms = limit_spent_ms(res);
+    step_take_nonce(s, res);
     buf_clear(&s->location);
     buf_add_slice(&s->location, http_header_get(res, "location"));
     redact_answer(s);
@@ -419,6 +415,7 @@ static void forget_answer(struct step *s)
 
 bool step_start_request(struct step *s, struct err *err)
 {
+    struct buf proof;
     struct http_call hc = {
         .method = s->method,
         .url = s->url.ptr,
@@ -441,7 +438,12 @@ bool step_start_request(struct step *s, struct err *err)
         hc.secret = (struct http_header){SLICE_LIT("Authorization"),
                                          slice_of(s->token->header, s->token->header_len)};
     forget_answer(s);
-    s->rq = http_start(s->w->http, &hc, on_answer, s, err);
+    if (step_prove(s, &proof, err)) {
+        if (proof.len > 0)
+            hc.more = (struct http_header){SLICE_LIT("DPoP"), buf_slice(&proof)};
+        s->rq = http_start(s->w->http, &hc, on_answer, s, err);
+    }
+    buf_deinit(&proof);
     return s->rq != NULL;
 }
 
@@ -489,7 +491,8 @@ bool step_follow_redirect(struct step *s, struct err *err)
          check_url(s, buf_slice(&next), err);
     if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
         s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
-    if (!ok && redact_holds(buf_slice(&s->location), sent_token(s))) /* texts name the host, say */
+    if (!ok &&
+        redact_holds(buf_slice(&s->location), step_sent_token(s))) /* texts name the host, say */
         err_rule(err, err->code, err->rule, "refused; it held the access token");
     if (!ok)
         err_prefix(err, "job %s: redirect: ", s->name);

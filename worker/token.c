@@ -7,6 +7,7 @@
 #include <sodium.h>
 
 #include "common/clock.h"
+#include "common/dpop.h"
 #include "common/log.h"
 #include "common/oauth.h"
 #include "worker/changes.h"
@@ -22,6 +23,8 @@
 #define CONSENT_MS    60000 /* the same while the account's owner, or an operator, is asked */
 #define BEHIND_MS     10000 /* what Redis forgot is waited for so long */
 #define BUCKETS       4096
+#define DPOP_PEM_MAX  4096
+#define ORIGIN_MAX    300
 
 struct look { /* somebody waits to know a connection */
     struct look *next;
@@ -72,6 +75,8 @@ static void conn_free(struct conn *c)
 {
     terms_unref(c->terms);
     token_unref(c->token);
+    dpop_key_free(c->dpop);
+    free(c->nonces);
     free(c->scope);
     free(c);
 }
@@ -192,8 +197,9 @@ static char *guarded(struct tokens *t, size_t len)
 }
 
 /* Memory for "Bearer " and a token of `len` bytes, which the caller writes behind it. */
-static struct token *token_new(struct tokens *t, size_t len)
+static struct token *token_new(struct tokens *t, const struct conn *c, size_t len)
 {
+    const char *scheme = c->cfg && c->cfg->dpop != JWT_ALG_OF_KEY ? "DPoP " : "Bearer ";
     struct token *k = calloc(1, sizeof *k);
 
     if (!k)
@@ -205,8 +211,9 @@ static struct token *token_new(struct tokens *t, size_t len)
         free(k);
         return NULL;
     }
-    memcpy(k->header, "Bearer ", 7);
-    k->header_len = 7 + len;
+    k->scheme_len = strlen(scheme);
+    memcpy(k->header, scheme, k->scheme_len);
+    k->header_len = k->scheme_len + len;
     k->header[k->header_len] = '\0';
     return k;
 }
@@ -240,10 +247,10 @@ static bool set_scope(struct conn *c, struct slice scope)
 void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
                   int64_t exp_ms, struct slice access_token, struct slice scope)
 {
-    struct token *k = set_scope(c, scope) ? token_new(t, access_token.len) : NULL;
+    struct token *k = set_scope(c, scope) ? token_new(t, c, access_token.len) : NULL;
 
     if (k)
-        memcpy(k->header + 7, access_token.ptr, access_token.len);
+        memcpy(k->header + k->scheme_len, access_token.ptr, access_token.len);
     c->gen = gen;
     c->ver = ver;
     c->born_ms = born_ms;
@@ -252,6 +259,32 @@ void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, 
     c->stale = c->no_room = !k; /* no room: read it when it is needed */
     c->looked_ms = clock_boot_ms();
     set_token(c, k);
+}
+
+/* ---- nonces ---- */
+
+struct dpop_nonces { /* of the token endpoint; of the API that answered last */
+    char renews[DPOP_NONCE_MAX + 1], calls[DPOP_NONCE_MAX + 1];
+    char origin[ORIGIN_MAX];
+};
+
+const char *conn_nonce(const struct conn *c, struct slice origin)
+{
+    if (!c->nonces)
+        return "";
+    if (origin.len == 0)
+        return c->nonces->renews;
+    return slice_is(origin, c->nonces->origin) ? c->nonces->calls : "";
+}
+
+void conn_take_nonce(struct conn *c, struct slice origin, struct slice header)
+{
+    if (header.len == 0 || (!c->nonces && !(c->nonces = calloc(1, sizeof *c->nonces))))
+        return;
+    if (origin.len == 0)
+        dpop_take_nonce(c->nonces->renews, header);
+    else if (slice_copy(origin, c->nonces->origin, ORIGIN_MAX))
+        dpop_take_nonce(c->nonces->calls, header);
 }
 
 bool tokens_waits_for_a_person(const struct conn *c)
@@ -358,6 +391,32 @@ static enum conn_state state_of(const struct connection_record *r)
     return slice_is(r->state, "BACKOFF") ? CONN_BACKOFF : CONN_OK;
 }
 
+/* The key changes with the link, never at a renewal. */
+static bool open_dpop_key(struct conn *c, const struct connection_record *r)
+{
+    struct tokens *t = c->home;
+    struct seal_place place = connection_place(slice_cstr(t->w->set->common.prefix),
+                                               slice_cstr(c->id), "dk", r->gen, 0, r->cd);
+    size_t len = 0;
+    struct buf pem;
+    bool ok;
+
+    if (c->cfg->dpop == JWT_ALG_OF_KEY || (c->dpop && c->dpop_gen == r->gen))
+        return true;
+    dpop_key_free(c->dpop);
+    c->dpop = NULL;
+    buf_init(&pem, DPOP_PEM_MAX);
+    ok =
+        buf_reserve(&pem, seal_clear_len(r->dk) + 1) || err_set(&c->broken, ERR_NOMEM, "no memory");
+    ok = ok && seal_open(t->w->keys, KEY_ACCESS, &place, r->dk, pem.ptr, pem.cap, &len, &c->broken);
+    if (ok)
+        c->dpop = dpop_key_open(slice_of(pem.ptr, len), c->cfg->dpop, &c->broken);
+    pem.len = len;
+    buf_wipe(&pem);
+    c->dpop_gen = r->gen;
+    return c->dpop || err_prefix(&c->broken, "connection %s: its DPoP key: ", c->id);
+}
+
 static void open_token(struct conn *c, const struct connection_record *r)
 {
     struct tokens *t = c->home;
@@ -374,20 +433,20 @@ static void open_token(struct conn *c, const struct connection_record *r)
     c->no_room = false;
     if (r->at.len == 0)
         return;
-    k = token_new(t, len);
+    k = token_new(t, c, len);
     if (!k) { /* too many tokens in use at once: this one waits until others are done */
         c->stale = true;
         c->no_room = len + sizeof "Bearer " <= SECRET_BYTES_MAX; /* no token is longer than that */
         return;
     }
-    if (!seal_open(t->w->keys, KEY_ACCESS, &place, r->at, k->header + 7, len + 1, &len,
+    if (!seal_open(t->w->keys, KEY_ACCESS, &place, r->at, k->header + k->scheme_len, len + 1, &len,
                    &c->broken)) {
         token_unref(k);
         c->state = CONN_BROKEN;
         err_prefix(&c->broken, "connection %s: ", c->id);
         return;
     }
-    k->header_len = 7 + len;
+    k->header_len = k->scheme_len + len;
     k->header[k->header_len] = '\0';
     set_token(c, k);
 }
@@ -473,7 +532,7 @@ static void take_record(struct conn *c, const struct connection_record *r)
     }
     if (!set_scope(c, r->scope))
         err_set(&c->broken, ERR_NOMEM, "connection %s: out of memory", c->id);
-    else if (take_cfg(c, r)) {
+    else if (take_cfg(c, r) && open_dpop_key(c, r)) {
         open_token(c, r);
         return;
     }

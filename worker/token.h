@@ -22,13 +22,15 @@
 struct worker;
 struct tokens;
 struct renewal;
+struct dpop_key;
+struct dpop_nonces;
 
 struct token { /* one version of one connection's access token */
     unsigned refs;
     uint64_t gen, ver;
     int64_t born_ms, exp_ms;
-    char *header; /* "Bearer ...", guarded memory */
-    size_t header_len;
+    char *header;                  /* "Bearer ..." or "DPoP ...", guarded memory */
+    size_t header_len, scheme_len; /* scheme_len: with the blank */
     struct secret_pool *pool;
 };
 
@@ -51,16 +53,19 @@ struct conn {
     char *scope;                      /* as the token answer named it; NULL: it named none */
     const struct connection_cfg *cfg; /* NULL unless the record was good */
     struct token *token;              /* NULL: none, or none that opens */
-    struct err broken;                /* CONN_BROKEN: why */
-    struct renewal *renewal;          /* under way here */
-    bool held;                        /* by the breaker: calls must ask, one of them is the probe */
-    bool failing;                     /* our last word on its calls was a failure */
-    unsigned refused_fresh;           /* 401s in a row for a token that was fresh */
-    unsigned lane_rate;     /* jobs a LANE_PACE_MS that its lane lets go; 0 = it was closed */
-    int64_t used_ms;        /* its token was last handed out; 0 = never; Redis' clock */
-    int64_t behind_boot_ms; /* since when Redis has an older version than we know; 0 = no */
-    bool no_room;           /* there is a token, and no guarded memory to open it in */
+    struct dpop_key *dpop;            /* that its tokens are bound to; NULL: to none */
+    struct dpop_nonces *nonces; /* that its servers gave last; NULL as long as there is none */
+    struct err broken;          /* CONN_BROKEN: why */
+    struct renewal *renewal;    /* under way here */
+    bool held;                  /* by the breaker: calls must ask, one of them is the probe */
+    bool failing;               /* our last word on its calls was a failure */
+    unsigned refused_fresh;     /* 401s in a row for a token that was fresh */
+    unsigned lane_rate;         /* jobs a LANE_PACE_MS that its lane lets go; 0 = it was closed */
+    int64_t used_ms;            /* its token was last handed out; 0 = never; Redis' clock */
+    int64_t behind_boot_ms;     /* since when Redis has an older version than we know; 0 = no */
+    bool no_room;               /* there is a token, and no guarded memory to open it in */
     /* private */
+    uint64_t dpop_gen;   /* whose key `dpop` is */
     struct terms *terms; /* what cfg and cd are of */
     unsigned refs;
     bool linked; /* in the table */
@@ -90,6 +95,10 @@ void conn_unref(struct conn *c); /* NULL is fine */
 /* A token that can be sent now, with a reference; NULL when there is none. One that is due is
  * renewed meanwhile, in the background. */
 struct token *tokens_use(struct tokens *t, struct conn *c);
+/* The nonce for proofs to a server, from the last answer that had one (RFC 9449 sections 8 and 9):
+ * the token endpoint's (origin "") or an API's, which are two servers. "" = none. */
+const char *conn_nonce(const struct conn *c, struct slice origin);
+void conn_take_nonce(struct conn *c, struct slice origin, struct slice header);
 void token_unref(struct token *k); /* NULL is fine */
 /* No token until its owner links it, or an operator enables it: nothing is tried meanwhile. */
 bool tokens_waits_for_a_person(const struct conn *c);

@@ -2,7 +2,8 @@
 -- KEYS {c:ID}, {c:ID}:lease
 -- ARGV gen and ver it was read at ("" "" = must not exist or be REMOVED), cfg, cm, cd, grant, cs, rt, at, lh (sealed
 --      hash of the refresh token as linked), link (1: tokens begin anew; 0: settings only),
---      changed channel, connection id, gen of a new link (what rt and cs are sealed for)
+--      changed channel, connection id, gen of a new link (what rt and cs are sealed for), dk (the DPoP key,
+--      sealed; "" = none, or for settings only under the same cd: the stored one stays)
 -- A new link's gen is Redis' time in us: had Redis forgotten a link and were counted on from what it knows, two
 -- accounts could get one gen, and a token that is still on its way to the first be stored for the second.
 -- rt and at are sealed for the new cd; "" = none: the stored one is kept while cd stays the same. Under a
@@ -26,6 +27,11 @@ local ver = tonumber(h[2] or 0)
 local set = {'HSET', KEYS[1], 'cfg', ARGV[3], 'cm', ARGV[4], 'cd', ARGV[5], 'grant', ARGV[6], 'cs', ARGV[7]}
 local state = h[3] == 'DISABLED' and 'ds' or 'state'
 local function put(k, v) set[#set + 1] = k; set[#set + 1] = v end
+if ARGV[15] ~= '' then
+  put('dk', ARGV[15])
+elseif link or h[4] ~= ARGV[5] then
+  redis.call('HDEL', KEYS[1], 'dk')
+end
 -- its owner has not said yes: conn link brings the refresh token
 local waits = (ARGV[6] == 'authorization_code' or ARGV[6] == 'device_code') and ARGV[8] == ''
 if link then

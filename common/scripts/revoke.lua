@@ -10,7 +10,7 @@ local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local gen = math.max(tonumber(h[1]) + 1, t[1] * 1000000 + t[2]) -- apply.lua says why
 redis.call('DEL', KEYS[2])
-redis.call('HDEL', KEYS[1], 'at', 'rt', 'cs', 'if', 'in', 'ih', 'it', 'next', 'tries', 'ff', 'sf', 'pf', 'rn', 'born',
+redis.call('HDEL', KEYS[1], 'at', 'rt', 'cs', 'dk', 'if', 'in', 'ih', 'it', 'next', 'tries', 'ff', 'sf', 'pf', 'rn', 'born',
   'scope')
 redis.call('HSET', KEYS[1], h[2] == 'DISABLED' and 'ds' or 'state', 'NEEDS_CONSENT', 'ver', 0, 'exp', 0,
   'gen', string.format('%d', gen), 'why', 'revoked', 'fm', ARGV[1], 'ft', now)

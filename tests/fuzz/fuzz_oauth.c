@@ -6,6 +6,8 @@
 #include "common/oauth.h"
 #include "tests/fuzz/fuzz.h"
 
+static const struct connection_cfg plain = {.grant = GRANT_REFRESH_TOKEN};
+
 static void check_text(const char *s, size_t size)
 {
     size_t len = strnlen(s, size);
@@ -32,8 +34,8 @@ static void answers(struct slice body)
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
         struct oauth_answer a;
 
-        oauth_answer_judge(&a, GRANT_REFRESH_TOKEN, statuses[i], body,
-                           SLICE_LIT("application/json"), slice_sub(body, 0, 40), 1445412420000);
+        oauth_answer_judge(&a, &plain, statuses[i], body, SLICE_LIT("application/json"),
+                           slice_sub(body, 0, 40), 1445412420000);
         check_text(a.reason, sizeof a.reason);
         check_text(a.text, sizeof a.text);
         CHECK(a.retry_after_ms >= 0 && a.retry_after_ms <= 86400000);

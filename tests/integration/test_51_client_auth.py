@@ -16,7 +16,11 @@ class Way:
     def __init__(self, rig, way):
         rig.use_redis()
         self.rig, self.way, (self.auth, _) = rig, way, rig.use_peers(STRICT)
-        self.id = CLIENTS.get(way, way)
+        self.id = self.client_id(way)
+
+    @staticmethod
+    def client_id(way):
+        return CLIENTS.get(way, way)
 
     def file(self, name, text):
         path = self.rig.folder / name

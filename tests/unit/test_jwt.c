@@ -204,9 +204,29 @@ static void test_names(void **state)
     assert_string_equal(jwt_alg_name(JWT_ALG_OF_KEY), "");
 }
 
+static void test_jwk(void **state)
+{
+    struct jwt_key *k = jwt_key_pem(slice_cstr(p256), JWT_ES256, NULL);
+    struct buf jwk;
+
+    (void)state;
+    buf_init(&jwk, 1024);
+    assert_true(jwt_key_jwk(k, &jwk));
+    assert_true(slice_is(buf_slice(&jwk),
+                         "{\"crv\":\"P-256\",\"kty\":\"EC\","
+                         "\"x\":\"Y7tfweC8v2NUNfOf5NDsELzXhwKC4RRZ1vM0AAfN7Kw\","
+                         "\"y\":\"lWG6V2BDZ_kBmWHGwq7Yo0IWg3lLYc59IqugBuKehRE\"}"));
+    jwt_key_free(k);
+    k = jwt_key_pem(slice_cstr(rsa), JWT_RS256, NULL);
+    assert_false(jwt_key_jwk(k, &jwk));
+    jwt_key_free(k);
+    buf_deinit(&jwk);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_jwk),
         cmocka_unit_test(test_hs256),
         cmocka_unit_test(test_rs256),
         cmocka_unit_test(test_eddsa),

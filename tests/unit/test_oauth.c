@@ -10,6 +10,8 @@
 #include <cmocka.h>
 #include <sodium.h>
 
+static const struct connection_cfg plain = {.grant = GRANT_REFRESH_TOKEN};
+
 #define NOW_MS 1445412420000 /* Wed, 21 Oct 2015 07:27:00 GMT */
 
 /* ---- requests ---- */
@@ -180,7 +182,7 @@ static void test_tokens(void **state)
         for (size_t n = 0; n < ARRAY_LEN(statuses); n++) {
             struct oauth_answer a;
 
-            oauth_answer_judge(&a, GRANT_REFRESH_TOKEN, statuses[n], slice_cstr(cases[i].body),
+            oauth_answer_judge(&a, &plain, statuses[n], slice_cstr(cases[i].body),
                                SLICE_LIT("text/plain"), SLICE_LIT("5"), NOW_MS);
             if (a.outcome != OAUTH_TOKEN)
                 fail_msg("%s: %s", cases[i].body, a.text);
@@ -311,7 +313,7 @@ static void test_no_tokens(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct oauth_answer a;
 
-        oauth_answer_judge(&a, GRANT_REFRESH_TOKEN, cases[i].status, slice_cstr(cases[i].body),
+        oauth_answer_judge(&a, &plain, cases[i].status, slice_cstr(cases[i].body),
                            slice_cstr(cases[i].type), SLICE_NONE, NOW_MS);
         if (a.outcome != cases[i].outcome || strcmp(a.reason, cases[i].reason) != 0)
             fail_msg("%d %s (%s): %d %s", cases[i].status, cases[i].body, cases[i].why,
@@ -352,8 +354,7 @@ static void test_sizes(void **state)
         for (size_t n = 0; n < cases[i].token; n++)
             buf_add_char(&body, 'a');
         buf_add_cstr(&body, "\"}");
-        oauth_answer_judge(&a, GRANT_REFRESH_TOKEN, 200, buf_slice(&body), SLICE_NONE, SLICE_NONE,
-                           NOW_MS);
+        oauth_answer_judge(&a, &plain, 200, buf_slice(&body), SLICE_NONE, SLICE_NONE, NOW_MS);
         assert_int_equal(a.outcome, cases[i].outcome);
         assert_string_equal(a.reason, cases[i].reason);
         oauth_answer_deinit(&a);
@@ -364,8 +365,7 @@ static void test_sizes(void **state)
     for (size_t n = 0; n < 2; n++) {
         struct oauth_answer a;
 
-        oauth_answer_judge(&a, GRANT_REFRESH_TOKEN, 200, buf_slice(&body), SLICE_NONE, SLICE_NONE,
-                           NOW_MS);
+        oauth_answer_judge(&a, &plain, 200, buf_slice(&body), SLICE_NONE, SLICE_NONE, NOW_MS);
         assert_string_equal(a.reason, "not_json");
         oauth_answer_deinit(&a);
     }
@@ -391,8 +391,8 @@ static void test_retry_after(void **state)
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
         struct oauth_answer a;
 
-        oauth_answer_judge(&a, GRANT_REFRESH_TOKEN, 429, SLICE_NONE, SLICE_NONE,
-                           slice_cstr(cases[i].in), NOW_MS);
+        oauth_answer_judge(&a, &plain, 429, SLICE_NONE, SLICE_NONE, slice_cstr(cases[i].in),
+                           NOW_MS);
         assert_int_equal(a.outcome, OAUTH_THROTTLED);
         if (a.retry_after_ms != cases[i].want_ms)
             fail_msg("'%s': %lld", cases[i].in, (long long)a.retry_after_ms);

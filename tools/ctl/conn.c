@@ -332,7 +332,10 @@ bool conn_open(struct ctl *c, struct slice id, const struct connection_record *r
                enum key_kind kind, const char *field, struct buf *to, struct err *err)
 {
     bool access = kind == KEY_ACCESS;
-    struct slice sealed = access ? rec->at : strcmp(field, "rt") == 0 ? rec->rt : rec->cs;
+    struct slice sealed = strcmp(field, "dk") == 0   ? rec->dk
+                          : access                   ? rec->at
+                          : strcmp(field, "rt") == 0 ? rec->rt
+                                                     : rec->cs;
     struct seal_place at = connection_place(slice_cstr(c->common.prefix), id, field, rec->gen,
                                             access ? rec->ver : 0, rec->cd);
     size_t len = 0;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sodium.h>
 #include "common/connection.h"
+#include "common/dpop.h"
 #include "common/key.h"
 #include "tools/ctl/link.h"
 
@@ -37,7 +38,7 @@ struct apply {
     enum change change;
     const char *why; /* of a link */
     uint64_t gen;    /* after the change */
-    struct buf at, rt, cs;
+    struct buf at, rt, cs, dk;
     struct err err;
 };
 
@@ -50,6 +51,7 @@ static void apply_deinit(struct apply *a)
     buf_deinit(&a->at);
     buf_deinit(&a->rt);
     buf_deinit(&a->cs);
+    buf_deinit(&a->dk);
     redis_reply_free(a->reply);
 }
 
@@ -73,6 +75,7 @@ static bool prepare(struct apply *a)
     buf_init(&a->at, SEALED_MAX);
     buf_init(&a->rt, SEALED_MAX);
     buf_init(&a->cs, SEALED_MAX);
+    buf_init(&a->dk, SEALED_MAX);
     if (!egress_check_endpoint(a->file.cfg->policy.insecure_http, a->file.cfg->token_url, &a->err))
         return err_prefix(&a->err, "connection %.*s: token_url: ", SLICE_FMT(a->id));
     if (!connection_cfg_to_json(&a->json, a->file.cfg))
@@ -232,6 +235,44 @@ static bool carry_over(struct apply *a, enum key_kind kind, const char *field, s
     return ok;
 }
 
+/* The key that its tokens are bound to: the file's, the one it has, or a new one. */
+static bool pick_dpop_key(struct apply *a, bool link, struct buf *pem)
+{
+    enum jwt_alg alg = a->file.cfg->dpop;
+    struct dpop_key *fits;
+
+    if (a->file.dpop_key.len > 0) {
+        buf_init(pem, SEALED_MAX);
+        return buf_add_slice(pem, buf_slice(&a->file.dpop_key));
+    }
+    if (link) { /* what it has is of another grant, perhaps of another hand */
+        buf_init(pem, SEALED_MAX);
+        return dpop_key_make(alg, pem, &a->err);
+    }
+    if (!open_old(a, KEY_ACCESS, "dk", a->rec.dk, pem))
+        return false;
+    fits = pem->len > 0 ? dpop_key_open(buf_slice(pem), alg, NULL) : NULL;
+    dpop_key_free(fits);
+    if (fits)
+        return true;
+    buf_wipe(pem);
+    buf_init(pem, SEALED_MAX);
+    return dpop_key_make(alg, pem, &a->err);
+}
+
+static bool seal_dpop_key(struct apply *a, bool link)
+{
+    struct buf pem = {0};
+    bool ok;
+
+    buf_clear(&a->dk);
+    if (a->file.cfg->dpop == JWT_ALG_OF_KEY)
+        return true;
+    ok = pick_dpop_key(a, link, &pem) && seal(a, KEY_ACCESS, "dk", 0, buf_slice(&pem), &a->dk);
+    buf_wipe(&pem);
+    return ok;
+}
+
 /* Settings and client secret as they are stored already: nothing is to be written. A connection
  * that waits or failed is written all the same: that is how its owner says "try again". */
 static bool is_same(struct apply *a, bool *same)
@@ -274,7 +315,8 @@ static bool seal_link(struct apply *a)
                        "connection %.*s must be linked (%s): its file needs a refresh_token",
                        SLICE_FMT(a->id), a->why);
     buf_clear(&a->at);
-    if (!seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt))
+    if (!seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt) ||
+        !seal_dpop_key(a, true))
         return false;
     if (a->linked_cd) /* the newest there is: it may have been applied while the owner was asked */
         return carry_over(a, KEY_GRANT, "cs", a->rec.cs, &a->cs);
@@ -294,6 +336,9 @@ static bool seal_settings(struct apply *a)
     }
     buf_clear(&a->at);
     buf_clear(&a->rt);
+    buf_clear(&a->dk);
+    if (!slice_is(a->rec.cd, a->cd) && !seal_dpop_key(a, false))
+        return false;
     return seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs) &&
            (slice_is(a->rec.cd, a->cd) || /* what was sealed for these settings stays as it is */
             (carry_over(a, KEY_ACCESS, "at", a->rec.at, &a->at) &&
@@ -334,6 +379,7 @@ static bool write_record(struct apply *a, bool *moved)
         key_slice(&changed),
         a->id,
         slice_cstr(next_gen),
+        buf_slice(&a->dk),
     };
 
     r = link_script(a->c->link, SCRIPT_apply, 2, ARRAY_LEN(argv), argv, &a->err);

@@ -12,6 +12,7 @@
 
 struct device {
     const struct connection_cfg *cfg;
+    struct once_dpop *dpop;
     struct oauth_device d;
     struct oauth_answer *answer;
     struct err *err;
@@ -29,7 +30,7 @@ static bool ask(struct device *v, struct slice secret)
 {
     struct oauth_request rq;
     bool ok = oauth_device_ask(&rq, v->cfg, secret, v->err) &&
-              once_form(v->cfg, "the device authorization endpoint", v->cfg->device_url, &rq,
+              once_form(v->cfg, "the device authorization endpoint", v->cfg->device_url, &rq, NULL,
                         on_code, v, v->err) &&
               v->ok;
 
@@ -41,7 +42,7 @@ static void on_poll(void *owner, const struct http_result *answer)
 {
     struct device *v = owner;
 
-    oauth_answer_judge(v->answer, GRANT_DEVICE_CODE, answer->status, buf_slice(answer->body),
+    oauth_answer_judge(v->answer, v->cfg, answer->status, buf_slice(answer->body),
                        http_header_get(answer, "content-type"),
                        http_header_get(answer, "retry-after"), clock_wall_ms());
 }
@@ -52,11 +53,16 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
 {
     struct oauth_request rq;
     struct err why = {0};
-    bool ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->err);
+    bool ok;
 
     oauth_answer_deinit(v->answer);
-    *came = ok && once_form(v->cfg, "the token endpoint", v->cfg->token_url, &rq, on_poll, v, &why);
-    oauth_request_deinit(&rq);
+    v->dpop->again = false;
+    do { /* anew for a nonce: an assertion is for one request */
+        ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->err);
+        *came = ok && once_form(v->cfg, "the token endpoint", v->cfg->token_url, &rq, v->dpop,
+                                on_poll, v, &why);
+        oauth_request_deinit(&rq);
+    } while (*came && v->dpop->again);
     if (ok && !*came && why.code != ERR_UNREACHABLE && why.code != ERR_UNKNOWN) {
         *v->err = why;
         return false;
@@ -101,9 +107,10 @@ static bool poll(struct ctl *c, struct device *v, struct slice secret, int64_t l
 }
 
 bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slice secret,
-                    int64_t limit_ms, struct oauth_answer *answer, struct err *err)
+                    struct once_dpop *dpop, int64_t limit_ms, struct oauth_answer *answer,
+                    struct err *err)
 {
-    struct device v = {.cfg = cfg, .answer = answer, .err = err};
+    struct device v = {.cfg = cfg, .dpop = dpop, .answer = answer, .err = err};
     bool ok = ask(&v, secret);
 
     if (ok) {

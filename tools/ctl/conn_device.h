@@ -10,9 +10,11 @@
 
 #include "common/oauth.h"
 #include "tools/ctl/ctl.h"
+#include "tools/ctl/once.h"
 
 /* Shows the code, and waits. True: *answer is a token. */
 bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slice secret,
-                    int64_t limit_ms, struct oauth_answer *answer, struct err *err);
+                    struct once_dpop *dpop, int64_t limit_ms, struct oauth_answer *answer,
+                    struct err *err);
 
 #endif

@@ -25,13 +25,32 @@ static void begin(struct out *o, const char *what, const char *method, struct sl
     out_note(o, "# %s\n%s %.*s", what, method, SLICE_FMT(url));
 }
 
-static void rest(struct out *o, const char *authorization, struct slice body)
+/* What its DPoP proof says; "" where its tokens are bound to no key. */
+static void proof(const struct connection_cfg *c, const char *method, struct slice url, bool token,
+                  struct buf *to)
 {
+    url = slice_sub(url, 0, slice_find(url, '?'));
+    if (c->dpop != JWT_ALG_OF_KEY)
+        buf_addf(to,
+                 "JWT({\"typ\":\"dpop+jwt\",\"alg\":\"%s\",\"jwk\":PUBLIC_KEY}, {\"jti\":\"JTI\","
+                 "\"htm\":\"%s\",\"htu\":\"%.*s\",\"iat\":NOW%s})",
+                 jwt_alg_name(c->dpop), method, SLICE_FMT(url),
+                 token ? ",\"ath\":\"SHA256_OF_ACCESS_TOKEN\"" : "");
+}
+
+static void rest(struct out *o, const char *authorization, const struct buf *proof,
+                 struct slice body)
+{
+    struct slice proves = proof ? buf_slice(proof) : SLICE_NONE;
+
     if (o->json) {
         out_cstr(o, authorization);
+        out_text(o, proves);
         out_text(o, body);
         return;
     }
+    if (proves.len > 0)
+        out_note(o, "DPoP: %.*s", SLICE_FMT(proves));
     if (body.len > 0)
         out_note(o, FORM);
     if (authorization[0])
@@ -123,28 +142,35 @@ static struct connection_cfg unsigned_of(const struct connection_cfg *c)
 static bool show_form(struct out *o, const struct connection_cfg *c, const char *what,
                       struct slice url, struct oauth_request *rq)
 {
-    struct buf authorization;
+    struct buf authorization, proves;
     bool ok;
 
     buf_init(&authorization, TEXT_MAX);
+    buf_init(&proves, TEXT_MAX);
     ok = add_basic(c, &authorization) && add_assertion(c, &rq->body);
     if (ok) {
         begin(o, what, "POST", url);
-        rest(o, authorization.len > 0 ? authorization.ptr : "", buf_slice(&rq->body));
+        if (slice_eq(url, c->token_url))
+            proof(c, "POST", url, false, &proves);
+        rest(o, authorization.len > 0 ? authorization.ptr : "", &proves, buf_slice(&rq->body));
     }
+    buf_deinit(&proves);
     buf_deinit(&authorization);
     return ok;
 }
 
 static bool explain_code(struct out *o, const struct connection_cfg *c, struct err *err)
 {
-    static const struct oauth_code q = {
+    static const struct oauth_code words = {
         .verifier = "VERIFIER", .challenge = "CHALLENGE", .state = "STATE"};
+    struct oauth_code q = words;
     const struct connection_cfg plain = unsigned_of(c);
     struct oauth_request rq;
     struct buf url;
     bool ok;
 
+    if (c->dpop != JWT_ALG_OF_KEY)
+        q.jkt = "THUMBPRINT_OF_ITS_KEY";
     buf_init(&url, TEXT_MAX);
     if (c->par_url.len > 0) {
         ok = oauth_code_push(&rq, &plain, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT(REDIRECT),
@@ -157,7 +183,7 @@ static bool explain_code(struct out *o, const struct connection_cfg *c, struct e
     }
     if (ok) {
         begin(o, "the owner is asked (conn link)", "GET", buf_slice(&url));
-        rest(o, "", SLICE_NONE);
+        rest(o, "", NULL, SLICE_NONE);
     }
     buf_deinit(&url);
     ok = ok && oauth_code_request(&rq, &plain, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT("CODE"),
@@ -239,19 +265,22 @@ static bool explain_revocation(struct out *o, const struct connection_cfg *c, st
 
 static void explain_call(struct out *o, const struct connection_cfg *c)
 {
-    struct buf url;
+    struct buf url, proves;
 
     buf_init(&url, TEXT_MAX);
     buf_addf(&url, "%s://%.*s/...", c->policy.insecure_http ? "http" : "https",
              SLICE_FMT(c->policy.hosts[0]));
     begin(o, "a call, e.g.", "GET", buf_slice(&url));
-    rest(o, "Bearer ACCESS_TOKEN", SLICE_NONE);
+    buf_init(&proves, TEXT_MAX);
+    proof(c, "GET", buf_slice(&url), true, &proves);
+    rest(o, proves.len > 0 ? "DPoP ACCESS_TOKEN" : "Bearer ACCESS_TOKEN", &proves, SLICE_NONE);
+    buf_deinit(&proves);
     buf_deinit(&url);
 }
 
 int conn_explain(struct ctl *c, const struct args *args)
 {
-    static const char *const columns[] = {"what", "method", "url", "authorization", "body"};
+    static const char *const columns[] = {"what", "method", "url", "authorization", "dpop", "body"};
     struct slice id = slice_cstr(args->names[0]);
     struct connection_record rec;
     struct connection_cfg *cfg = NULL;

@@ -45,6 +45,8 @@ struct consent {
     uv_timer_t timer;
     struct httpd *httpd;
     struct buf code, pasted;
+    struct dpop_key *dpop_key; /* that the tokens are to be bound to; or NULL */
+    struct once_dpop dpop;
     struct oauth_request rq;
     struct oauth_answer answer;
     bool over;     /* of what is waited for */
@@ -53,6 +55,24 @@ struct consent {
 };
 
 /* ---- what is stored of it ---- */
+
+/* The one that the connection has, or a new one after a revocation: stored with the grant. */
+static bool read_dpop_key(struct consent *l, struct slice id, const struct connection_record *rec)
+{
+    enum jwt_alg alg = l->file.cfg->dpop;
+
+    if (alg == JWT_ALG_OF_KEY)
+        return true;
+    if (!conn_open(l->c, id, rec, KEY_ACCESS, "dk", &l->file.dpop_key, &l->err) ||
+        (l->file.dpop_key.len == 0 && !dpop_key_make(alg, &l->file.dpop_key, &l->err)))
+        return false;
+    l->dpop_key = dpop_key_open(buf_slice(&l->file.dpop_key), alg, &l->err);
+    if (!l->dpop_key)
+        return false;
+    l->dpop.key = l->dpop_key;
+    l->question.jkt = dpop_key_jkt(l->dpop_key);
+    return true;
+}
 
 static bool read_settings(struct consent *l, struct slice id, const struct connection_record *rec)
 {
@@ -67,7 +87,8 @@ static bool read_settings(struct consent *l, struct slice id, const struct conne
                        "connection %.*s has grant: %s, for which nobody is asked; conn link is for "
                        "authorization_code and device_code",
                        SLICE_FMT(id), grant_kind_name(l->file.cfg->grant));
-    return conn_open(l->c, id, rec, KEY_GRANT, "cs", &l->file.client_secret, &l->err);
+    return conn_open(l->c, id, rec, KEY_GRANT, "cs", &l->file.client_secret, &l->err) &&
+           read_dpop_key(l, id, rec);
 }
 
 /* ---- the answer ---- */
@@ -219,7 +240,7 @@ static bool find_url(struct consent *l, struct buf *url)
         return oauth_code_url(url, cfg, &l->question, back, &l->err);
     p.ok =
         oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back, &l->err) &&
-        once_form(cfg, "the pushed authorization request", cfg->par_url, &rq, on_pushed, &p,
+        once_form(cfg, "the pushed authorization request", cfg->par_url, &rq, NULL, on_pushed, &p,
                   &l->err) &&
         p.ok;
     oauth_request_deinit(&rq);
@@ -258,8 +279,8 @@ static void on_token(void *owner, const struct http_result *answer)
 {
     struct consent *l = owner;
 
-    oauth_answer_judge(&l->answer, GRANT_AUTHORIZATION_CODE, answer->status,
-                       buf_slice(answer->body), http_header_get(answer, "content-type"),
+    oauth_answer_judge(&l->answer, l->file.cfg, answer->status, buf_slice(answer->body),
+                       http_header_get(answer, "content-type"),
                        http_header_get(answer, "retry-after"), clock_wall_ms());
     if (l->answer.outcome != OAUTH_TOKEN)
         err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the code: %s",
@@ -269,20 +290,24 @@ static void on_token(void *owner, const struct http_result *answer)
 static bool exchange(struct consent *l)
 {
     const struct connection_cfg *cfg = l->file.cfg;
+    bool ok;
 
-    if (!oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
-                            buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) ||
-        !once_form(cfg, "the token endpoint", cfg->token_url, &l->rq, on_token, l, &l->err))
-        return false;
-    return l->err.code == ERR_NONE;
+    do { /* anew for a nonce: an assertion is for one request */
+        oauth_request_deinit(&l->rq);
+        ok = oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
+                                buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) &&
+             once_form(cfg, "the token endpoint", cfg->token_url, &l->rq, &l->dpop, on_token, l,
+                       &l->err);
+    } while (ok && l->dpop.again);
+    return ok && l->err.code == ERR_NONE;
 }
 
 /* By whichever way: l->answer is a token then, and its refresh token is what is stored. */
 static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
 {
     if (l->file.cfg->grant == GRANT_DEVICE_CODE
-            ? !conn_by_device(l->c, l->file.cfg, buf_slice(&l->file.client_secret), limit_ms,
-                              &l->answer, &l->err)
+            ? !conn_by_device(l->c, l->file.cfg, buf_slice(&l->file.client_secret), &l->dpop,
+                              limit_ms, &l->answer, &l->err)
             : !ask_owner(l, listen, limit_ms) || !exchange(l))
         return false;
     if (l->answer.refresh_token.len == 0)
@@ -300,6 +325,7 @@ static bool consent_init(struct consent *l)
 {
     buf_init(&l->file.client_secret, SECRET_MAX);
     buf_init(&l->file.grant_secret, SECRET_MAX);
+    buf_init(&l->file.dpop_key, SECRET_MAX);
     buf_init(&l->code, OAUTH_CODE_MAX);
     buf_init(&l->pasted, PASTE_MAX);
     oauth_request_init(&l->rq);
@@ -322,6 +348,7 @@ static void consent_deinit(struct consent *l)
     oauth_code_deinit(&l->question);
     buf_wipe(&l->code);
     buf_wipe(&l->pasted);
+    dpop_key_free(l->dpop_key);
     connection_file_deinit(&l->file);
 }
 

@@ -56,8 +56,8 @@ static bool send(struct revocation *v, const char *hint)
             link_sleep(v->c->link, v->wait_ms < WAIT_MAX ? v->wait_ms : WAIT_MAX);
         ok = oauth_revocation_build(&rq, v->cfg, buf_slice(&v->secret), buf_slice(&v->token), hint,
                                     &v->err) &&
-             once_form(v->cfg, "the revocation endpoint", v->cfg->revoke_url, &rq, on_answer, v,
-                       &v->err);
+             once_form(v->cfg, "the revocation endpoint", v->cfg->revoke_url, &rq, NULL, on_answer,
+                       v, &v->err);
         oauth_request_deinit(&rq);
         if (!ok || v->status != 503)
             break;

@@ -286,6 +286,7 @@ int conn_test(struct ctl *c, const struct args *args)
                t.rec.gen, t.rec.ver);
     cfg = check_settings(&t);
     check_sealed(&t, KEY_ACCESS, "at", "sealed access token", t.rec.at);
+    check_sealed(&t, KEY_ACCESS, "dk", "sealed DPoP key", t.rec.dk);
     check_sealed(&t, KEY_GRANT, "rt", "sealed grant", t.rec.rt);
     check_sealed(&t, KEY_GRANT, "cs", "sealed client secret", t.rec.cs);
     if (cfg)

@@ -90,8 +90,8 @@ static int stage(struct ctl *c)
     struct err err = {0};
     int code = ctl_keys(c);
 
-    if (code || (code = ctl_connect(c)) || (code = ctl_check_install(c)))
-        return code; /* a file that is not the workers' would stop them */
+    if (code || (code = ctl_connect(c))) /* a file that is not the workers' would stop them */
+        return code;
     if (count_of(c->keyring, true, false) > 0)
         return ctl_say(CTL_FAILED,
                        "%s has staged keys already; awq-ctl keys ls says who knows them",

@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <uv.h>
 #include "common/egress.h"
+#include "common/json.h"
 #include "common/version.h"
 
 #define ANSWER_BYTES (256 * 1024)
@@ -23,6 +24,24 @@ static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err
     return egress_check_address(a->o->allow_private, addr, err);
 }
 
+/* Not twice in a row: a server that wants another one each time gets no further. */
+static bool wants_nonce(struct once_dpop *d, const struct http_result *res)
+{
+    bool before;
+    struct slice error = SLICE_NONE;
+    struct json *doc;
+
+    if (!d || !d->key)
+        return false;
+    before = d->again;
+    dpop_take_nonce(d->nonce, http_header_get(res, "dpop-nonce"));
+    doc = json_parse(buf_slice(res->body), NULL);
+    json_str(json_get(json_root(doc), "error"), &error);
+    d->again = !before && d->nonce[0] && slice_is(error, "use_dpop_nonce");
+    json_free(doc);
+    return d->again;
+}
+
 static void on_answer(void *owner, const struct http_result *res)
 {
     struct asking *a = owner;
@@ -34,7 +53,8 @@ static void on_answer(void *owner, const struct http_result *res)
         err_prefix(a->err, "%s: ", a->o->what);
         return;
     }
-    a->cb(a->owner, res);
+    if (!wants_nonce(a->o->dpop, res))
+        a->cb(a->owner, res);
     if (res->body->ptr)
         sodium_memzero(res->body->ptr, res->body->cap);
 }
@@ -59,14 +79,29 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
         .address_ok = address_ok,
     };
     struct http *http = http_new(loop, &options, a->err);
+    const struct once_dpop *dpop = a->o->dpop;
+    const struct dpop_request proves = {
+        .method = call.method,
+        .url = slice_cstr(url),
+        .nonce = dpop ? slice_cstr(dpop->nonce) : SLICE_NONE,
+    };
+    struct buf proof;
+    bool ok = http != NULL;
+
+    buf_init(&proof, DPOP_PROOF_MAX);
+    if (ok && dpop && dpop->key) {
+        ok = dpop_proof(dpop->key, &proves, &proof, a->err);
+        call.more = (struct http_header){SLICE_LIT("DPoP"), buf_slice(&proof)};
+    }
 
     if (form && form->authorization.len > 0)
         call.secret =
             (struct http_header){SLICE_LIT("Authorization"), buf_slice(&form->authorization)};
-    if (http && http_start(http, &call, on_answer, a, a->err))
+    if (ok && http_start(http, &call, on_answer, a, a->err))
         while (!a->over)
             uv_run(loop, UV_RUN_ONCE);
     http_free(http);
+    buf_deinit(&proof);
 }
 
 bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
@@ -88,13 +123,15 @@ bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
 }
 
 bool once_form(const struct connection_cfg *c, const char *what, struct slice url,
-               const struct oauth_request *form, once_cb *cb, void *owner, struct err *err)
+               const struct oauth_request *form, struct once_dpop *dpop, once_cb *cb, void *owner,
+               struct err *err)
 {
     const struct once o = {.what = what,
                            .url = url,
                            .insecure_http = c->policy.insecure_http,
                            .allow_private = c->policy.allow_private,
-                           .form = form};
+                           .form = form,
+                           .dpop = dpop};
 
     return once_ask(&o, cb, owner, err);
 }

@@ -9,16 +9,25 @@
 #ifndef AWQ_CTL_ONCE_H
 #define AWQ_CTL_ONCE_H
 
+#include "common/dpop.h"
 #include "common/http.h"
 #include "common/oauth.h"
 
 #define ONCE_MS 30000
+
+struct once_dpop {
+    const struct dpop_key *key;     /* NULL: no proof, after all */
+    char nonce[DPOP_NONCE_MAX + 1]; /* the server's last */
+    bool again; /* it wants this nonce in the proof (RFC 9449 section 8), and did nothing: the
+                   request is to be made anew and sent once more. The callback was not called */
+};
 
 struct once {
     const char *what; /* for messages: "the token endpoint" */
     struct slice url;
     bool insecure_http, allow_private;
     const struct oauth_request *form; /* a POST of it; NULL: a GET */
+    struct once_dpop *dpop;           /* with a proof; NULL: without */
 };
 
 /* Called with a whole answer, before once_ask returns. Its body is wiped afterwards. */
@@ -26,6 +35,7 @@ typedef void once_cb(void *owner, const struct http_result *answer);
 bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err);
 /* A form, to where the connection's policy allows. */
 bool once_form(const struct connection_cfg *c, const char *what, struct slice url,
-               const struct oauth_request *form, once_cb *cb, void *owner, struct err *err);
+               const struct oauth_request *form, struct once_dpop *dpop, once_cb *cb, void *owner,
+               struct err *err);
 
 #endif
