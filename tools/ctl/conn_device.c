@@ -53,7 +53,7 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
 {
     struct oauth_request rq;
     struct err why = {0};
-    bool ok;
+    bool ok = false;
 
     oauth_answer_deinit(v->answer);
     v->dpop->again = false;
