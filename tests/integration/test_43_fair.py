@@ -108,7 +108,7 @@ def test_one_tenant_needs_no_lane(rig):
 def test_who_has_most_has_the_queue(rig):
     """Only jobs of the others are moved, each once."""
     w = start(rig)
-    ids = rig.enqueue(jobs_of(rig, "big", 300) + jobs_of(rig, "small", 5) + jobs_of(rig, "big", 200, 300))
+    ids = rig.enqueue(jobs_of(rig, "big", 600) + jobs_of(rig, "small", 5) + jobs_of(rig, "big", 600, 600))
     rig.results(ids, 60)
     [said] = w.logged("house.turns")
     assert (said["queue"], said["most"], said["others"]) == ("default", "big", 5) and said["waiting"] > 100

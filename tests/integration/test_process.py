@@ -221,13 +221,14 @@ def test_probes_answer_after_a_flood_of_idle_links(rig):
     """As many links as it takes, silent, and closed again: who asks next is answered."""
     w = rig.worker()
     host, port = w.settings["probe_listen"].rsplit(":", 1)
-    links = [socket.create_connection((host, int(port)), timeout=5) for _ in range(80)]
-    for link in links:
-        link.close()
 
     def alive():
         try:
             return w.get("/livez")[0] == 200
         except OSError:
             return False
-    wait_until(alive, 20, "an answer")
+    for _ in range(6):  # which of them are seen to close, and when, is another matter each time
+        links = [socket.create_connection((host, int(port)), timeout=5) for _ in range(80)]
+        for link in links:
+            link.close()
+        wait_until(alive, 20, "an answer")
