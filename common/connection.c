@@ -483,6 +483,7 @@ static const struct member {
     {.name = "token_url", .required = true, .kind = LONG_TEXT, .at = AT(token_url)},
     URL(authorize_url),
     URL(revoke_url),
+    URL(introspect_url),
     URL(device_url),
     URL(par_url),
     URL(issuer),

@@ -94,12 +94,13 @@ struct connection_cfg {
                         of the same settings have the same cfg */
     enum grant_kind grant;
     struct slice token_url;
-    struct slice authorize_url; /* of authorization_code only; else "" */
-    struct slice revoke_url;    /* RFC 7009; "" = its grants are revoked by hand */
-    struct slice device_url;    /* of device_code only; else "" */
-    struct slice par_url;       /* RFC 9126; "" = the question goes by the browser */
-    struct slice issuer;        /* "" = its redirects are not said to have `iss` (RFC 9207) */
-    struct slice client_id;     /* "" = none, where the grant allows it */
+    struct slice authorize_url;  /* of authorization_code only; else "" */
+    struct slice revoke_url;     /* RFC 7009; "" = its grants are revoked by hand */
+    struct slice introspect_url; /* RFC 7662; "" = conn test asks nobody */
+    struct slice device_url;     /* of device_code only; else "" */
+    struct slice par_url;        /* RFC 9126; "" = the question goes by the browser */
+    struct slice issuer;         /* "" = its redirects are not said to have `iss` (RFC 9207) */
+    struct slice client_id;      /* "" = none, where the grant allows it */
     enum client_auth auth;
     enum jwt_alg alg;                     /* of private_key_jwt; else JWT_ALG_OF_KEY */
     struct slice kid, x5t_s256, audience; /* of assertions; audience "" = the token_url */
@@ -146,6 +147,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
  *   par_url: https://login.example/par                # of authorization_code, optional: RFC 9126
  *   issuer: https://login.example                     # of authorization_code, optional: RFC 9207
  *   revoke_url: https://login.example/revoke          # optional: RFC 7009
+ *   introspect_url: https://login.example/introspect  # optional: RFC 7662
  *   client:
  *     id: awq
  *     secret: {file: /run/secrets/crm}                  # or {env: CRM_SECRET}

@@ -95,6 +95,7 @@ static const struct {
 } urls[] = {
     {"token_url", offsetof(struct connection_cfg, token_url), true, 0, NULL},
     {"revoke_url", offsetof(struct connection_cfg, revoke_url), true, 0, NULL},
+    {"introspect_url", offsetof(struct connection_cfg, introspect_url), true, 0, NULL},
     {"authorize_url", offsetof(struct connection_cfg, authorize_url), false,
      GRANT_AUTHORIZATION_CODE, "is missing: it is where the owner is asked (RFC 6749 section 3.1)"},
     {"par_url", offsetof(struct connection_cfg, par_url), false, GRANT_AUTHORIZATION_CODE, NULL},

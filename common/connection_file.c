@@ -56,6 +56,7 @@ static const struct row {
     {"device_url", NULL, "device_url", TEXT},
     {"par_url", NULL, "par_url", TEXT},
     {"revoke_url", NULL, "revoke_url", TEXT},
+    {"introspect_url", NULL, "introspect_url", TEXT},
     {"issuer", NULL, "issuer", TEXT},
     {"client_id", "client", "id", TEXT},
     {"auth", "client", "auth", TEXT},
@@ -223,11 +224,27 @@ static bool check_map(const struct yaml_node *root, const char *name, const char
 
 static bool check_shape(const struct yaml_node *root, struct err *err)
 {
-    static const char *const top[] = {
-        "id",       "grant",         "token_url", "client",   "scopes",
-        "policy",   "refresh_token", "limits",    "token",    "authorize_url",
-        "issuer",   "revoke_url",    "par_url",   "resource", "device_url",
-        "exchange", "assertion",     "login",     "dpop",     "allow_insecure_grants"};
+    static const char *const top[] = {"id",
+                                      "grant",
+                                      "token_url",
+                                      "client",
+                                      "scopes",
+                                      "policy",
+                                      "refresh_token",
+                                      "limits",
+                                      "token",
+                                      "authorize_url",
+                                      "issuer",
+                                      "revoke_url",
+                                      "par_url",
+                                      "resource",
+                                      "device_url",
+                                      "exchange",
+                                      "assertion",
+                                      "login",
+                                      "dpop",
+                                      "allow_insecure_grants",
+                                      "introspect_url"};
     static const char *const assertion[] = {"key", "saml",     "alg",      "issuer",     "subject",
                                             "kid", "audience", "x5t_s256", "lifetime_s", "scope"};
     static const char *const exchange[] = {"subject_token", "subject_token_type",

@@ -178,6 +178,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_some(&w, "device_url", c->device_url);
     put_some(&w, "par_url", c->par_url);
     put_some(&w, "revoke_url", c->revoke_url);
+    put_some(&w, "introspect_url", c->introspect_url);
     put_some(&w, "issuer", c->issuer);
     put_some(&w, "client_id", c->client_id);
     put_text(&w, "auth", slice_cstr(connection_auth_name((int)c->auth)));

@@ -36,10 +36,11 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
  * for SAML (RFC 7522 section 2.1); the others are sent as they are. */
 bool oauth_request_build_from(struct oauth_request *rq, const struct connection_cfg *c,
                               struct slice client_secret, struct slice sent, struct err *err);
-/* RFC 7009 section 2.1; hint: "refresh_token" or "access_token". */
-bool oauth_revocation_build(struct oauth_request *rq, const struct connection_cfg *c,
-                            struct slice client_secret, struct slice token, const char *hint,
-                            struct err *err);
+/* About a token: to revoke it (RFC 7009 section 2.1), to be told of it (RFC 7662 section 2.1).
+ * hint: "refresh_token" or "access_token". */
+bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c,
+                      struct slice client_secret, struct slice token, const char *hint,
+                      struct err *err);
 /* `resource`, once for each (RFC 8707 section 2). */
 bool oauth_add_resources(struct buf *form, const struct connection_cfg *c);
 /* Its two parts, for other grants (oauth_code.h). */

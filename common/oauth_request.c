@@ -167,9 +167,9 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
     return ok;
 }
 
-bool oauth_revocation_build(struct oauth_request *rq, const struct connection_cfg *c,
-                            struct slice client_secret, struct slice token, const char *hint,
-                            struct err *err)
+bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c,
+                      struct slice client_secret, struct slice token, const char *hint,
+                      struct err *err)
 {
     oauth_request_init(rq);
     if (!oauth_form_add(&rq->body, "token", token) ||

@@ -6,6 +6,8 @@ import threading
 import pytest
 import yaml
 
+from procs import wait_until
+
 LOCAL = ["--insecure-http", "--allow-private"]
 
 
@@ -18,7 +20,8 @@ def test_a_real_server(rig):
     found = yaml.safe_load(said)
     assert found == {"token_url": f"{server.base}/token", "authorize_url": f"{server.base}/auth",
                      "par_url": f"{server.base}/request", "device_url": f"{server.base}/device/auth",
-                     "revoke_url": f"{server.base}/token/revocation", "issuer": server.base}
+                     "revoke_url": f"{server.base}/token/revocation", "introspect_url": f"{server.base}/token/introspection",
+                     "issuer": server.base}
     del found["device_url"]
     rig.apply({**rig.conn("crm", "authorization_code", "basic", "basic"), **found})
     as_json = rig.ctl("conn", "discover", server.base, *LOCAL, "-o", "json").json()
@@ -129,3 +132,35 @@ def test_it_is_https_and_public_unless_told(rig):
         done = rig.run_ctl("conn", "discover", s.base, "--insecure-http")
         assert done.code != 0 and "private" in done.err and s.asked == []
         assert rig.run_ctl("conn", "discover", "https://a.example/?x=1").code == 2
+
+
+# ---- introspection (RFC 7662): conn test asks the server of the token ----
+
+def introspected(rig, **more):
+    auth, _ = rig.use_peers()
+    rig.worker()
+    rig.apply({**rig.conn("crm", client="basic", auth="basic"), "introspect_url": f"{auth.base}/token/introspection", **more})
+    wait_until(lambda: rig.ctl("conn", "show", "crm", "-o", "json").json()["state"] == "FRESH", 15, "a token")
+    return auth
+
+
+def test_what_the_server_says_of_the_token(rig):
+    auth = introspected(rig)
+    assert "active, scope read write" in rig.ctl("conn", "test", "crm").out
+    auth.expire(client_id="basic")
+    done = rig.ctl("conn", "test", "crm", code=1)
+    assert "is not active" in done.out and "conn refresh asks for another" in " ".join(done.out.split())
+    assert auth.counters()["introspection"] == 2
+
+
+@pytest.mark.parametrize("fault, says", [
+    ({"status": 403}, "does not let this client ask (403)"), ({"status": 401, "body": {"error": "invalid_client"}}, "(401)"),
+    ({"status": 200, "body": "<html>"}, "without a word on `active`"), ({"status": 200, "body": {"active": "yes"}}, "without a word"),
+    ({"drop": "before"}, "the introspection endpoint: "),
+])
+def test_a_server_that_says_nothing_of_it(rig, fault, says):
+    """It is a warning: the token may be good."""
+    auth = introspected(rig)
+    auth.faults({"on": "introspection", "count": -1, **fault})
+    done = rig.ctl("conn", "test", "crm")
+    assert says in done.out and "warn" in done.out, done.out

@@ -32,6 +32,11 @@ int conn_revoke(struct ctl *c, const struct args *args);
 /* Count up the revision that workers compare what they know with. */
 int conn_announce_change(struct ctl *c);
 
+/* conn_introspect.c: what the server says of the access token, as a line of conn test. */
+struct checks;
+void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct slice id,
+                     const struct connection_record *rec, struct checks *checks);
+
 /* Ask the workers for a new access token now. */
 int conn_ask(struct ctl *c, struct slice id);
 

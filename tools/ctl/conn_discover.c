@@ -27,6 +27,7 @@ static const struct {
     {"pushed_authorization_request_endpoint", "par_url"},
     {"device_authorization_endpoint", "device_url"},
     {"revocation_endpoint", "revoke_url"},
+    {"introspection_endpoint", "introspect_url"},
 };
 static const struct {
     const char *published, *setting;

@@ -254,10 +254,10 @@ static bool explain_revocation(struct out *o, const struct connection_cfg *c, st
 
     if (c->revoke_url.len == 0)
         return true;
-    ok = oauth_revocation_build(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
-                                grant_is_renewed(c->grant) ? SLICE_LIT("REFRESH_TOKEN")
-                                                           : SLICE_LIT("ACCESS_TOKEN"),
-                                hint, err) &&
+    ok = oauth_token_form(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
+                          grant_is_renewed(c->grant) ? SLICE_LIT("REFRESH_TOKEN")
+                                                     : SLICE_LIT("ACCESS_TOKEN"),
+                          hint, err) &&
          show_form(o, c, "the grant is revoked (conn revoke, conn rm)", c->revoke_url, &rq);
     oauth_request_deinit(&rq);
     return ok;

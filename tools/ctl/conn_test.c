@@ -292,6 +292,8 @@ int conn_test(struct ctl *c, const struct args *args)
     if (cfg)
         check_endpoint(&t, cfg);
     check_token(&t);
+    if (cfg)
+        conn_introspect(c, cfg, t.id, &t.rec, &t.checks);
     code = check_waiting(&t);
     connection_cfg_free(cfg);
     redis_reply_free(reply);
