@@ -9,6 +9,7 @@
 #include "common/id.h"
 #include "common/log.h"
 #include "common/wire.h"
+#include "worker/intake.h"
 #include "worker/journal.h"
 #include "worker/meters.h"
 #include "worker/worker.h"
@@ -162,6 +163,8 @@ size_t commits_waiting(const struct commits *c)
 static void finish(struct move *m, enum verdict v, const struct err *why)
 {
     meter_move(m->kind, v);
+    if (v == VERDICT_LOST)
+        intake_read_again(m->home->w->intake);
     if (m->journaled)
         journal_done(m->home->w->journal, m);
     m->cb(m->owner, m, v, why);

@@ -551,6 +551,13 @@ static void go_on(struct intake *i)
     }
 }
 
+void intake_read_again(struct intake *i)
+{
+    i->left = true;
+    if (i->state == INTAKE_IDLE)
+        go_on(i); /* else after what is on its way */
+}
+
 void intake_wake(struct intake *i)
 {
     if (!i || (i->w->phase == PHASE_DRAINING && !i->left))

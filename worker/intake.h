@@ -25,6 +25,9 @@ struct intake;
 struct intake *intake_new(struct worker *w, struct err *err);
 void intake_free(struct intake *i);
 void intake_wake(struct intake *i); /* there may be room again */
+/* Something may be pending for us that no step works on: a delivery of an entry whose step had just
+ * lost it counted as one in work. The history is read again. */
+void intake_read_again(struct intake *i);
 /* Jobs may lie in lanes, and nobody told us (fair.h). */
 void intake_look_at_lanes(struct intake *i);
 void intake_tick(struct intake *i); /* with each beat */

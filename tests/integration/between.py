@@ -25,6 +25,7 @@ class Between:
         b.wait_held()                 # the worker has written it; Redis has not seen it
         b.release()
         b.freeze_copies()             # replicas that follow through it get nothing any more
+        b.hold_answer(what)           # pass it on, and nothing that Redis says from then on there; until release
         b.swallow(what)               # pass it on, but cut the link before the answer; a script
                                       # must have run before, or the answer lost is NOSCRIPT
     """
@@ -36,7 +37,7 @@ class Between:
         self.target = target
         self._frozen = False
         self._lock = threading.Condition()
-        self._hold = None
+        self._hold = self._hold_answer = None
         self._swallow = None
         self._held = 0
         self._pairs = []
@@ -55,12 +56,16 @@ class Between:
         with self._lock:
             self._hold = what
 
+    def hold_answer(self, what):
+        with self._lock:
+            self._hold_answer = what
+
     def wait_held(self, timeout=15):
         wait_until(lambda: self._held, timeout, f"a worker to write {self._hold!r}")
 
     def release(self):
         with self._lock:
-            self._hold = None
+            self._hold = self._hold_answer = None
             self._lock.notify_all()
 
     def freeze_copies(self):
@@ -107,7 +112,7 @@ class Between:
                 continue
             with self._lock:
                 self._pairs.append((client, server))
-            state = {"answers": True, "copies": False, "lost": threading.Event()}
+            state = {"answers": True, "copies": False, "mute": False, "lost": threading.Event()}
             threading.Thread(target=self._up, args=(client, server, state), daemon=True).start()
             threading.Thread(target=self._down, args=(client, server, state), daemon=True).start()
 
@@ -124,6 +129,7 @@ class Between:
                 swallow = self._swallow is not None and self._swallow in seen
                 if swallow:
                     self._swallow = None
+                state["mute"] = state["mute"] or (self._hold_answer is not None and self._hold_answer in seen)
                 if self._hold is not None and self._hold in seen:
                     self._held += 1
                     while self._hold is not None:
@@ -152,8 +158,9 @@ class Between:
                 state["lost"].set()
                 continue
             with self._lock:
-                while self._frozen and state["copies"]:
+                while (self._frozen and state["copies"]) or (state["mute"] and self._hold_answer is not None):
                     self._lock.wait()
+                state["mute"] = False
             try:
                 client.sendall(data)
             except OSError:

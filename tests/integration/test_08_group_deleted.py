@@ -1,5 +1,11 @@
 """The consumer group is deleted under load: it is made again from the start of the stream."""
+import signal
+import threading
+
+from bad import Bad
+from between import script_sha
 from procs import wait_until
+from rawserver import http
 
 
 def test_group_deleted_under_load(rig):
@@ -55,3 +61,30 @@ def test_many_entries_that_the_group_passed_by(rig):
     (w,) = rig.workers(1, lease="1s")
     assert {x[-1]["state"] for x in rig.results(ids, 25).values()} == {"done"}
     assert sum(e["jobs"] for e in w.logged("house.skipped")) >= 300
+
+
+def test_a_delivery_while_the_step_before_is_being_lost(rig):
+    """The entry comes again while the word that it is lost is still on its way: it is not taken for one in work for ever."""
+    b, between, queue = Bad(rig), rig.between(), rig.key("q:default")
+    r = rig.redis.client
+    go = threading.Event()
+    b.server.routes["/slow"] = lambda link: go.wait(30) and link.send(http(200, b"{}"))
+    w = rig.worker(redis_url=between.url)
+    assert rig.result(b.job("warm"))["state"] == "done"  # the scripts are known
+    [job] = rig.enqueue(b.job("late", "/slow"))
+    wait_until(lambda: b.server.count("/slow") == 1, 10, "its call")
+    w.send(signal.SIGTSTP)
+    w.wait_log("worker.paused", 10)
+    [entry] = [e for e, _ in r.xrange(queue)]
+    r.xclaim(queue, "w", "somebody", 0, [entry])
+    between.hold_answer(script_sha("commit"))
+    go.set()
+    wait_until(lambda: r.info("commandstats")["cmdstat_xpending"]["calls"] > 1, 10, "the commit to be refused")
+    with r.pipeline(transaction=True) as t:
+        t.xgroup_destroy(queue, "w")
+        t.xgroup_create(queue, "w", "0")
+        t.execute()
+    w.send(signal.SIGCONT)
+    wait_until(lambda: r.xpending(queue, "w")["pending"] == 1, 10, "it to be delivered again")
+    between.release()
+    assert rig.results([job], 20)[job][-1]["state"] == "done" and b.server.count("/slow") == 2
