@@ -78,8 +78,10 @@ def test_a_delivery_while_the_step_before_is_being_lost(rig):
     [entry] = [e for e, _ in r.xrange(queue)]
     r.xclaim(queue, "w", "somebody", 0, [entry])
     between.hold_answer(script_sha("commit"))
-    go.set()
-    wait_until(lambda: r.info("commandstats")["cmdstat_xpending"]["calls"] > 1, 10, "the commit to be refused")
+    with r.monitor() as seen:
+        go.set()
+        said = (c["command"] for c in seen.listen())
+        next(c for c in said if c.startswith("XPENDING") and entry.decode() in c)  # the commit, which is refused
     with r.pipeline(transaction=True) as t:
         t.xgroup_destroy(queue, "w")
         t.xgroup_create(queue, "w", "0")
