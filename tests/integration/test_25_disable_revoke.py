@@ -191,11 +191,11 @@ def test_what_is_forgotten_here_is_revoked_there(rig, verb):
 def test_a_provider_that_is_busy_is_asked_again(rig):
     auth = linked(rig)
     # it takes longer to say so than it asks to be left alone: the wait begins with its answer
-    auth.faults({"on": "revocation", "status": 503, "count": 1, "delay_ms": 1200, "headers": {"retry-after": "1"}})
+    auth.faults({"on": "revocation", "status": 503, "count": 1, "delay_ms": 3000, "headers": {"retry-after": "3"}})
     began = time.monotonic()
     assert "revoked at the provider too" in rig.ctl("conn", "revoke", "acct", "--reason", "x").out
     assert is_dead(rig, auth)
-    assert time.monotonic() - began > 2.1
+    assert time.monotonic() - began > 5.9
 
 
 def test_an_access_token_is_revoked_also_when_its_refresh_token_is_not(rig):

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from procs import wait_until
+from test_50_consent import Link
 
 LOCAL = ["--insecure-http", "--allow-private"]
 
@@ -17,6 +18,7 @@ def test_a_real_server(rig):
     rig.use_redis()
     said = rig.ctl("conn", "discover", server.base, *LOCAL).out
     assert "# client.auth: basic, post, client_secret_jwt, private_key_jwt, none" in said
+    assert f"# conn register {server.base}/reg\n" in said
     found = yaml.safe_load(said)
     assert found == {"token_url": f"{server.base}/token", "authorize_url": f"{server.base}/auth",
                      "par_url": f"{server.base}/request", "device_url": f"{server.base}/device/auth",
@@ -25,6 +27,7 @@ def test_a_real_server(rig):
     del found["device_url"]
     rig.apply({**rig.conn("crm", "authorization_code", "basic", "basic"), **found})
     as_json = rig.ctl("conn", "discover", server.base, *LOCAL, "-o", "json").json()
+    assert as_json["registration"] == f"{server.base}/reg"
     assert as_json["token_url"] == found["token_url"] and "private_key_jwt" in as_json["client_auth"]
 
 
@@ -33,16 +36,21 @@ class Server:
 
     def __init__(self, pages):
         self.asked = asked = []
+        self.headers = headers = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
                 asked.append(self.path)
+                headers.append({k.lower(): v for k, v in self.headers.items()})
+                self.rfile.read(int(self.headers.get("content-length") or 0))
                 status, body = pages.get(self.path, (404, ""))
                 self.send_response(status)
                 if status == 302:
                     self.send_header("location", body)
                 self.end_headers()
                 self.wfile.write(body if isinstance(body, bytes) else body.encode())
+
+            do_POST = do_GET
 
             def log_message(self, *_):
                 pass
@@ -164,3 +172,61 @@ def test_a_server_that_says_nothing_of_it(rig, fault, says):
     auth.faults({"on": "introspection", "count": -1, **fault})
     done = rig.ctl("conn", "test", "crm")
     assert says in done.out and "warn" in done.out, done.out
+
+
+# ---- registration (RFC 7591) ----
+
+def register(rig, url, *args, code=0, name="our app"):
+    return rig.ctl("conn", "register", url, "--name", name, "--secret-file", rig.folder / "client.secret", *LOCAL, *args, code=code)
+
+
+@pytest.mark.parametrize("auth", ["basic", "post", "client_secret_jwt", "none"])
+def test_a_registered_client_is_linked_and_used(rig, auth):
+    """From the server's address to a call in someone's name, with nothing else known of it."""
+    server, _ = rig.use_peers()
+    rig.use_redis()
+    rig.worker()
+    found = yaml.safe_load(rig.ctl("conn", "discover", server.base, *LOCAL).out)
+    client = yaml.safe_load(register(rig, f"{server.base}/reg", "--auth", auth).out)["client"]
+    assert client["auth"] == auth and ("secret" in client) == (auth != "none")
+    if auth != "none":
+        assert (rig.folder / "client.secret").stat().st_mode & 0o777 == 0o600
+        assert (rig.folder / "client.secret").read_text() not in str(client)
+    del found["device_url"], found["par_url"]
+    conn = {**rig.conn("crm", "authorization_code"), **found, "client": client}
+    rig.apply(conn)
+    link = Link(rig)
+    link.browse()
+    assert link.end()[0] == 0
+    assert rig.result(rig.job("crm", "/echo"))["state"] == "done"
+
+
+@pytest.mark.parametrize("answer, says", [
+    ((400, {"error": "invalid_redirect_uri"}), "it answered 400: invalid_redirect_uri"), ((201, {}), "no client_id"),
+    ((201, {"client_id": "x"}), "no client_secret"), ((500, "<html>"), "it answered 500"), ((403, {"error": "\x1b[2J"}), "it answered 403"),
+    ((201, {"client_id": "x", "token_endpoint_auth_method": "private_key_jwt"}), "shows who it is by another way"),
+])
+def test_a_registration_that_fails_leaves_nothing(rig, answer, says):
+    rig.need(keys=True)
+    status, body = answer
+    with Server({"/reg": (status, body if isinstance(body, str) else json.dumps(body))}) as s:
+        done = register(rig, s.base + "/reg", code=1)
+    assert says in done.err and "\x1b" not in done.err, done.err
+    assert not list(rig.folder.glob("client.secret*"))
+
+
+def test_a_registration_keeps_what_is_there(rig):
+    """Files are made before the server is asked; an initial token goes along, and is not shown."""
+    rig.need(keys=True)
+    token = rig.folder / "initial"
+    token.write_text("initial-token")
+    token.chmod(0o600)
+    with Server({"/reg": (201, json.dumps({"client_id": "x", "client_secret": "s3cret", "client_secret_expires_at": 2000000000}))}) as s:
+        done = register(rig, s.base + "/reg", "--initial-token-file", token)
+        assert "s3cret" not in done.out + done.err and "good until 2000000000" in done.out
+        assert s.headers[-1]["authorization"] == "Bearer initial-token"
+        assert (rig.folder / "client.secret").read_text() == "s3cret"
+        done = register(rig, s.base + "/reg", code=1)
+        assert "File exists" in done.err and len(s.asked) == 1, "it is not asked for a secret that has no place"
+    rig.ctl("conn", "register", "https://x.example/", code=2)
+    register(rig, "https://x.example/", "--auth", "private_key_jwt", code=2)

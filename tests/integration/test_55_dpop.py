@@ -78,7 +78,7 @@ def test_each_grant(rig, grant, way):
 def test_nonces(rig, grant, auth_nonce, api_nonce, alg):
     """Of both servers, kept apart; wanted once, they go along from then on."""
     w = bind(rig, "ES256", alg, auth_nonce, api_nonce)
-    rig.worker()
+    worker = rig.worker()
     link(w, grant)
     ids = rig.enqueue([rig.job("crm", "/echo") for _ in range(20)])
     got = rig.results(ids)
@@ -86,6 +86,7 @@ def test_nonces(rig, grant, auth_nonce, api_nonce, alg):
     for _ in range(3):
         rig.ctl("conn", "refresh", "crm")
     bound(w)
+    assert worker.logged("token.failed") == [], "to be asked for a nonce is no failure"
     refused = [e for e in w.auth.log() if e.get("status") == 400]
     wanted = 2 if grant == "authorization_code" else 1  # awq-ctl asks, and then the worker
     assert len(refused) == (wanted if auth_nonce == "require" else 0), refused

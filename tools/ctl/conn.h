@@ -22,6 +22,8 @@ int conn_link(struct ctl *c, const struct args *args); /* conn_link.c */
 int conn_explain(struct ctl *c, const struct args *args);
 extern const struct flag conn_discover_flags[2];
 int conn_discover(struct ctl *c, const struct args *args);
+extern const struct flag conn_register_flags[8];
+int conn_register(struct ctl *c, const struct args *args);
 int conn_test(struct ctl *c, const struct args *args);
 
 /* conn_switch.c */

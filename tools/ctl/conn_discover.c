@@ -142,6 +142,12 @@ static void report(struct discovery *d, const struct json_val *root)
     if (iss) /* RFC 9207: each of its redirects has it, and one without is none */
         show(o, "issuer", d->issuer);
     show_methods(o, root);
+    if (json_str(json_get(root, "registration_endpoint"), &url) && is_address(d, url)) {
+        if (o->json)
+            show(o, "registration", url);
+        else
+            out_note(o, "# conn register %.*s", SLICE_FMT(url));
+    }
     if (o->json)
         out_thing_end(o);
 }

@@ -65,15 +65,18 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
     const struct oauth_request *form = a->o->form;
     struct http_header headers[] = {
         {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
-        {SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded")},
+        {SLICE_LIT("Content-Type"),
+         form ? SLICE_LIT("application/x-www-form-urlencoded") : SLICE_LIT("application/json")},
     };
+    struct slice body = form ? buf_slice(&form->body) : a->o->json;
+    struct slice authorization = form ? buf_slice(&form->authorization) : a->o->authorization;
     struct http_call call = {
-        .method = form ? "POST" : "GET",
+        .method = body.len > 0 ? "POST" : "GET",
         .url = url,
         .headers = headers,
-        .header_count = form ? 2 : 1,
-        .body = form ? buf_slice(&form->body) : SLICE_NONE,
-        .has_body = form != NULL,
+        .header_count = body.len > 0 ? 2 : 1,
+        .body = body,
+        .has_body = body.len > 0,
         .total_timeout_ms = ONCE_MS,
         .max_body_bytes = ANSWER_BYTES,
         .address_ok = address_ok,
@@ -94,9 +97,8 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
         call.more = (struct http_header){SLICE_LIT("DPoP"), buf_slice(&proof)};
     }
 
-    if (form && form->authorization.len > 0)
-        call.secret =
-            (struct http_header){SLICE_LIT("Authorization"), buf_slice(&form->authorization)};
+    if (authorization.len > 0)
+        call.secret = (struct http_header){SLICE_LIT("Authorization"), authorization};
     if (ok && http_start(http, &call, on_answer, a, a->err))
         while (!a->over)
             uv_run(loop, UV_RUN_ONCE);

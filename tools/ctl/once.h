@@ -26,7 +26,8 @@ struct once {
     const char *what; /* for messages: "the token endpoint" */
     struct slice url;
     bool insecure_http, allow_private;
-    const struct oauth_request *form; /* a POST of it; NULL: a GET */
+    const struct oauth_request *form; /* a POST of it; NULL: a GET, or */
+    struct slice json, authorization; /* a POST of that */
     struct once_dpop *dpop;           /* with a proof; NULL: without */
 };
 
