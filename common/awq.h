@@ -74,8 +74,9 @@ struct awq_options {
     /* To sign what is put (PROTOCOL.md, "Signed jobs"): both or neither. Each job must then have
      * iat and deadline, and an id that begins with the producer's name and ':'. */
     const char *producer, *producer_key_file;
-    /* Put into the producer's inbox: its Redis user may write nothing else. Nobody says then whether
-     * a job was known already or is refused: awq_put is true, and a wait ends as AWQ_TIMEOUT. */
+    /* Put into the producer's inbox: its Redis user may write nothing else. Nobody says then
+     * whether a job was known already or is refused: awq_put is true, and a wait ends as
+     * AWQ_TIMEOUT. */
     bool inbox;
 };
 

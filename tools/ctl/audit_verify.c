@@ -281,13 +281,16 @@ static void vouch(struct verify *v, struct chain *ch, const struct audit_line *l
 static void check_doubtful(struct verify *v, const struct chain *ch)
 {
     uint64_t from = ch->vouched >= ch->first ? ch->vouched + 1 : ch->first;
-    char why[100] = "written without the key file";
+    char why[160] = "written without the key file";
 
     if (ch->doubtful <= ch->vouched)
         return;
     if (ch->key_id[0])
-        snprintf(why, sizeof why, "signed with run key %s, which is not in the file of --keys",
-                 ch->key_id);
+        snprintf(why, sizeof why,
+                 "signed with run key %s, which is not in the file of --keys (of a key that was "
+                 "retired: "
+                 "--retired %s)",
+                 ch->key_id, ch->key_id);
     problem(v,
             "lines %" PRIu64 " to %" PRIu64
             " of %s are %s, and no later line or checkpoint vouches for them",

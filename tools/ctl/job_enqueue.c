@@ -218,7 +218,9 @@ static int enqueue_one(struct enqueue *e, const struct json_val *job, unsigned l
         said = put(e, buf_slice(&j), &err);
     if (!said || strcmp(said, "BACKLOG_FULL") == 0 || !remember(e)) {
         if (said)
-            err_set(&err, ERR_RETRY, "queue %s is full (backlog limit %" PRId64 "); try later",
+            err_set(&err, ERR_RETRY,
+                    "queue %s is full (what is on it, due or parked has reached the backlog limit "
+                    "of %" PRId64 "); try later",
                     e->queue, e->backlog);
         if (line > 0)
             err_prefix(&err, "line %u: ", line);
