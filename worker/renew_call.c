@@ -66,7 +66,8 @@ static void judge(struct renewal *r, const struct http_result *res)
 
     const char *class;
 
-    conn_take_nonce(r->c, SLICE_NONE, http_header_get(res, "dpop-nonce"));
+    if (r->dpop)
+        conn_take_nonce(r->c, SLICE_NONE, http_header_get(res, "dpop-nonce"));
     oauth_answer_judge(&r->answer, r->cfg, res->status, buf_slice(res->body),
                        http_header_get(res, "content-type"), http_header_get(res, "retry-after"),
                        clock_wall_ms());
