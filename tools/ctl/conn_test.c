@@ -253,7 +253,7 @@ static int count_parked(struct test *t, bool lane, int64_t *n)
 
 static int check_waiting(struct test *t)
 {
-    int64_t token, lane;
+    int64_t token = 0, lane = 0;
     int code;
 
     if ((code = count_parked(t, false, &token)) || (code = count_parked(t, true, &lane)))
