@@ -379,7 +379,7 @@ def test_what_to_do_about_a_failed_renewal(rig, fault, advice):
     rig.ctl("conn", "refresh", "acct", "--timeout", "5s", code=1)
     wait_until(lambda: record(rig)[b"state"] == b"BACKOFF", 10, "the failure")
     said = rig.run_ctl("conn", "test", "acct").out
-    assert "renewal failed, try 1" in said and advice in " ".join(said.split()), said
+    assert "renewal failed, try" in said and advice in " ".join(said.split()), said
 
 
 def test_settings_change_in_the_middle_of_a_renewal(rig):

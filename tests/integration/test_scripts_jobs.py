@@ -1396,3 +1396,13 @@ def test_the_enqueue_script_refuses_before_it_writes(m, args):
         m.call("enqueue", [Q, key("id:r1"), key("run:r1"), key("held"), key("due"), key("dead")],
                name, name.removesuffix(".0.0"), "", at, 100, dedup, "default", WAKE)
     assert m.r.dbsize() == before
+
+
+def test_cancel_of_what_lies_on_another_queue(m):
+    """Only the queue that its record names can say that it is gone."""
+    assert m.enqueue("r1.0.0", queue="other") == "OK"
+    assert m.cancel("r1") == "MARKED"
+    assert m.r.xlen(key("q:other")) == 1
+    assert m.enqueue("r2.0.0") == "OK"
+    m.r.xtrim(Q, maxlen=0)
+    assert m.cancel("r2") == "CANCELLED"
