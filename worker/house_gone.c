@@ -9,6 +9,7 @@
 #include "worker/meters.h"
 
 #define STRAY_MS 30000       /* how often consumers that have no line at all are looked for */
+#define RARELY   7           /* odd: the streams are looked at in turn */
 #define SKIPPED  "(skipped)" /* no worker's id: who holds what nobody held */
 
 static void next_stray(struct house *h);
@@ -173,12 +174,22 @@ static void on_consumers(void *owner, const struct redis_reply *reply, const str
     house_end_round(h);
 }
 
+static void ask_consumers(struct house *h)
+{
+    struct key queue;
+    struct err err = {0};
+
+    house_stream_key(h, h->stray_queue, &queue);
+    const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("CONSUMERS"), key_slice(&queue),
+                                 SLICE_LIT("w")};
+
+    if (!redis_command(h->w->link, ARRAY_LEN(argv), argv, 0, on_consumers, h, &err))
+        house_failed(h, &err);
+}
+
 static void on_skipped(void *owner, const struct redis_reply *reply, const struct err *err)
 {
     struct house *h = owner;
-    struct key queue;
-    struct err why = {0};
-    bool stays = false;
 
     /* A key of a wrong type or no group: XINFO says so as well. */
     if (err && err->code != ERR_FORMAT && err->code != ERR_NOT_FOUND && house_failed(h, err))
@@ -189,21 +200,23 @@ static void on_skipped(void *owner, const struct redis_reply *reply, const struc
         reclaim_stray(h, SLICE_LIT(SKIPPED), "0");
         h->again = h->moved = true; /* the same again while there are some */
         h->stray_at_ms = 0;
-        stays = true;
+        h->stray_stays = true;
     }
-    h->stray_stays = stays;
-    house_stream_key(h, h->stray_queue, &queue);
-    const struct slice argv[] = {SLICE_LIT("XINFO"), SLICE_LIT("CONSUMERS"), key_slice(&queue),
-                                 SLICE_LIT("w")};
+    ask_consumers(h);
+}
 
-    if (!redis_command(h->w->link, ARRAY_LEN(argv), argv, 0, on_consumers, h, &why))
-        house_failed(h, &why);
+/* A hand made them, if there are any: each stream is looked at once when this worker begins, and
+ * seldom after. */
+static bool may_be_skipped(const struct house *h)
+{
+    return h->stray_stays || h->stray_looks < house_streams(h) || h->stray_looks % RARELY == 0;
 }
 
 static void next_stray(struct house *h)
 {
     struct key queue;
     struct err err = {0};
+    bool looks;
 
     if (h->queue_count == 0 || clock_boot_ms() < h->stray_at_ms) {
         house_end_round(h);
@@ -214,6 +227,13 @@ static void next_stray(struct house *h)
     h->stray_queue %= house_streams(h);
     house_look_for_old_dead(h);
     house_look_for_adrift(h);
+    looks = may_be_skipped(h);
+    h->stray_looks++;
+    h->stray_stays = false;
+    if (!looks) {
+        ask_consumers(h);
+        return;
+    }
     house_stream_key(h, h->stray_queue, &queue);
     const struct slice argv[] = {key_slice(&queue), SLICE_LIT(SKIPPED)};
 

@@ -15,7 +15,7 @@
 #include "worker/worker.h"
 
 #define HOUSE_LOOK_MS                                                                              \
-    1600 /* the longest sleep; hints make it shorter, correctness never needs them */
+    2000 /* the longest sleep; hints make it shorter, correctness never needs them */
 #define HOUSE_BATCH      50 /* jobs moved by one call */
 #define HOUSE_QUEUES_MAX 1024
 
@@ -32,9 +32,10 @@ struct house {
     enum errand errand;
     int64_t stray_at_ms; /* boot clock */
     size_t stray_queue;
-    bool stray_stays;  /* that one is looked at again */
-    int64_t ask_at_ms; /* boot clock */
-    int64_t next_ms;   /* of the agenda: when to look again */
+    bool stray_stays;   /* that one is looked at again */
+    size_t stray_looks; /* at streams, so far */
+    int64_t ask_at_ms;  /* boot clock */
+    int64_t next_ms;    /* of the agenda: when to look again */
     struct lot lots[20];
     size_t lot_count, lot_at;
     char gone[5][WORKER_ID_MAX];

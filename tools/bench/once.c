@@ -11,7 +11,7 @@
 
 #define PEAK_JOBS     20000
 #define IDLE_START_MS 4000
-#define IDLE_MS       10000
+#define IDLE_MS       30000 /* one look for strays (house_gone.c), and what comes more often */
 #define LATENCY_MS    6000
 #define LATENCY_SKIP  500 /* steps of the start */
 #define TICK_MS       5
