@@ -42,6 +42,7 @@
 #include "common/egress.h"
 #include "common/err.h"
 #include "common/jwt.h"
+#include "common/profile.h"
 #include "common/seal.h"
 #include "common/slice.h"
 
@@ -117,6 +118,7 @@ struct connection_cfg {
                                     share (1/5) of the lifetime */
     int64_t max_idle_ms; /* the refresh token dies unless it is used in so long; 0 = it does not */
     enum replay replay;
+    struct profile profile; /* how its provider differs from the standards */
     struct policy policy;
     uint32_t concurrency; /* calls at once; 0 = no limit */
     uint32_t rate_calls;  /* so many calls in rate_ms; 0 = no limit */
@@ -137,53 +139,18 @@ void connection_cfg_free(struct connection_cfg *c); /* NULL is fine */
 bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c);
 
 /* A connection file (YAML), as `conn apply -f` reads it: the settings and the secrets they name.
- *
- *   id: crm
- *   grant: refresh_token              # or client_credentials, authorization_code, device_code,
- *                                     # jwt_bearer, saml2_bearer, token_exchange, password
- *   token_url: https://login.example/token
- *   authorize_url: https://login.example/authorize    # of authorization_code
- *   device_url: https://login.example/device          # of device_code
- *   par_url: https://login.example/par                # of authorization_code, optional: RFC 9126
- *   issuer: https://login.example                     # of authorization_code, optional: RFC 9207
- *   revoke_url: https://login.example/revoke          # optional: RFC 7009
- *   introspect_url: https://login.example/introspect  # optional: RFC 7662
- *   client:
- *     id: awq
- *     secret: {file: /run/secrets/crm}                  # or {env: CRM_SECRET}
- *     auth: basic              # or basic_raw, post, client_secret_jwt, private_key_jwt, none
- *     key: {file: client.pem}  # instead of secret, with private_key_jwt
- *     alg: PS256               # RS256, ES256 or EdDSA by the kind of the key, unless it says so
- *     kid: key-1
- *     x5t_s256: THUMBPRINT     # of its certificate
- *     audience: https://login.example    # of assertions; else the token_url
- *   scopes: [read, write]
- *   resource: [https://api.example]                   # RFC 8707, optional
- *   refresh_token: {file: /run/secrets/crm-refresh}     # or {env: ...}
- *   dpop: {alg: ES256}         # or EdDSA, optional: RFC 9449. key: {file: KEY.pem} for one of
- * yours assertion:                                          # of jwt_bearer key: {file:
- * signing.pem} issuer: robot@example.iam     # else client.id subject: boss@example.com     # else
- * the issuer audience: https://login.example/token    # else the token_url alg: RS256 # and kid,
- * x5t_s256: as in client lifetime_s: 60 scope: false                  # true: the scopes stand in
- * it assertion: {saml: {file: assertion.xml}}            # of saml2_bearer exchange: # of
- * token_exchange subject_token: {file: token} subject_token_type:
- * urn:ietf:params:oauth:token-type:access_token    # unless it says so requested_token_type:
- * urn:ietf:params:oauth:token-type:access_token audience: https://api.example login: {username:
- * bob, password: {file: password}}  # of password, with allow_insecure_grants: true policy: {hosts:
- * [api.example], methods: [GET, POST], paths: [/v1], producers: [shop], insecure_http: false,
- * allow_private: false} limits: {concurrency: 10, rate: 100/1m, burst: 5, breaker: 10} token:
- * {default_lifetime_s: 3600, renew_before_s: 60, max_idle_s: 0, replay: once}             # or
- * never, always
- *
- * Unknown keys are errors with line and column. Secrets are read from their file (one newline at
- * the end off) or environment variable, into buffers that connection_file_deinit wipes. */
+ * tools/README.md has its keys, deploy/providers/README.md those of a profile, which `profiles` is
+ * the folder of (NULL: none). Unknown keys are errors with line and column. Secrets are read from
+ * their file (one newline at the end off) or environment variable, into buffers that
+ * connection_file_deinit wipes. */
 struct connection_file {
     struct connection_cfg *cfg;
     struct buf client_secret; /* empty = none given */
     struct buf grant_secret;  /* refresh token, key, assertion ... (grant_secret_name); the same */
     struct buf dpop_key;      /* PEM; empty = one is made */
 };
-bool connection_file_read(struct connection_file *f, const char *path, struct err *err);
+bool connection_file_read(struct connection_file *f, const char *path, const char *profiles,
+                          struct err *err);
 void connection_file_deinit(struct connection_file *f); /* wipes */
 
 /* The record as Redis has it (P:{c:ID}, a hash); slices borrow from the reply. */

@@ -63,26 +63,26 @@ static bool wrong(struct check *k, const char *why)
     return connection_wrong(k->setting, why, k->err);
 }
 
-static bool check_url(struct check *k, const char *setting, struct slice url)
+bool connection_check_url(const struct connection_cfg *c, const char *setting, struct slice url,
+                          struct err *err)
 {
     struct slice host;
     size_t scheme = 0;
 
-    k->setting = setting;
     if (!slice_is_visible(url) || slice_find(url, '#') < url.len || slice_find(url, '\\') < url.len)
-        return wrong(k, "has a character that no URL has, or a fragment");
+        return connection_wrong(setting, "has a character that no URL has, or a fragment", err);
     if (slice_starts(url, SLICE_LIT("https://")))
         scheme = 8;
-    else if (slice_starts(url, SLICE_LIT("http://")) && k->cfg->policy.insecure_http)
+    else if (slice_starts(url, SLICE_LIT("http://")) && c->policy.insecure_http)
         scheme = 7;
     else
-        return wrong(k, "must begin with https:// (http:// needs policy.insecure_http: true)");
+        return connection_wrong(
+            setting, "must begin with https:// (http:// needs policy.insecure_http: true)", err);
     host = slice_sub(url, scheme, url.len);
     host = slice_sub(host, 0, slice_find(host, '/'));
     host = slice_sub(host, 0, slice_find(host, '?'));
-    if (host.len == 0 || slice_find(host, '@') < host.len)
-        return wrong(k, "must name a host, and no user");
-    return true;
+    return (host.len > 0 && slice_find(host, '@') == host.len) ||
+           connection_wrong(setting, "must name a host, and no user", err);
 }
 
 /* Addresses, and which grant has a use for them. */
@@ -117,7 +117,7 @@ static bool check_urls(struct check *k)
             return wrong(k, urls[i].missing);
         if (!used && url->len > 0)
             return wrong(k, "has no use with this grant");
-        if (url->len > 0 && !check_url(k, urls[i].setting, *url))
+        if (url->len > 0 && !connection_check_url(c, urls[i].setting, *url, k->err))
             return false;
     }
     return true;
@@ -220,5 +220,5 @@ bool connection_check(const struct connection_cfg *c, const char **setting, stru
               check_rest(&k);
 
     *setting = k.setting;
-    return ok;
+    return ok && profile_check(c, setting, err);
 }

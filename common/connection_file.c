@@ -1,6 +1,6 @@
 /* The connection file: YAML to settings, by way of the same JSON that the record holds, so that
  * both pass the same checks; and the secrets that it names. */
-#include "common/connection.h"
+#include "common/connection_inside.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,10 +10,12 @@
 #include "common/json.h"
 #include "common/jwt.h"
 #include "common/oauth.h"
+#include "common/profile_file.h"
 #include "common/secret_file.h"
 #include "common/yaml.h"
 
 #define SECRET_BYTES_MAX 16384
+#define PATH_ROOM        4096
 
 /* ---- the file -----------------------------------------------------------------------------------
  */
@@ -98,7 +100,7 @@ static const struct row {
 
 static const struct yaml_node *map_of(const struct yaml_node *root, const struct row *row)
 {
-    return row->map ? yaml_get(root, row->map) : root;
+    return row->map ? yaml_at(root, row->map) : root;
 }
 
 static bool put_int(struct json_writer *w, const struct yaml_node *n, const struct row *row,
@@ -192,6 +194,116 @@ static bool put_value(struct json_writer *w, const struct yaml_node *n, const st
     return false;
 }
 
+/* ---- the profile's members: their place in the file is their name ---- */
+
+/* As it is written: names and values of parameters are texts, whatever they look like. */
+static bool put_texts(struct json_writer *w, const struct yaml_node *n, const char *place,
+                      struct err *err)
+{
+    if (!yaml_expect(n, place, YAML_MAP, err))
+        return false;
+    jw_obj(w);
+    for (size_t i = 0; i < n->count; i++) {
+        if (!yaml_expect(n->items[i], place, YAML_SCALAR, err))
+            return false;
+        jw_key_slice(w, n->keys[i]->text);
+        jw_str(w, n->items[i]->text);
+    }
+    jw_end_obj(w);
+    return true;
+}
+
+static bool put_word_list(struct json_writer *w, const struct yaml_node *n, const char *place,
+                          struct err *err)
+{
+    if (!yaml_expect(n, place, YAML_LIST, err))
+        return false;
+    jw_arr(w);
+    for (size_t i = 0; i < n->count; i++) {
+        if (!yaml_expect(n->items[i], place, YAML_SCALAR, err))
+            return false;
+        jw_str(w, n->items[i]->text);
+    }
+    jw_end_arr(w);
+    return true;
+}
+
+static bool put_signals(struct json_writer *w, const struct yaml_node *n, struct err *err)
+{
+    static const char *const keys[] = {"status", "header", "body", "wait_header", "wait_kind"};
+    int64_t status;
+
+    if (!yaml_expect(n, "signals", YAML_LIST, err))
+        return false;
+    jw_arr(w);
+    for (size_t i = 0; i < n->count; i++) {
+        const struct yaml_node *one = n->items[i];
+
+        if (!yaml_check_keys(one, keys, ARRAY_LEN(keys), err))
+            return false;
+        jw_obj(w);
+        for (size_t k = 0; k < one->count; k++) {
+            jw_key_slice(w, one->keys[k]->text);
+            if (slice_is(one->keys[k]->text, "status")) {
+                if (!yaml_int(one->items[k], "status", &status, err))
+                    return false;
+                jw_int(w, status);
+            } else if (yaml_expect(one->items[k], "a signal's condition", YAML_SCALAR, err)) {
+                jw_str(w, one->items[k]->text);
+            } else {
+                return false;
+            }
+        }
+        jw_end_obj(w);
+    }
+    jw_end_arr(w);
+    return true;
+}
+
+static bool put_profile_member(struct json_writer *w, const struct yaml_node *n,
+                               const struct profile_member *m, struct err *err)
+{
+    bool on;
+
+    switch (m->kind) {
+    case PROFILE_OFF:
+        if (!yaml_bool(n, m->place, &on, err))
+            return false;
+        jw_bool(w, on);
+        return true;
+    case PROFILE_PAIRS:
+        return put_texts(w, n, m->place, err);
+    case PROFILE_WORDS:
+        return put_word_list(w, n, m->place, err);
+    case PROFILE_SIGNALS:
+        return put_signals(w, n, err);
+    case PROFILE_TEXT:
+    case PROFILE_MAYBE:
+    case PROFILE_PATH:
+    case PROFILE_NAME:
+        break;
+    }
+    if (!yaml_expect(n, m->place, YAML_SCALAR, err))
+        return false;
+    jw_str(w, n->text);
+    return true;
+}
+
+static bool put_profile(struct json_writer *w, const struct yaml_node *root, struct err *err)
+{
+    for (size_t i = 0; i < PROFILE_MEMBERS; i++) {
+        const struct profile_member *m = &profile_members[i];
+        const struct yaml_node *n = yaml_at(root, m->place);
+
+        if (!n)
+            continue;
+        jw_key(w, m->place);
+        if (!put_profile_member(w, n, m, err))
+            return false;
+    }
+    return true;
+}
+
 static bool put_settings(struct buf *json, const struct yaml_node *root, struct err *err)
 {
     struct json_writer w;
@@ -207,67 +319,92 @@ static bool put_settings(struct buf *json, const struct yaml_node *root, struct 
         if (!put_value(&w, n, &rows[i], err))
             return false;
     }
+    if (!put_profile(&w, root, err))
+        return false;
     jw_end_obj(&w);
     return buf_ok(json) || err_set(err, ERR_CONFIG, "its settings are too long");
 }
 
-static bool check_map(const struct yaml_node *root, const char *name, const char *const *keys,
-                      size_t count, struct err *err)
-{
-    const struct yaml_node *map = name ? yaml_get(root, name) : root;
+/* What a connection's file may have beside its settings. */
+static const char *const others[] = {
+    "values",        "client.secret",          "client.key",
+    "refresh_token", "assertion.key",          "assertion.saml",
+    "dpop.key",      "exchange.subject_token", "login.password",
+};
 
-    if (!map)
-        return true;
-    return yaml_expect(map, name ? name : "a connection file", YAML_MAP, err) &&
-           yaml_check_keys(map, keys, count, err);
+struct known {
+    const char *prefix; /* "client."; "" = the top */
+    char names[64][24];
+    const char *list[64];
+    size_t count;
+};
+
+/* The next name of a place below the prefix. */
+static void know(struct known *k, const char *place)
+{
+    struct slice rest = slice_cstr(place), name;
+
+    if (!slice_starts(rest, slice_cstr(k->prefix)) || k->count == ARRAY_LEN(k->list))
+        return;
+    rest = slice_sub(rest, strlen(k->prefix), rest.len);
+    name = slice_sub(rest, 0, slice_find(rest, '.'));
+    for (size_t i = 0; i < k->count; i++)
+        if (slice_is(name, k->names[i]))
+            return;
+    if (slice_copy(name, k->names[k->count], sizeof k->names[0])) {
+        k->list[k->count] = k->names[k->count];
+        k->count++;
+    }
 }
 
-static bool check_shape(const struct yaml_node *root, struct err *err)
+static void know_all(struct known *k)
 {
-    static const char *const top[] = {"id",
-                                      "grant",
-                                      "token_url",
-                                      "client",
-                                      "scopes",
-                                      "policy",
-                                      "refresh_token",
-                                      "limits",
-                                      "token",
-                                      "authorize_url",
-                                      "issuer",
-                                      "revoke_url",
-                                      "par_url",
-                                      "resource",
-                                      "device_url",
-                                      "exchange",
-                                      "assertion",
-                                      "login",
-                                      "dpop",
-                                      "allow_insecure_grants",
-                                      "introspect_url"};
-    static const char *const assertion[] = {"key", "saml",     "alg",      "issuer",     "subject",
-                                            "kid", "audience", "x5t_s256", "lifetime_s", "scope"};
-    static const char *const exchange[] = {"subject_token", "subject_token_type",
-                                           "requested_token_type", "audience"};
-    static const char *const dpop[] = {"alg", "key"};
-    static const char *const login[] = {"username", "password"};
-    static const char *const client[] = {"id",  "secret", "key",      "auth",
-                                         "alg", "kid",    "x5t_s256", "audience"};
-    static const char *const policy[] = {"hosts",     "methods",       "paths",
-                                         "producers", "insecure_http", "allow_private"};
-    static const char *const limits[] = {"concurrency", "rate", "burst", "breaker"};
-    static const char *const token[] = {"default_lifetime_s", "renew_before_s", "max_idle_s",
-                                        "replay"};
+    char place[64];
 
-    return check_map(root, NULL, top, ARRAY_LEN(top), err) &&
-           check_map(root, "client", client, ARRAY_LEN(client), err) &&
-           check_map(root, "assertion", assertion, ARRAY_LEN(assertion), err) &&
-           check_map(root, "dpop", dpop, ARRAY_LEN(dpop), err) &&
-           check_map(root, "exchange", exchange, ARRAY_LEN(exchange), err) &&
-           check_map(root, "login", login, ARRAY_LEN(login), err) &&
-           check_map(root, "policy", policy, ARRAY_LEN(policy), err) &&
-           check_map(root, "limits", limits, ARRAY_LEN(limits), err) &&
-           check_map(root, "token", token, ARRAY_LEN(token), err);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        snprintf(place, sizeof place, "%s%s%s", rows[i].map ? rows[i].map : "",
+                 rows[i].map ? "." : "", rows[i].name);
+        know(k, place);
+    }
+    for (size_t i = 0; i < PROFILE_MEMBERS; i++)
+        know(k, profile_members[i].place);
+    for (size_t i = 0; i < ARRAY_LEN(others); i++)
+        know(k, others[i]);
+}
+
+/* Every map that has places below it, and no other key in it than those. */
+static bool check_map(const struct yaml_node *map, const char *prefix, struct err *err)
+{
+    struct known k = {.prefix = prefix};
+    char below[64];
+    bool leaf;
+
+    know_all(&k);
+    if (!yaml_expect(map, *prefix ? prefix : "a connection file", YAML_MAP, err) ||
+        !yaml_check_keys(map, k.list, k.count, err))
+        return false;
+    for (size_t i = 0; i < map->count; i++) {
+        struct known sub = {.prefix = below};
+
+        snprintf(below, sizeof below, "%s%.*s.", prefix, SLICE_FMT(map->keys[i]->text));
+        know_all(&sub);
+        leaf = sub.count == 0;
+        if (!leaf && !check_map(map->items[i], below, err))
+            return false;
+    }
+    return true;
+}
+
+/* The node of a place, or of the map that lacks it. */
+static const struct yaml_node *nearest(const struct yaml_node *root, const char *place)
+{
+    const struct yaml_node *n = root;
+    struct slice rest = slice_cstr(place), part;
+    char name[32];
+
+    while (slice_cut(&rest, '.', &part) && slice_copy(part, name, sizeof name) && yaml_get(n, name))
+        n = yaml_get(n, name);
+    return n;
 }
 
 /* Where to look for what a check of the settings complains about: the member itself, the map that
@@ -281,7 +418,7 @@ static const struct yaml_node *node_of(const struct yaml_node *root, const char 
         if (strcmp(rows[i].member, member) == 0)
             return n ? n : map ? map : root;
     }
-    return root;
+    return nearest(root, member);
 }
 
 static struct connection_cfg *read_settings(const struct yaml_node *root, struct err *err)
@@ -292,7 +429,7 @@ static struct connection_cfg *read_settings(const struct yaml_node *root, struct
     struct buf json;
 
     buf_init(&json, YAML_BYTES_MAX * 2);
-    if (check_shape(root, err) && put_settings(&json, root, err)) {
+    if (check_map(root, "", err) && put_settings(&json, root, err)) {
         cfg = connection_cfg_parse_at(buf_slice(&json), &setting, &why);
         if (!cfg)
             yaml_err(node_of(root, setting), err, "%s", why.msg);
@@ -398,18 +535,6 @@ static bool read_client(struct connection_file *f, const char *path, const struc
     return k || yaml_err(wanted, err, "%s: %s", what, why.msg);
 }
 
-/* A member by its place: "login.password". */
-static const struct yaml_node *node_at(const struct yaml_node *root, const char *place)
-{
-    const char *dot = strchr(place, '.');
-    char map[16];
-
-    if (!dot)
-        return yaml_get(root, place);
-    snprintf(map, sizeof map, "%.*s", (int)(dot - place), place);
-    return yaml_get(yaml_get(root, map), dot + 1);
-}
-
 static bool check_key(struct connection_file *f, const struct yaml_node *n, const char *what,
                       struct err *err)
 {
@@ -431,7 +556,7 @@ static bool read_grant_secret(struct connection_file *f, const char *path,
     const struct yaml_node *n = NULL;
 
     for (size_t i = 0; i < ARRAY_LEN(places); i++) {
-        const struct yaml_node *there = node_at(root, places[i]);
+        const struct yaml_node *there = yaml_at(root, places[i]);
         bool own = wanted && strcmp(places[i], wanted) == 0 && !grant_is_asked(f->cfg->grant);
 
         if (there && !own)
@@ -472,26 +597,52 @@ static bool read_secrets(struct connection_file *f, const char *path, const stru
            read_dpop_key(f, path, root, err);
 }
 
-bool connection_file_read(struct connection_file *f, const char *path, struct err *err)
+/* A profile's texts move into the connection's document, and go on naming its file in messages. */
+static bool fill_in(struct yaml_doc *doc, const char *path, const char *profiles, struct buf *file,
+                    struct err *err)
+{
+    const struct yaml_node *root = yaml_doc_root(doc), *n = yaml_get(root, "profile");
+    const struct yaml_node *values = yaml_get(root, "values");
+    struct yaml_doc *profile;
+    struct slice name;
+    bool ok;
+
+    if (!n)
+        return !values ||
+               yaml_err(values, err, "values are of a profile's variables; none is named");
+    if (!yaml_str(n, "profile", &name, err))
+        return false;
+    if (!profile_path(file, path, profiles, name, err))
+        return false;
+    profile = profile_doc(file->ptr, err);
+    ok = profile && profile_fill(doc, profile, err);
+    yaml_doc_free(profile);
+    return ok;
+}
+
+bool connection_file_read(struct connection_file *f, const char *path, const char *profiles,
+                          struct err *err)
 {
     struct connection_file got = {0};
     struct yaml_doc *doc = NULL;
-    struct buf text;
+    struct buf text, profile;
     bool ok = false;
 
     buf_init(&text, YAML_BYTES_MAX);
+    buf_init(&profile, PATH_ROOM);
     buf_init(&got.client_secret, SECRET_BYTES_MAX);
     buf_init(&got.grant_secret, SECRET_BYTES_MAX);
     buf_init(&got.dpop_key, SECRET_BYTES_MAX);
     if (read_file(path, &text, err)) {
         doc = yaml_doc_parse(buf_slice(&text), err);
-        if (doc)
+        if (doc && fill_in(doc, path, profiles, &profile, err))
             got.cfg = read_settings(yaml_doc_root(doc), err);
         ok = got.cfg && read_secrets(&got, path, yaml_doc_root(doc), err);
         if (!ok)
             err_prefix(err, "%s: ", path);
     }
     yaml_doc_free(doc);
+    buf_deinit(&profile);
     buf_wipe(&text); /* somebody may have put a secret there after all */
     if (ok)
         *f = got;

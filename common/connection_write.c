@@ -190,6 +190,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_some(&w, "resource", c->resources);
     put_some(&w, "dpop", slice_cstr(jwt_alg_name(c->dpop)));
     put_grant(&w, c);
+    profile_write(&w, &c->profile);
     jw_key(&w, "default_lifetime_ms");
     jw_int(&w, c->default_lifetime_ms);
     jw_key(&w, "refresh_margin_ms");

@@ -304,6 +304,118 @@ const struct yaml_node *yaml_doc_root(const struct yaml_doc *doc)
     return doc ? doc->root : NULL;
 }
 
+/* ---- changing ---- */
+
+struct yaml_node *yaml_doc_edit(struct yaml_doc *doc)
+{
+    return doc->root;
+}
+
+static void label(struct yaml_node *n, const char *file)
+{
+    n->file = file;
+    for (size_t i = 0; i < n->count; i++) {
+        label(n->items[i], file);
+        if (n->keys)
+            label(n->keys[i], file);
+    }
+}
+
+void yaml_doc_label(struct yaml_doc *doc, const char *file)
+{
+    label(doc->root, file);
+}
+
+bool yaml_set_text(struct yaml_node *scalar, struct slice text, struct err *err)
+{
+    char *copy = slice_dup(text);
+
+    if (!copy)
+        return no_memory(err);
+    free((char *)(uintptr_t)scalar->text.ptr);
+    scalar->text = slice_of(copy, text.len);
+    scalar->quoted = true;
+    return true;
+}
+
+static struct yaml_node *scalar_like(const struct yaml_node *n, struct slice text, struct err *err)
+{
+    struct yaml_node *made = calloc(1, sizeof *made);
+
+    if (made) {
+        *made = (struct yaml_node){
+            .kind = YAML_SCALAR, .line = n->line, .column = n->column, .file = n->file};
+        if (yaml_set_text(made, text, err))
+            return made;
+        free(made);
+    }
+    no_memory(err);
+    return NULL;
+}
+
+bool yaml_put(struct yaml_node *map, const char *key, struct slice text, struct err *err)
+{
+    struct yaml_node *k = scalar_like(map, slice_cstr(key), err);
+    struct yaml_node *v = k ? scalar_like(map, text, err) : NULL;
+
+    if (!v || !node_grow(map, err)) {
+        node_free(k);
+        node_free(v);
+        return false;
+    }
+    map->keys[map->count] = k;
+    map->items[map->count++] = v;
+    return true;
+}
+
+static void take_out(struct yaml_node *map, size_t i)
+{
+    map->count--;
+    memmove(map->keys + i, map->keys + i + 1, (map->count - i) * sizeof *map->keys);
+    memmove(map->items + i, map->items + i + 1, (map->count - i) * sizeof *map->items);
+}
+
+void yaml_drop(struct yaml_node *map, const char *key)
+{
+    for (size_t i = 0; i < map->count; i++) {
+        if (!slice_is(map->keys[i]->text, key))
+            continue;
+        node_free(map->keys[i]);
+        node_free(map->items[i]);
+        take_out(map, i);
+        return;
+    }
+}
+
+static struct yaml_node *find(struct yaml_node *map, struct slice key)
+{
+    for (size_t i = 0; i < map->count; i++)
+        if (slice_eq(map->keys[i]->text, key))
+            return map->items[i];
+    return NULL;
+}
+
+bool yaml_fill(struct yaml_node *to, struct yaml_node *from, struct err *err)
+{
+    for (size_t i = 0; i < from->count;) {
+        struct yaml_node *there = find(to, from->keys[i]->text);
+
+        if (there && there->kind == YAML_MAP && from->items[i]->kind == YAML_MAP &&
+            !yaml_fill(there, from->items[i], err))
+            return false;
+        if (there) {
+            i++;
+            continue;
+        }
+        if (!node_grow(to, err))
+            return false;
+        to->keys[to->count] = from->keys[i];
+        to->items[to->count++] = from->items[i];
+        take_out(from, i);
+    }
+    return true;
+}
+
 /* ---- looking ---- */
 
 bool yaml_err(const struct yaml_node *n, struct err *err, const char *fmt, ...)
@@ -314,6 +426,9 @@ bool yaml_err(const struct yaml_node *n, struct err *err, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
+    if (n->file)
+        return err_set(err, ERR_CONFIG, "%s, line %u, column %u: %s", n->file, n->line, n->column,
+                       text);
     return err_set(err, ERR_CONFIG, "line %u, column %u: %s", n->line, n->column, text);
 }
 
@@ -326,6 +441,16 @@ const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key)
             return map->items[i];
     }
     return NULL;
+}
+
+const struct yaml_node *yaml_at(const struct yaml_node *map, const char *place)
+{
+    const struct yaml_node *n = map;
+    struct slice rest = slice_cstr(place), part;
+
+    while (n && slice_cut(&rest, '.', &part))
+        n = n->kind == YAML_MAP ? find((struct yaml_node *)(uintptr_t)n, part) : NULL;
+    return n;
 }
 
 static bool plain_is(const struct yaml_node *n, const char *const *words, size_t count)

@@ -27,6 +27,7 @@ enum yaml_kind { YAML_SCALAR, YAML_LIST, YAML_MAP };
 struct yaml_node {
     enum yaml_kind kind;
     unsigned line, column; /* from 1 */
+    const char *file;      /* named in messages; NULL = the caller's own (yaml_doc_label) */
     struct slice text;     /* SCALAR; NUL-ended too */
     bool quoted;           /* SCALAR: in quotes or a block, so it is text whatever it says */
     size_t count;
@@ -40,8 +41,20 @@ struct yaml_doc *yaml_doc_parse(struct slice text, struct err *err); /* NULL and
 void yaml_doc_free(struct yaml_doc *doc);                            /* NULL is fine; wipes */
 const struct yaml_node *yaml_doc_root(const struct yaml_doc *doc);
 
+/* Another file's name, for messages about its nodes wherever they end up; it is not copied. */
+void yaml_doc_label(struct yaml_doc *doc, const char *file);
+/* To change a document: its texts, and which keys its maps have. */
+struct yaml_node *yaml_doc_edit(struct yaml_doc *doc);
+bool yaml_set_text(struct yaml_node *scalar, struct slice text, struct err *err); /* quoted, then */
+bool yaml_put(struct yaml_node *map, const char *key, struct slice text, struct err *err); /* new */
+void yaml_drop(struct yaml_node *map, const char *key);
+/* What `to` does not have it gets from `from`, which loses it; of maps in both, key by key. */
+bool yaml_fill(struct yaml_node *to, struct yaml_node *from, struct err *err);
+
 /* The value of a key; NULL when map is NULL, no map, or has no such key. */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);
+/* The same by way of maps in maps: "client.id". */
+const struct yaml_node *yaml_at(const struct yaml_node *map, const char *place);
 bool yaml_is_null(const struct yaml_node *n); /* NULL, or plain: nothing, ~, null, Null, NULL */
 
 /* Take a scalar; `name` is what the message calls it. On false *out is as it was.

@@ -59,7 +59,7 @@ static void test_whole_file(void **state)
         "limits: {concurrency: 10, rate: 90/90s, burst: 5}\n"
         "token: {default_lifetime_s: 1800, renew_before_s: 30, max_idle_s: 86400, replay: never}\n",
         0644);
-    if (!connection_file_read(&f, path, &err))
+    if (!connection_file_read(&f, path, NULL, &err))
         fail_msg("%s", err.msg);
     assert_true(slice_is(buf_slice(&f.client_secret), "s3cret")); /* the newline is off */
     assert_true(slice_is(buf_slice(&f.grant_secret), "r3fresh"));
@@ -92,7 +92,7 @@ static void test_other_ways(void **state)
     setenv("AWQ_TEST_SECRET", "fr0m-env", 1);
     write_file("conn.yaml", LEAST(", secret: {env: AWQ_TEST_SECRET}", "scopes: write read\n"),
                0644);
-    if (!connection_file_read(&f, path, &err))
+    if (!connection_file_read(&f, path, NULL, &err))
         fail_msg("%s", err.msg);
     assert_true(slice_is(buf_slice(&f.client_secret), "fr0m-env"));
     assert_int_equal(f.grant_secret.len, 0);
@@ -104,7 +104,7 @@ static void test_other_ways(void **state)
                "id: crm\ngrant: refresh_token\ntoken_url: https://login.example/token\n"
                "client: {id: public, auth: none}\npolicy: {hosts: [api.example]}\n",
                0644);
-    if (!connection_file_read(&f, path, &err))
+    if (!connection_file_read(&f, path, NULL, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(f.client_secret.len, 0);
     connection_file_deinit(&f);
@@ -180,7 +180,7 @@ static void test_bad_files(void **state)
         struct err err = {0};
 
         write_file("conn.yaml", cases[i].text, 0644);
-        if (connection_file_read(&f, path, &err))
+        if (connection_file_read(&f, path, NULL, &err))
             fail_msg("taken:\n%s", cases[i].text);
         assert_int_equal(err.code, ERR_CONFIG);
         if (!strstr(err.msg, cases[i].want) || !strstr(err.msg, "conn.yaml: "))
@@ -197,12 +197,12 @@ static void test_no_file(void **state)
     struct err err = {0};
 
     (void)state;
-    assert_false(connection_file_read(&f, "/tmp/no-such-folder/x.yaml", &err));
+    assert_false(connection_file_read(&f, "/tmp/no-such-folder/x.yaml", NULL, &err));
     assert_int_equal(err.code, ERR_CONFIG);
     assert_non_null(strstr(err.msg, "No such file"));
-    assert_false(connection_file_read(&f, folder, &err)); /* a folder */
+    assert_false(connection_file_read(&f, folder, NULL, &err)); /* a folder */
     assert_int_equal(err.code, ERR_CONFIG);
-    assert_false(connection_file_read(&f, "/dev/zero", &err)); /* endless */
+    assert_false(connection_file_read(&f, "/dev/zero", NULL, &err)); /* endless */
     assert_int_equal(err.code, ERR_CONFIG);
     assert_non_null(strstr(err.msg, "larger than"));
 }

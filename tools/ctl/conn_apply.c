@@ -509,7 +509,7 @@ int conn_apply(struct ctl *c, const struct args *args)
     if (!args->flag[0])
         return ctl_usage(c, "-f FILE is missing");
     a.relink = args->flag[1] != NULL;
-    if (!connection_file_read(&a.file, args->flag[0], &a.err))
+    if (!connection_file_read(&a.file, args->flag[0], NULL, &a.err))
         return ctl_fail(c, &a.err);
     a.id = c->about = a.file.cfg->id;
     if ((code = ctl_keys(c)) == CTL_OK && (code = ctl_connect(c)) == CTL_OK &&

@@ -1,0 +1,395 @@
+#include "common/profile_file.h"
+
+#include <stdio.h>
+#include <string.h>
+#include "common/char.h"
+#include "common/secret_file.h"
+
+#define PATH_ROOM 4096
+#define TEXT_ROOM 8192
+#define DATE_LEN  10
+
+/* What is the profile's alone. */
+static const char *const own_keys[] = {"title", "source", "checked", "grants", "variables"};
+
+/* What belongs to some grants only, so that one profile can serve several. */
+static const struct {
+    const char *key, *grants;
+} of_grants[] = {
+    {"authorize_url", " authorization_code "},
+    {"par_url", " authorization_code "},
+    {"issuer", " authorization_code "},
+    {"authorize", " authorization_code "},
+    {"pkce", " authorization_code "},
+    {"redirect_uri", " authorization_code "},
+    {"chain", " authorization_code "},
+    {"device_url", " device_code "},
+    {"refresh_url", " authorization_code device_code refresh_token "},
+    {"refresh_request", " authorization_code device_code refresh_token "},
+    {"assertion", " jwt_bearer "},
+    {"exchange", " token_exchange "},
+};
+
+bool profile_path(struct buf *out, const char *path, const char *dir, struct slice name,
+                  struct err *err)
+{
+    const char *slash = strrchr(path, '/');
+
+    if (slice_find(name, '/') < name.len) {
+        if (slash && name.ptr[0] != '/')
+            buf_add(out, path, (size_t)(slash - path) + 1);
+        return buf_add_slice(out, name) ||
+               err_set(err, ERR_CONFIG, "the name of its profile is too long");
+    }
+    for (size_t i = 0; i < name.len; i++)
+        if (!char_is_alnum(name.ptr[i]) && !strchr("-_.", name.ptr[i]))
+            return err_set(err, ERR_CONFIG,
+                           "profile: a name has letters, digits, - _ . only; a path has a /");
+    if (!dir || !*dir)
+        return err_set(err, ERR_CONFIG, "no folder of profiles is known; say --profiles DIR");
+    return buf_addf(out, "%s/%.*s.yaml", dir, SLICE_FMT(name)) ||
+           err_set(err, ERR_CONFIG, "the name of its profile is too long");
+}
+
+/* ---- the profile by itself ---- */
+
+static bool is_date(struct slice s)
+{
+    if (s.len != DATE_LEN)
+        return false;
+    for (size_t i = 0; i < DATE_LEN; i++)
+        if (i == 4 || i == 7 ? s.ptr[i] != '-' : !(s.ptr[i] >= '0' && s.ptr[i] <= '9'))
+            return false;
+    return true;
+}
+
+static bool check_source(const struct yaml_node *root, struct err *err)
+{
+    const struct yaml_node *n = yaml_get(root, "source");
+    size_t count = n && n->kind == YAML_LIST ? n->count : 1;
+    struct slice s;
+
+    for (size_t i = 0; i < count; i++) {
+        const struct yaml_node *one = n && n->kind == YAML_LIST ? n->items[i] : n;
+
+        if (!one)
+            return yaml_err(root, err, "source is missing: the page that it was read from");
+        if (!yaml_str(one, "source", &s, err))
+            return false;
+        if (!slice_starts(s, SLICE_LIT("https://")))
+            return yaml_err(one, err, "source must be an https:// address, or a list of them");
+    }
+    return count > 0 || yaml_err(n, err, "source is empty");
+}
+
+static bool check_own(const struct yaml_node *root, struct err *err)
+{
+    static const char *const not_its[] = {"id", "values", "profile", "refresh_token", "login"};
+    static const char *const secrets[] = {"client.secret",  "client.key",             "client.id",
+                                          "assertion.key",  "exchange.subject_token", "dpop.key",
+                                          "assertion.saml", "tls.certificate",        "tls.key"};
+    const struct yaml_node *n;
+    struct slice s;
+
+    if (!yaml_expect(root, "a profile", YAML_MAP, err))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(not_its); i++)
+        if ((n = yaml_get(root, not_its[i])))
+            return yaml_err(n, err, "%s belongs into a connection's file", not_its[i]);
+    for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
+        if ((n = yaml_at(root, secrets[i])))
+            return yaml_err(n, err, "%s belongs into a connection's file", secrets[i]);
+    if (!(n = yaml_get(root, "title")))
+        return yaml_err(root, err, "title is missing");
+    if (!yaml_str(n, "title", &s, err) || !check_source(root, err))
+        return false;
+    n = yaml_get(root, "checked");
+    if (!n || n->kind != YAML_SCALAR || !is_date(n->text))
+        return yaml_err(n ? n : root, err, "checked must be the day on which it was, as 2026-11-28");
+    n = yaml_get(root, "grants");
+    return n ? yaml_expect(n, "grants", YAML_LIST, err) &&
+                   (n->count > 0 || yaml_err(n, err, "grants is empty"))
+             : yaml_err(root, err, "grants is missing: a list of those that it is for");
+}
+
+static bool read_text(const char *path, struct buf *text, struct err *err)
+{
+    FILE *f = fopen(path, "re");
+    char chunk[4096];
+    size_t n;
+    bool ok;
+
+    if (!f)
+        return err_set(err, ERR_CONFIG, "%s: there is no such profile", path);
+    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0 && buf_add(text, chunk, n))
+        ;
+    ok = !ferror(f) && buf_ok(text);
+    fclose(f);
+    return ok || err_set(err, ERR_CONFIG, "%s cannot be read, or is too long", path);
+}
+
+struct yaml_doc *profile_doc(const char *path, struct err *err)
+{
+    struct yaml_doc *doc = NULL;
+    struct buf text;
+
+    buf_init(&text, YAML_BYTES_MAX);
+    if (read_text(path, &text, err)) {
+        doc = yaml_doc_parse(buf_slice(&text), err);
+        if (doc)
+            yaml_doc_label(doc, path);
+        else
+            err_prefix(err, "%s: ", path);
+    }
+    buf_deinit(&text);
+    if (doc && !check_own(yaml_doc_root(doc), err)) {
+        yaml_doc_free(doc);
+        return NULL;
+    }
+    return doc;
+}
+
+/* ---- variables ---- */
+
+struct filling {
+    const struct yaml_node *variables, *values, *client_id;
+    struct err *err;
+};
+
+static bool all_of(struct slice s, const char *more)
+{
+    for (size_t i = 0; i < s.len; i++)
+        if (!char_is_alnum(s.ptr[i]) && !strchr(more, s.ptr[i]))
+            return false;
+    return s.len > 0 && s.len <= 253;
+}
+
+static bool fits(struct slice s, struct slice kind)
+{
+    if (slice_is(kind, "host"))
+        return all_of(s, ".-:");
+    if (slice_is(kind, "text"))
+        return s.len > 0 && s.len <= 253 && slice_is_visible(s) &&
+               slice_find_any(s, "\"'/?#&=%\\@{}") == s.len;
+    return all_of(s, "-_") && s.len <= 63;
+}
+
+static bool is_one_of(struct slice s, const struct yaml_node *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i]->kind == YAML_SCALAR && slice_eq(list->items[i]->text, s))
+            return true;
+    return false;
+}
+
+static void list_of(const struct yaml_node *list, char *to, size_t size)
+{
+    size_t used = 0;
+
+    to[0] = '\0';
+    for (size_t i = 0; i < list->count && used + 1 < size; i++)
+        used += (size_t)snprintf(to + used, size - used, "%s%.*s", i > 0 ? ", " : "",
+                                 SLICE_FMT(list->items[i]->text));
+}
+
+static bool check_value(const struct yaml_node *declared, const char *name,
+                        const struct yaml_node *n, struct err *err)
+{
+    const struct yaml_node *one_of = yaml_get(declared, "one_of"), *kind = yaml_get(declared, "kind");
+    struct slice is = kind ? kind->text : SLICE_LIT("label");
+    char list[120];
+
+    if (n->kind != YAML_SCALAR)
+        return yaml_err(n, err, "values.%s must be a text", name);
+    if (one_of && !is_one_of(n->text, one_of)) {
+        list_of(one_of, list, sizeof list);
+        return yaml_err(n, err, "values.%s must be one of %s", name, list);
+    }
+    return one_of || fits(n->text, is) ||
+           yaml_err(n, err, "values.%s is no %s: see variables in the profile", name,
+                    slice_is(is, "host")   ? "host name"
+                    : slice_is(is, "text") ? "text without blanks, quotes and / ? # & = % \\ @"
+                                           : "part of a host name (letters, digits, - and _)");
+}
+
+static bool check_declared(const struct yaml_node *n, struct err *err)
+{
+    static const char *const keys[] = {"kind", "one_of", "default", "about"};
+    const struct yaml_node *kind = yaml_get(n, "kind"), *list = yaml_get(n, "one_of");
+
+    if (!yaml_check_keys(n, keys, ARRAY_LEN(keys), err) ||
+        (list && !yaml_expect(list, "one_of", YAML_LIST, err)))
+        return false;
+    return !kind || slice_is(kind->text, "label") || slice_is(kind->text, "host") ||
+           slice_is(kind->text, "text") ||
+           yaml_err(kind, err, "kind must be label, host or text");
+}
+
+/* Every value is declared, every variable has a value. */
+static bool check_values(const struct filling *f, const struct yaml_node *root)
+{
+    char name[64];
+
+    if (f->values && !yaml_expect(f->values, "values", YAML_MAP, f->err))
+        return false;
+    for (size_t i = 0; f->values && i < f->values->count; i++)
+        if (!slice_copy(f->values->keys[i]->text, name, sizeof name) ||
+            !yaml_get(f->variables, name))
+            return yaml_err(f->values->keys[i], f->err, "its profile has no variable %.64s",
+                            f->values->keys[i]->text.ptr);
+    for (size_t i = 0; f->variables && i < f->variables->count; i++) {
+        const struct yaml_node *declared = f->variables->items[i], *value;
+
+        if (!slice_copy(f->variables->keys[i]->text, name, sizeof name))
+            return yaml_err(declared, f->err, "its name is too long");
+        if (!check_declared(declared, f->err))
+            return false;
+        value = yaml_get(f->values, name);
+        if (!value)
+            value = yaml_get(declared, "default");
+        if (!value) {
+            const struct yaml_node *about = yaml_get(declared, "about");
+
+            return yaml_err(root, f->err, "values.%s is missing: %.100s", name,
+                            about ? about->text.ptr : "its profile asks for it");
+        }
+        if (!check_value(declared, name, value, f->err))
+            return false;
+    }
+    return true;
+}
+
+static const struct yaml_node *value_of(const struct filling *f, const char *name)
+{
+    const struct yaml_node *n = yaml_get(f->values, name);
+
+    if (strcmp(name, "client_id") == 0)
+        return f->client_id;
+    return n ? n : yaml_get(yaml_get(f->variables, name), "default");
+}
+
+/* What an answer or a redirect will bring stands in braces with a dot. */
+static bool is_later(struct slice name)
+{
+    return slice_starts(name, SLICE_LIT("answer.")) || slice_starts(name, SLICE_LIT("callback."));
+}
+
+static bool expand(const struct filling *f, const struct yaml_node *n, bool later, struct buf *out)
+{
+    struct slice rest = n->text;
+    char name[64];
+
+    while (rest.len > 0) {
+        size_t open = slice_find(rest, '{'), len;
+        const struct yaml_node *value;
+        struct slice inside;
+
+        buf_add_slice(out, slice_sub(rest, 0, open));
+        rest = slice_sub(rest, open, rest.len);
+        if (rest.len == 0)
+            break;
+        len = slice_find(rest, '}');
+        inside = slice_sub(rest, 1, len > 0 ? len - 1 : 0);
+        if (len == rest.len || !slice_copy(inside, name, sizeof name))
+            return yaml_err(n, f->err, "a { without its }, or a name that is too long");
+        rest = slice_sub(rest, len + 1, rest.len);
+        value = value_of(f, name);
+        if (value)
+            buf_add_slice(out, value->text);
+        else if (is_later(inside) && later)
+            buf_addf(out, "{%s}", name);
+        else
+            return yaml_err(n, f->err,
+                            is_later(inside) ? "{%s} has a use in api.base_url only"
+                            : strcmp(name, "client_id") == 0
+                                ? "{%s}: client.id is missing"
+                                : "{%s} is none of its variables",
+                            name);
+    }
+    return buf_ok(out) || yaml_err(n, f->err, "is too long with its values");
+}
+
+static bool replace(const struct filling *f, struct yaml_node *n, bool later)
+{
+    struct buf text;
+    bool ok;
+
+    if (n->kind == YAML_SCALAR) {
+        if (slice_find(n->text, '{') == n->text.len)
+            return true;
+        buf_init(&text, TEXT_ROOM);
+        ok = expand(f, n, later, &text) && yaml_set_text(n, buf_slice(&text), f->err);
+        buf_deinit(&text);
+        return ok;
+    }
+    for (size_t i = 0; i < n->count; i++) {
+        bool base = n->kind == YAML_MAP && slice_is(n->keys[i]->text, "base_url");
+
+        if (!replace(f, n->items[i], base))
+            return false;
+    }
+    return true;
+}
+
+/* ---- the two together ---- */
+
+/* The grant that the connection names, or the first that the profile has. */
+static bool pick_grant(const struct yaml_node *root, const struct yaml_node *profile, char *to,
+                       size_t size, struct err *err)
+{
+    const struct yaml_node *said = yaml_get(root, "grant"), *list = yaml_get(profile, "grants");
+    const struct yaml_node *n = said ? said : list->items[0];
+    char names[120];
+
+    if (n->kind != YAML_SCALAR || !slice_copy(n->text, to, size))
+        return yaml_err(n, err, "a grant is one name");
+    if (!said || is_one_of(n->text, list))
+        return true;
+    list_of(list, names, sizeof names);
+    return yaml_err(said, err, "its profile is for grant: %s", names);
+}
+
+static void drop_other_grants(struct yaml_node *profile, const char *grant, bool not_renewed)
+{
+    char wanted[64];
+
+    snprintf(wanted, sizeof wanted, " %s ", grant);
+    for (size_t i = 0; i < ARRAY_LEN(of_grants); i++)
+        if (!strstr(of_grants[i].grants, wanted))
+            yaml_drop(profile, of_grants[i].key);
+    if (not_renewed) {
+        yaml_drop(profile, "refresh_url");
+        yaml_drop(profile, "refresh_request");
+    }
+}
+
+static bool is_own(struct slice key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(own_keys); i++)
+        if (slice_is(key, own_keys[i]))
+            return true;
+    return false;
+}
+
+bool profile_fill(struct yaml_doc *connection, struct yaml_doc *profile, struct err *err)
+{
+    struct yaml_node *root = yaml_doc_edit(connection), *p = yaml_doc_edit(profile);
+    const struct yaml_node *renewal = yaml_at(root, "token.renewal");
+    struct filling f = {.variables = yaml_get(p, "variables"),
+                        .values = yaml_get(root, "values"),
+                        .client_id = yaml_at(root, "client.id"),
+                        .err = err};
+    char grant[48];
+
+    if (f.variables && !yaml_expect(f.variables, "variables", YAML_MAP, err))
+        return false;
+    if (!check_values(&f, root) || !pick_grant(root, p, grant, sizeof grant, err))
+        return false;
+    drop_other_grants(p, grant, renewal && slice_is(renewal->text, "none"));
+    for (size_t i = 0; i < p->count; i++)
+        if (!is_own(p->keys[i]->text) && !replace(&f, p->items[i], false))
+            return false;
+    for (size_t i = 0; i < ARRAY_LEN(own_keys); i++)
+        yaml_drop(p, own_keys[i]);
+    return yaml_put(p, "grant", slice_cstr(grant), err) && yaml_fill(root, p, err);
+}
