@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "common/client_cert.h"
 #include "common/clock.h"
 #include "common/sigpipe.h"
 
@@ -92,6 +93,11 @@ void http_cancel(struct http_request *rq)
     uv_timer_start(&h->later, on_later, 0, 0);
 }
 
+static const char *pool_name(const struct http_call *call)
+{
+    return call->cert ? client_cert_x5t(call->cert) : NULL;
+}
+
 struct http_request *http_start(struct http *h, const struct http_call *call, http_cb *cb,
                                 void *owner, struct err *err)
 {
@@ -106,7 +112,7 @@ struct http_request *http_start(struct http *h, const struct http_call *call, ht
         err_rule(err, ERR_RETRY, "no_slot", "all %u HTTP slots are in use", h->slots);
         return NULL;
     }
-    if (!http_call_ok(call, err) || !(p = http_pool_get(h, call->pool, err)))
+    if (!http_call_ok(call, err) || !(p = http_pool_get(h, pool_name(call), err)))
         return NULL;
     rq = http_slot_take(h);
     if (!rq || !http_slot_load(rq, p, call) ||

@@ -28,6 +28,7 @@
 #include "common/err.h"
 #include "common/slice.h"
 
+struct client_cert;
 struct sockaddr;
 struct uv_loop_s;
 struct http;         /* the engine: one per process */
@@ -80,8 +81,10 @@ struct http_call {
     bool fresh_link;
     bool once; /* never written twice, whatever the method: libcurl would repeat an idempotent one
                   when a reused link ended without an answer */
-    const char *pool; /* NULL, or a name: links and TLS sessions are kept apart per name (client
-                         certificates) */
+    /* Shown in the handshake when the server asks for one; NULL: none. Links and TLS sessions are
+     * kept apart per certificate, so that none goes out under another one's. Borrowed: the request
+     * holds a reference of its own. */
+    struct client_cert *cert;
 };
 
 enum http_sent {

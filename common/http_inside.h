@@ -14,16 +14,18 @@
 
 enum {
     HTTP_KEEP_BYTES = 16 * 1024, /* a slot keeps buffers up to this for its next request */
-    HTTP_MAX_POOLS = 64,
+    HTTP_MAX_POOLS = 64, /* that rest; those in use come on top, no more than there are slots */
 };
 
 struct sock;
 
-/* Links and TLS sessions that may be shared. A multi handle each, since libcurl would otherwise
- * hand a link that authenticated one client certificate to another. */
+/* Links and TLS sessions that may be shared: those of one client certificate, or of none. A multi
+ * handle and a share each, so that no version of libcurl can hand a link, or a session to resume,
+ * that showed one certificate to a request with another: 7.88 compares the certificate of both
+ * (Curl_ssl_config_matches), but not its key, and HTTP/2 streams join whatever link it finds. */
 struct pool {
     struct http *h;
-    char *name; /* NULL: the common one */
+    char *name; /* of the certificate (x5t#S256); NULL: without one */
     CURLM *multi;
     CURLSH *share;
     uv_timer_t timer;
@@ -56,6 +58,7 @@ struct http_request {
     size_t text_len, text_cap;
     char *body_copy;
     char method[16]; /* as last told to `easy` */
+    struct client_cert *cert;
 
     /* What is known */
     bool wrote;  /* the request's first byte may have left */

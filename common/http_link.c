@@ -322,8 +322,9 @@ nomem:
     return NULL;
 }
 
-/* Too many names: the one that rests longest makes room. */
-static bool pool_make_room(struct http *h, struct err *err)
+/* Too many names: the one that rests longest makes room. When none rests, each has a request in one
+ * of the slots. */
+static void pool_make_room(struct http *h)
 {
     struct pool **oldest = NULL, *p;
     unsigned count = 0;
@@ -334,14 +335,11 @@ static bool pool_make_room(struct http *h, struct err *err)
             (!oldest || (*at)->last_used < (*oldest)->last_used))
             oldest = at;
     }
-    if (count < HTTP_MAX_POOLS)
-        return true;
-    if (!oldest)
-        return err_set(err, ERR_RETRY, "all %d pools of links are in use", HTTP_MAX_POOLS);
+    if (count < HTTP_MAX_POOLS || !oldest)
+        return;
     p = *oldest;
     *oldest = p->next;
     http_pool_close(p);
-    return true;
 }
 
 struct pool *http_pool_get(struct http *h, const char *name, struct err *err)
@@ -350,5 +348,6 @@ struct pool *http_pool_get(struct http *h, const char *name, struct err *err)
         if (p->name == name || (p->name && name && strcmp(p->name, name) == 0))
             return p;
     }
-    return pool_make_room(h, err) ? pool_new(h, name, err) : NULL;
+    pool_make_room(h);
+    return pool_new(h, name, err);
 }

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/client_cert.h"
 
 enum {
     CONNECT_MS = 5000,
@@ -197,6 +198,20 @@ static bool set_rest(struct http_request *rq, const struct http_call *c)
            curl_easy_setopt(e, CURLOPT_FORBID_REUSE, fresh) == CURLE_OK;
 }
 
+/* As blobs, never as files: they are borrowed, so libcurl keeps no copy of the key. The bytes stay
+ * where they are as long as the request has its reference. Each use of a slot says it anew. */
+static bool set_cert(struct http_request *rq, const struct http_call *c)
+{
+    struct slice chain = c->cert ? client_cert_chain(c->cert) : SLICE_NONE;
+    struct slice key = c->cert ? client_cert_key(c->cert) : SLICE_NONE;
+    struct curl_blob certs = {(void *)(uintptr_t)chain.ptr, chain.len, CURL_BLOB_NOCOPY};
+    struct curl_blob pem = {(void *)(uintptr_t)key.ptr, key.len, CURL_BLOB_NOCOPY};
+
+    rq->cert = client_cert_ref(c->cert);
+    return !c->cert || (curl_easy_setopt(rq->easy, CURLOPT_SSLCERT_BLOB, &certs) == CURLE_OK &&
+                        curl_easy_setopt(rq->easy, CURLOPT_SSLKEY_BLOB, &pem) == CURLE_OK);
+}
+
 static void forget_answer(struct http_request *rq, const struct http_call *c)
 {
     rq->max_header_bytes = c->max_header_bytes > 0 ? c->max_header_bytes : HEADER_BYTES;
@@ -221,5 +236,5 @@ bool http_slot_load(struct http_request *rq, struct pool *p, const struct http_c
     if (rq->pool != p && curl_easy_setopt(rq->easy, CURLOPT_SHARE, p->share) != CURLE_OK)
         return false;
     rq->pool = p;
-    return set_headers(rq, c) && set_method(rq, c) && set_rest(rq, c);
+    return set_cert(rq, c) && set_headers(rq, c) && set_method(rq, c) && set_rest(rq, c);
 }

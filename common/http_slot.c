@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <sodium.h>
+#include "common/client_cert.h"
 #include "common/clock.h"
 
 enum {
@@ -154,6 +155,8 @@ void http_slot_wipe(struct http_request *rq)
     if (rq->easy) {
         curl_easy_setopt(rq->easy, CURLOPT_HTTPHEADER, NULL);
         curl_easy_setopt(rq->easy, CURLOPT_POSTFIELDS, NULL);
+        curl_easy_setopt(rq->easy, CURLOPT_SSLCERT_BLOB, NULL);
+        curl_easy_setopt(rq->easy, CURLOPT_SSLKEY_BLOB, NULL);
     }
     if (rq->text)
         sodium_memzero(rq->text, rq->text_len);
@@ -165,6 +168,8 @@ void http_slot_wipe(struct http_request *rq)
     }
     free(rq->body_copy);
     rq->body_copy = NULL;
+    client_cert_unref(rq->cert);
+    rq->cert = NULL;
 }
 
 void http_slot_put(struct http_request *rq)

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 #include "common/clock.h"
+#include "tests/unit/cert_rig.h"
 #include "tests/unit/http_rig.h"
 
 /* ---- links ---- */
@@ -56,28 +57,31 @@ static void test_fresh_link(void **state)
 static void test_pools(void **state)
 {
     static struct act acts[2 * HTTP_MAX_POOLS + 20];
-    static const char *const names[] = {NULL, "a", "b", NULL, "a", "b"};
+    struct client_cert *a = cert_client("a"), *b = cert_client("b");
+    struct client_cert *certs[] = {NULL, a, b, NULL, a, b};
     struct fixture f;
-    char name[20];
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(acts); i++)
         acts[i] = ok_act;
     http_setup(&f, acts, ARRAY_LEN(acts));
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+    for (size_t i = 0; i < ARRAY_LEN(certs); i++) {
         struct outcome o = {.f = &f};
 
-        http_begin(&o, &(struct http_call){.method = "GET", .url = f.url, .pool = names[i]});
+        http_begin(&o, &(struct http_call){.method = "GET", .url = f.url, .cert = certs[i]});
         http_wait_for(&o);
         assert_int_equal(o.sent, HTTP_ANSWERED);
-        assert_int_equal(o.new_link, i < 3); /* its own link per name */
+        assert_int_equal(o.new_link, i < 3); /* its own link per certificate */
         http_forget(&o);
     }
-    for (int i = 0; i < 2 * HTTP_MAX_POOLS; i++) { /* more names than are kept */
+    client_cert_unref(a);
+    client_cert_unref(b);
+    for (int i = 0; i < 2 * HTTP_MAX_POOLS; i++) { /* more than are kept */
         struct outcome o = {.f = &f};
+        struct client_cert *one = cert_client("one");
 
-        snprintf(name, sizeof name, "n%d", i);
-        http_begin(&o, &(struct http_call){.method = "GET", .url = f.url, .pool = name});
+        http_begin(&o, &(struct http_call){.method = "GET", .url = f.url, .cert = one});
+        client_cert_unref(one); /* the request has its own reference */
         http_wait_for(&o);
         assert_int_equal(o.sent, HTTP_ANSWERED);
         http_forget(&o);
