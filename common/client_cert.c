@@ -198,7 +198,7 @@ struct client_cert *client_cert_open(struct slice packed, struct secret_pool *po
     X509 *x = read_cert(bio);
     bool ok = false;
 
-    if (!x)
+    if (!x || chain == 0)
         err_set(err, ERR_CONFIG, "no certificate and key are stored; apply its file");
     else if (!c || (c->chain = malloc(chain)) == NULL)
         err_set(err, ERR_NOMEM, "out of memory");

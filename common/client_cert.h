@@ -19,18 +19,19 @@
 #include "common/err.h"
 #include "common/slice.h"
 
-#define CLIENT_CERT_PEM_MAX    (48 * 1024) /* certificates and key */
-#define CLIENT_CERT_X5T_CHARS  43          /* base64url of SHA-256 */
-#define CLIENT_CERT_SUBJECT    256         /* longer ones are cut */
-#define CLIENT_CERT_DAY        16          /* "2026-11-28" */
-#define CLIENT_CERT_WARN_MS    (14 * INT64_C(86400000))
+#define CLIENT_CERT_PEM_MAX   (48 * 1024) /* certificates and key */
+#define CLIENT_CERT_X5T_CHARS 43          /* base64url of SHA-256 */
+#define CLIENT_CERT_SUBJECT   256         /* longer ones are cut */
+#define CLIENT_CERT_DAY       16          /* "2026-11-28" */
+#define CLIENT_CERT_WARN_MS   (14 * INT64_C(86400000))
 
 struct secret_pool;
 struct client_cert;
 
 /* From what an operator has: PEM of the certificate, with its issuers behind it, and PEM of its
- * key, without a passphrase. Both are added to `out` in the form that is kept, which client_cert_open
- * reads; the caller wipes it. On false *of_key says which of the two is at fault. */
+ * key, without a passphrase. Both are added to `out` in the form that is kept, which
+ * client_cert_open reads; the caller wipes it. On false *of_key says which of the two is at fault.
+ */
 bool client_cert_pack(struct slice certificates, struct slice key, struct buf *out, bool *of_key,
                       struct err *err);
 /* The key goes into guarded memory of the pool, or into its own (pool NULL). One reference. */

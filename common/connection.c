@@ -129,7 +129,8 @@ static bool read_auth(struct cfg_reader *r, const struct json_val *v)
     int pick = 0;
 
     if (!cfg_name(r, v, connection_auth_name,
-                  "must be basic, basic_raw, post, client_secret_jwt, private_key_jwt or none",
+                  "must be basic, basic_raw, post, client_secret_jwt, private_key_jwt, "
+                  "tls_client_auth, self_signed_tls_client_auth or none",
                   &pick))
         return false;
     r->cfg->auth = (enum client_auth)pick;
@@ -177,6 +178,11 @@ static bool read_x5t_s256(struct cfg_reader *r, const struct json_val *v)
 static bool read_assertion_x5t_s256(struct cfg_reader *r, const struct json_val *v)
 {
     return read_thumbprint(r, v, &r->cfg->assertion.x5t_s256);
+}
+
+static bool read_certificate(struct cfg_reader *r, const struct json_val *v)
+{
+    return read_thumbprint(r, v, &r->cfg->certificate);
 }
 
 static bool read_replay(struct cfg_reader *r, const struct json_val *v)
@@ -333,6 +339,7 @@ static const struct member {
     READ("scopes", read_scopes),
     READ("resource", read_resource),
     READ("dpop", read_dpop),
+    READ("certificate", read_certificate),
     READ("assertion_alg", read_assertion_alg),
     TEXT("assertion_issuer", assertion.issuer),
     TEXT("assertion_subject", assertion.subject),

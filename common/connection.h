@@ -15,6 +15,7 @@
  *   at rt cs         sealed: access token; refresh token, or what else the grant is asked for with;
  *                    client secret
  *   dk               sealed: the key that its tokens are bound to (DPoP)
+ *   tk               sealed: its TLS client certificate and key (client_cert.h)
  *   exp born scope   of the access token, Redis' clock
  *   lh               sealed: digest of the `rt` that it was linked with
  *   ds dr dt         disabled: the state to come back to, why, when
@@ -29,8 +30,9 @@
  *                    version
  *
  * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
- * is (store writes version ver + 1, so it seals for that); `rt` and `cs`, by the grant key, with
- * version 0 always, because they outlive renewals unchanged. All three carry gen and the digest of
+ * is (store writes version ver + 1, so it seals for that); `dk` and `tk`, by the access key, `rt`
+ * and `cs`, by the grant key, with version 0 always, because they outlive renewals unchanged. All
+ * carry gen and the digest of
  * the settings: who changes the settings seals them anew (connection_place).
  */
 #ifndef AWQ_CONNECTION_H
@@ -73,8 +75,12 @@ enum client_auth {
     CLIENT_AUTH_BASIC_RAW,       /* Basic without the form-encoding of RFC 6749 section 2.3.1 */
     CLIENT_AUTH_SECRET_JWT,      /* an assertion, HS256 by the client secret (RFC 7523) */
     CLIENT_AUTH_PRIVATE_KEY_JWT, /* an assertion by the client's private key: that is its secret */
+    CLIENT_AUTH_TLS,             /* its certificate, issued by a CA (RFC 8705 section 2.1) */
+    CLIENT_AUTH_SELF_SIGNED_TLS, /* its certificate, known to the server itself (section 2.2) */
 };
-bool client_auth_signs(enum client_auth a); /* by an assertion */
+bool client_auth_signs(enum client_auth a);      /* by an assertion */
+bool client_auth_is_tls(enum client_auth a);     /* by its certificate */
+bool client_auth_has_secret(enum client_auth a); /* a client secret, or a key in its place */
 /* May a refresh token be sent again after an answer that nobody stored? Once by default: a token
  * that nobody received is lost anyway. Never: where a repeat is worse than asking the owner.
  * Always: where the server forgives repeats. */
@@ -109,6 +115,7 @@ struct connection_cfg {
     struct slice resources;               /* RFC 8707: URIs, space separated; "" = none said */
     enum jwt_alg
         dpop; /* its tokens are bound to a key of this kind (RFC 9449); JWT_ALG_OF_KEY: no */
+    struct slice certificate; /* that it shows at all its servers (RFC 8705): x5t#S256; "" = none */
     struct assertion_cfg assertion;                                           /* of jwt_bearer */
     struct slice subject_token_type, requested_token_type, exchange_audience; /* token_exchange */
     struct slice username;                                                    /* of password */
@@ -148,6 +155,7 @@ struct connection_file {
     struct buf client_secret; /* empty = none given */
     struct buf grant_secret;  /* refresh token, key, assertion ... (grant_secret_name); the same */
     struct buf dpop_key;      /* PEM; empty = one is made */
+    struct buf certificate;   /* as client_cert_pack has it; empty = none */
 };
 bool connection_file_read(struct connection_file *f, const char *path, const char *profiles,
                           struct err *err);
@@ -155,8 +163,8 @@ void connection_file_deinit(struct connection_file *f); /* wipes */
 
 /* The record as Redis has it (P:{c:ID}, a hash); slices borrow from the reply. */
 struct connection_record {
-    struct slice cfg, cm, cd, state, grant, at, rt, cs, dk, why, fail_text, scope, lh, disabled_why,
-        cool_why, fail_class;
+    struct slice cfg, cm, cd, state, grant, at, rt, cs, dk, tk, why, fail_text, scope, lh,
+        disabled_why, cool_why, fail_class;
     uint64_t gen, ver;
     int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms, disabled_ms;
     uint32_t tries, trips;
@@ -165,7 +173,7 @@ struct connection_record {
 struct redis_reply;
 /* The command that reads it (HMGET, so that fields come in an order of ours), into argv; how many
  * words. For a step: what a call needs, and nothing of the grant. */
-enum { CONNECTION_RECORD_ARGS = 28 };
+enum { CONNECTION_RECORD_ARGS = 29 };
 size_t connection_record_ask(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 size_t connection_record_ask_for_step(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 /* Its answer; what was not asked for reads as not there. */

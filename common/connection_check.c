@@ -23,6 +23,7 @@ static const char *in_file(const char *setting)
         {"x5t_s256", "client.x5t_s256"},
         {"audience", "client.audience"},
         {"dpop", "dpop.alg"},
+        {"certificate", "tls.certificate"},
         {"assertion_alg", "assertion.alg"},
         {"assertion_issuer", "assertion.issuer"},
         {"assertion_subject", "assertion.subject"},
@@ -177,6 +178,21 @@ static bool check_client(struct check *k)
     return true;
 }
 
+/* A certificate is shown in a TLS handshake or not at all, and what it protects goes nowhere in the
+ * clear. */
+static bool check_certificate(struct check *k)
+{
+    const struct connection_cfg *c = k->cfg;
+
+    k->setting = "auth";
+    if (client_auth_is_tls(c->auth) && c->certificate.len == 0)
+        return wrong(k, "says that its certificate shows who it is: `tls` is missing");
+    k->setting = "insecure_http";
+    if (c->certificate.len > 0 && c->policy.insecure_http)
+        return wrong(k, "must not be true with `tls`: a certificate is shown over https:// only");
+    return true;
+}
+
 /* What an assertion says has no use where there is none. */
 static bool check_assertion(struct check *k)
 {
@@ -216,8 +232,8 @@ static bool check_rest(struct check *k)
 bool connection_check(const struct connection_cfg *c, const char **setting, struct err *err)
 {
     struct check k = {.cfg = c, .setting = *setting, .err = err};
-    bool ok = check_urls(&k) && check_client(&k) && check_grant(&k) && check_assertion(&k) &&
-              check_rest(&k);
+    bool ok = check_urls(&k) && check_client(&k) && check_certificate(&k) && check_grant(&k) &&
+              check_assertion(&k) && check_rest(&k);
 
     *setting = k.setting;
     return ok && profile_check(c, setting, err);

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/client_cert.h"
+#include "common/clock.h"
+#include "common/connection_inside.h"
 #include "common/dpop.h"
 #include "common/json.h"
 #include "common/jwt.h"
@@ -36,7 +39,7 @@ static bool read_file(const char *path, struct buf *text, struct err *err)
     if (!ok)
         err_set(err, ERR_CONFIG, "%s: %s", path, strerror(errno));
     else if (!buf_ok(text))
-        ok = err_set(err, ERR_CONFIG, "%s is larger than %d bytes", path, YAML_BYTES_MAX);
+        ok = err_set(err, ERR_CONFIG, "%s is larger than %zu bytes", path, text->max);
     fclose(f);
     return ok;
 }
@@ -44,7 +47,7 @@ static bool read_file(const char *path, struct buf *text, struct err *err)
 /* ---- settings: each member of the record, and where the file has it -----------------------------
  */
 
-enum shape { TEXT, SECONDS, NUMBER, FLAG, LIST, WORDS };
+enum shape { TEXT, SECONDS, NUMBER, FLAG, LIST, WORDS, THUMBPRINT };
 
 static const struct row {
     const char *member;     /* of the record's JSON */
@@ -69,6 +72,7 @@ static const struct row {
     {"scopes", NULL, "scopes", WORDS},
     {"resource", NULL, "resource", WORDS},
     {"dpop", "dpop", "alg", TEXT},
+    {"certificate", "tls", "certificate", THUMBPRINT}, /* of the file that it names */
     {"assertion_alg", "assertion", "alg", TEXT},
     {"assertion_issuer", "assertion", "issuer", TEXT},
     {"assertion_subject", "assertion", "subject", TEXT},
@@ -166,7 +170,7 @@ static bool put_words(struct json_writer *w, const struct yaml_node *n, const st
 }
 
 static bool put_value(struct json_writer *w, const struct yaml_node *n, const struct row *row,
-                      struct err *err)
+                      const char *x5t, struct err *err)
 {
     struct slice s;
     bool b;
@@ -190,6 +194,9 @@ static bool put_value(struct json_writer *w, const struct yaml_node *n, const st
         return put_list(w, n, row, err);
     case WORDS:
         return put_words(w, n, row, err);
+    case THUMBPRINT:
+        jw_str(w, slice_cstr(x5t));
+        return true;
     }
     return false;
 }
@@ -304,7 +311,8 @@ static bool put_profile(struct json_writer *w, const struct yaml_node *root, str
     return true;
 }
 
-static bool put_settings(struct buf *json, const struct yaml_node *root, struct err *err)
+static bool put_settings(struct buf *json, const struct yaml_node *root, const char *x5t,
+                         struct err *err)
 {
     struct json_writer w;
 
@@ -316,7 +324,7 @@ static bool put_settings(struct buf *json, const struct yaml_node *root, struct 
         if (!n)
             continue;
         jw_key(&w, rows[i].member);
-        if (!put_value(&w, n, &rows[i], err))
+        if (!put_value(&w, n, &rows[i], x5t, err))
             return false;
     }
     if (!put_profile(&w, root, err))
@@ -327,9 +335,9 @@ static bool put_settings(struct buf *json, const struct yaml_node *root, struct 
 
 /* What a connection's file may have beside its settings. */
 static const char *const others[] = {
-    "values",        "client.secret",          "client.key",
-    "refresh_token", "assertion.key",          "assertion.saml",
-    "dpop.key",      "exchange.subject_token", "login.password",
+    "values",         "client.secret",  "client.key", "refresh_token",
+    "assertion.key",  "assertion.saml", "dpop.key",   "exchange.subject_token",
+    "login.password", "tls.key",
 };
 
 struct known {
@@ -421,7 +429,8 @@ static const struct yaml_node *node_of(const struct yaml_node *root, const char 
     return nearest(root, member);
 }
 
-static struct connection_cfg *read_settings(const struct yaml_node *root, struct err *err)
+static struct connection_cfg *read_settings(const struct yaml_node *root, const char *x5t,
+                                            struct err *err)
 {
     struct connection_cfg *cfg = NULL;
     const char *setting = "";
@@ -429,7 +438,7 @@ static struct connection_cfg *read_settings(const struct yaml_node *root, struct
     struct buf json;
 
     buf_init(&json, YAML_BYTES_MAX * 2);
-    if (check_map(root, "", err) && put_settings(&json, root, err)) {
+    if (check_map(root, "", err) && put_settings(&json, root, x5t, err)) {
         cfg = connection_cfg_parse_at(buf_slice(&json), &setting, &why);
         if (!cfg)
             yaml_err(node_of(root, setting), err, "%s", why.msg);
@@ -447,8 +456,8 @@ static struct connection_cfg *read_settings(const struct yaml_node *root, struct
  */
 
 /* A name relative to the connection file is looked for beside it. */
-static bool read_secret_file(const char *beside, struct slice name, const char *what,
-                             struct buf *out, struct err *err)
+static bool read_named_file(const char *beside, struct slice name, const char *what, bool secret,
+                            struct buf *out, struct err *err)
 {
     const char *slash = strrchr(beside, '/');
     struct buf path;
@@ -460,7 +469,7 @@ static bool read_secret_file(const char *beside, struct slice name, const char *
     if (!buf_add_slice(&path, name))
         ok = err_set(err, ERR_CONFIG, "%s: the name of its file is too long", what);
     else
-        ok = secret_file_read(path.ptr, what, out, err);
+        ok = secret ? secret_file_read(path.ptr, what, out, err) : read_file(path.ptr, out, err);
     buf_deinit(&path);
     return ok;
 }
@@ -478,11 +487,12 @@ static bool read_secret_env(const struct yaml_node *n, struct slice name, const 
 
 /* {file: PATH} or {env: NAME}. What stands there instead is never repeated: it may be the secret.
  */
-static bool read_secret(const char *path, const struct yaml_node *n, const char *what,
-                        struct buf *out, struct err *err)
+static bool read_named(const char *path, const struct yaml_node *n, const char *what, bool secret,
+                       struct buf *out, struct err *err)
 {
     static const char *const keys[] = {"file", "env"};
     const struct yaml_node *file = yaml_get(n, "file"), *env = yaml_get(n, "env");
+    struct err why = {0};
     struct slice name;
 
     if (n->kind != YAML_MAP)
@@ -498,10 +508,17 @@ static bool read_secret(const char *path, const struct yaml_node *n, const char 
         return false;
     if (name.len == 0)
         return yaml_err(n, err, "%s: the name is empty", what);
-    if (file ? !read_secret_file(path, name, what, out, err)
-             : !read_secret_env(env, name, what, out, err))
+    if (file && !read_named_file(path, name, what, secret, out, &why))
+        return yaml_err(n, err, secret ? "%s%s" : "%s: %s", secret ? "" : what, why.msg);
+    if (env && !read_secret_env(env, name, what, out, err))
         return false;
     return out->len > 0 || yaml_err(n, err, "%s is empty", what);
+}
+
+static bool read_secret(const char *path, const struct yaml_node *n, const char *what,
+                        struct buf *out, struct err *err)
+{
+    return read_named(path, n, what, true, out, err);
 }
 
 /* client.secret, or client.key where an assertion is signed by one; none with auth: none. */
@@ -521,8 +538,9 @@ static bool read_client(struct connection_file *f, const char *path, const struc
         return yaml_err(other, err,
                         by_key ? "client.secret has no use with auth: private_key_jwt"
                                : "client.key is for auth: private_key_jwt");
-    if (f->cfg->auth == CLIENT_AUTH_NONE)
-        return !wanted || yaml_err(wanted, err, "client.secret has no use with auth: none");
+    if (!client_auth_has_secret(f->cfg->auth))
+        return !wanted || yaml_err(wanted, err, "client.secret has no use with auth: %s",
+                                   connection_auth_name((int)f->cfg->auth));
     if (!wanted)
         return yaml_err(client ? client : root, err,
                         by_key ? "client.key is missing"
@@ -590,6 +608,71 @@ static bool read_dpop_key(struct connection_file *f, const char *path, const str
     return k || yaml_err(n, err, "dpop.key: %s", why.msg);
 }
 
+/* ---- the certificate: before the settings, which have its thumbprint
+ * -----------------------------
+ */
+
+static bool open_tls(const struct connection_file *f, char x5t[CLIENT_CERT_X5T_CHARS + 1],
+                     struct err *err)
+{
+    struct client_cert *c = client_cert_open(buf_slice(&f->certificate), NULL, err);
+    char day[CLIENT_CERT_DAY];
+    bool ok = c != NULL;
+
+    if (ok && client_cert_until_ms(c) <= clock_wall_ms()) {
+        client_cert_day(c, day);
+        ok = err_set(err, ERR_CONFIG, "it has expired (%s): no server takes it", day);
+    }
+    if (ok)
+        snprintf(x5t, CLIENT_CERT_X5T_CHARS + 1, "%s", client_cert_x5t(c));
+    client_cert_unref(c);
+    return ok;
+}
+
+static bool pack_tls(struct connection_file *f, const struct yaml_node *tls,
+                     const struct buf *certificate, const struct buf *key,
+                     char x5t[CLIENT_CERT_X5T_CHARS + 1], struct err *err)
+{
+    struct err why = {0};
+    bool of_key = false;
+
+    if (client_cert_pack(buf_slice(certificate), buf_slice(key), &f->certificate, &of_key, &why) &&
+        open_tls(f, x5t, &why))
+        return true;
+    return yaml_err(yaml_get(tls, of_key ? "key" : "certificate"), err, "tls.%s: %s",
+                    of_key ? "key" : "certificate", why.msg);
+}
+
+/* x5t: "" when there is none. */
+static bool read_tls(struct connection_file *f, const char *path, const struct yaml_node *root,
+                     char x5t[CLIENT_CERT_X5T_CHARS + 1], struct err *err)
+{
+    static const char *const keys[] = {"certificate", "key"};
+    const struct yaml_node *tls = yaml_get(root, "tls"), *n = NULL;
+    struct buf text[ARRAY_LEN(keys)];
+    bool ok = true;
+
+    x5t[0] = '\0';
+    if (!tls)
+        return true;
+    if (!yaml_expect(tls, "tls", YAML_MAP, err) ||
+        !yaml_check_keys(tls, keys, ARRAY_LEN(keys), err))
+        return false;
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
+        const char *what = i == 0 ? "tls.certificate" : "tls.key";
+
+        buf_init(&text[i], SECRET_BYTES_MAX);
+        n = yaml_get(tls, keys[i]);
+        if (ok)
+            ok = n ? read_named(path, n, what, i == 1, &text[i], err)
+                   : yaml_err(tls, err, "%s is missing", what);
+    }
+    ok = ok && pack_tls(f, tls, &text[0], &text[1], x5t, err);
+    buf_deinit(&text[0]);
+    buf_wipe(&text[1]);
+    return ok;
+}
+
 static bool read_secrets(struct connection_file *f, const char *path, const struct yaml_node *root,
                          struct err *err)
 {
@@ -624,6 +707,7 @@ bool connection_file_read(struct connection_file *f, const char *path, const cha
                           struct err *err)
 {
     struct connection_file got = {0};
+    char x5t[CLIENT_CERT_X5T_CHARS + 1] = "";
     struct yaml_doc *doc = NULL;
     struct buf text, profile;
     bool ok = false;
@@ -633,10 +717,12 @@ bool connection_file_read(struct connection_file *f, const char *path, const cha
     buf_init(&got.client_secret, SECRET_BYTES_MAX);
     buf_init(&got.grant_secret, SECRET_BYTES_MAX);
     buf_init(&got.dpop_key, SECRET_BYTES_MAX);
+    buf_init(&got.certificate, CLIENT_CERT_PEM_MAX);
     if (read_file(path, &text, err)) {
         doc = yaml_doc_parse(buf_slice(&text), err);
-        if (doc && fill_in(doc, path, profiles, &profile, err))
-            got.cfg = read_settings(yaml_doc_root(doc), err);
+        if (doc && fill_in(doc, path, profiles, &profile, err) &&
+            read_tls(&got, path, yaml_doc_root(doc), x5t, err))
+            got.cfg = read_settings(yaml_doc_root(doc), x5t, err);
         ok = got.cfg && read_secrets(&got, path, yaml_doc_root(doc), err);
         if (!ok)
             err_prefix(err, "%s: ", path);
@@ -658,4 +744,5 @@ void connection_file_deinit(struct connection_file *f)
     buf_wipe(&f->client_secret);
     buf_wipe(&f->grant_secret);
     buf_wipe(&f->dpop_key);
+    buf_wipe(&f->certificate);
 }

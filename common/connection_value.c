@@ -46,8 +46,7 @@ bool cfg_text(struct cfg_reader *r, const struct json_val *v, size_t max, struct
     return cfg_text_or_none(r, v, max, to);
 }
 
-bool cfg_int(struct cfg_reader *r, const struct json_val *v, int64_t min, int64_t max,
-                     int64_t *to)
+bool cfg_int(struct cfg_reader *r, const struct json_val *v, int64_t min, int64_t max, int64_t *to)
 {
     int64_t n = 0;
 
@@ -65,7 +64,7 @@ bool cfg_bool(struct cfg_reader *r, const struct json_val *v, bool *to)
 }
 
 bool cfg_name(struct cfg_reader *r, const struct json_val *v, const char *(*name)(int i),
-                      const char *allowed, int *to)
+              const char *allowed, int *to)
 {
     struct slice s = SLICE_NONE;
 
@@ -98,7 +97,7 @@ static void sort_unique(struct slice *list, size_t *count)
 }
 
 bool cfg_list(struct cfg_reader *r, const struct json_val *v, size_t max_bytes,
-                      cfg_item_check *check, struct slice **list, size_t *count)
+              cfg_item_check *check, struct slice **list, size_t *count)
 {
     struct slice *to = r->slices + r->slices_used;
     const struct json_val *item;
@@ -126,7 +125,7 @@ bool cfg_list(struct cfg_reader *r, const struct json_val *v, size_t max_bytes,
 }
 
 bool cfg_words(struct cfg_reader *r, const struct json_val *v, bool (*is_word)(struct slice),
-                       const char *wrong_word, struct slice *to)
+               const char *wrong_word, struct slice *to)
 {
     struct slice words[CFG_LIST_MAX], s, word;
     char *start = r->text;
@@ -154,7 +153,6 @@ bool cfg_words(struct cfg_reader *r, const struct json_val *v, bool (*is_word)(s
     *to = n > 0 ? slice_of(start, (size_t)(r->text - start) - 1) : SLICE_NONE;
     return true;
 }
-
 
 static int compare_pairs(const void *a, const void *b)
 {

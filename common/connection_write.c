@@ -36,6 +36,8 @@ static const char *const auth_names[] = {
     [CLIENT_AUTH_BASIC_RAW] = "basic_raw",
     [CLIENT_AUTH_SECRET_JWT] = "client_secret_jwt",
     [CLIENT_AUTH_PRIVATE_KEY_JWT] = "private_key_jwt",
+    [CLIENT_AUTH_TLS] = "tls_client_auth",
+    [CLIENT_AUTH_SELF_SIGNED_TLS] = "self_signed_tls_client_auth",
 };
 
 const char *connection_grant_name(int i)
@@ -97,6 +99,16 @@ bool grant_needs_client(enum grant_kind g)
 bool client_auth_signs(enum client_auth a)
 {
     return a == CLIENT_AUTH_SECRET_JWT || a == CLIENT_AUTH_PRIVATE_KEY_JWT;
+}
+
+bool client_auth_is_tls(enum client_auth a)
+{
+    return a == CLIENT_AUTH_TLS || a == CLIENT_AUTH_SELF_SIGNED_TLS;
+}
+
+bool client_auth_has_secret(enum client_auth a)
+{
+    return a != CLIENT_AUTH_NONE && !client_auth_is_tls(a);
 }
 
 const struct rate_unit connection_rate_units[RATE_UNITS] = {
@@ -189,6 +201,7 @@ bool connection_cfg_to_json(struct buf *out, const struct connection_cfg *c)
     put_text(&w, "scopes", c->scopes);
     put_some(&w, "resource", c->resources);
     put_some(&w, "dpop", slice_cstr(jwt_alg_name(c->dpop)));
+    put_some(&w, "certificate", c->certificate);
     put_grant(&w, c);
     profile_write(&w, &c->profile);
     jw_key(&w, "default_lifetime_ms");

@@ -1,4 +1,5 @@
-/* How a client shows who it is: RFC 6749 section 2.3.1, RFC 7523 section 2.2. */
+/* How a client shows who it is: RFC 6749 section 2.3.1, RFC 7523 section 2.2; by its certificate
+ * (RFC 8705 section 2), the body has its client_id only. */
 #include <sodium.h>
 #include "common/jwt.h"
 #include "common/oauth_assertion.h"
@@ -89,7 +90,7 @@ static bool add(struct oauth_request *rq, const struct connection_cfg *c, struct
 bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,
                               struct slice secret, struct err *err)
 {
-    if (c->auth != CLIENT_AUTH_NONE && secret.len == 0)
+    if (client_auth_has_secret(c->auth) && secret.len == 0)
         err_set(err, ERR_CONFIG, "no client secret or key is stored; apply its file");
     else if (add(rq, c, secret, err))
         return true;

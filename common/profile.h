@@ -44,7 +44,7 @@ struct request_shape {
     enum request_body body;
     struct name_map params;  /* more of them, or others in place of the standard ones */
     struct name_map rename;  /* of the standard ones */
-    struct word_list omit;    /* of the standard ones */
+    struct word_list omit;   /* of the standard ones */
     struct name_map headers; /* beside them */
 };
 
@@ -69,8 +69,8 @@ struct answer_shape {
     struct slice scope_separator;
     enum expiry_kind expiry_kind;
     struct slice success_at, success_is; /* path, and what stands there when it went well */
-    struct word_list refused, transient;     /* error codes of its own */
-    struct name_map tokens;                 /* name -> path: more tokens in the same answer */
+    struct word_list refused, transient; /* error codes of its own */
+    struct name_map tokens;              /* name -> path: more tokens in the same answer */
 };
 
 enum token_place { TOKEN_IN_HEADER, TOKEN_IN_QUERY, TOKEN_IN_COOKIE };
@@ -84,8 +84,8 @@ struct api_shape {
 };
 
 enum wait_kind { WAIT_SECONDS, WAIT_MILLISECONDS, WAIT_EPOCH, WAIT_EPOCH_MS };
-struct limit_signal { /* an answer for which all that is given holds says: too much */
-    int status;       /* 0 = any */
+struct limit_signal {           /* an answer for which all that is given holds says: too much */
+    int status;                 /* 0 = any */
     struct slice header, value; /* value "" = that it is there */
     struct slice body;          /* a text in its first PROFILE_BODY_LOOK bytes */
     struct slice wait_header;   /* for how long */

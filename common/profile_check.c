@@ -24,11 +24,26 @@ static bool said(struct check *k, const char *place)
 
 /* Parameters that the standards name, so that they can be renamed or left out. */
 static const char *const standard[] = {
-    "response_type", "client_id",     "client_secret",         "redirect_uri",
-    "scope",         "resource",      "code",                  "code_verifier",
-    "grant_type",    "refresh_token", "access_token",          "code_challenge",
-    "assertion",     "username",      "password",              "code_challenge_method",
-    "subject_token", "audience",      "client_assertion_type", "client_assertion",
+    "response_type",
+    "client_id",
+    "client_secret",
+    "redirect_uri",
+    "scope",
+    "resource",
+    "code",
+    "code_verifier",
+    "grant_type",
+    "refresh_token",
+    "access_token",
+    "code_challenge",
+    "assertion",
+    "username",
+    "password",
+    "code_challenge_method",
+    "subject_token",
+    "audience",
+    "client_assertion_type",
+    "client_assertion",
     "device_code",
 };
 
@@ -75,8 +90,7 @@ static bool check_names(struct check *k, const struct shape_places *at)
     for (size_t i = 0; i < at->shape->omit.count; i++) {
         struct slice name = at->shape->omit.at[i];
 
-        if (!one_of(name, standard, ARRAY_LEN(standard)) ||
-            one_of(name, needed, ARRAY_LEN(needed)))
+        if (!one_of(name, standard, ARRAY_LEN(standard)) || one_of(name, needed, ARRAY_LEN(needed)))
             return wrong(k, "names a parameter that no request of a standard has, or that must be "
                             "there");
         if (pairs_find(&at->shape->rename, name) || pairs_find(&at->shape->params, name))
@@ -179,8 +193,7 @@ static bool check_addresses(struct check *k)
     const struct profile *p = k->p;
 
     k->setting = "refresh_url";
-    if (p->refresh_url.len > 0 &&
-        !connection_check_url(k->cfg, k->setting, p->refresh_url, k->err))
+    if (p->refresh_url.len > 0 && !connection_check_url(k->cfg, k->setting, p->refresh_url, k->err))
         return false;
     k->setting = "chain.url";
     if (p->chain_url.len > 0 && !connection_check_url(k->cfg, k->setting, p->chain_url, k->err))
@@ -204,20 +217,17 @@ static bool check_base_url(struct check *k)
         return true;
     if (!slice_is_visible(rest) || slice_find_any(rest, "#?\\@") < rest.len)
         return wrong(k, "has a character that it may not have");
-    if (!slice_starts(rest, SLICE_LIT("{answer.")) &&
-        !slice_starts(rest, SLICE_LIT("https://")) &&
+    if (!slice_starts(rest, SLICE_LIT("{answer.")) && !slice_starts(rest, SLICE_LIT("https://")) &&
         !(slice_starts(rest, SLICE_LIT("http://")) && k->cfg->policy.insecure_http))
         return wrong(k, "must begin with https:// or {answer.PATH} (http:// needs "
                         "policy.insecure_http: true)");
     while (slice_find(rest, '{') < rest.len) {
         rest = slice_sub(rest, slice_find(rest, '{') + 1, rest.len);
         part = slice_sub(rest, 0, slice_find(rest, '}'));
-        if (part.len == rest.len ||
-            (!slice_starts(part, SLICE_LIT("answer.")) &&
-             !slice_starts(part, SLICE_LIT("callback."))))
+        if (part.len == rest.len || (!slice_starts(part, SLICE_LIT("answer.")) &&
+                                     !slice_starts(part, SLICE_LIT("callback."))))
             return wrong(k, "may have {answer.PATH} and {callback.NAME} only");
-        if (slice_starts(part, SLICE_LIT("callback.")) &&
-            k->cfg->grant != GRANT_AUTHORIZATION_CODE)
+        if (slice_starts(part, SLICE_LIT("callback.")) && k->cfg->grant != GRANT_AUTHORIZATION_CODE)
             return wrong(k, "has {callback.NAME}, which only grant: authorization_code brings");
     }
     return true;

@@ -85,9 +85,15 @@ static bool check_source(const struct yaml_node *root, struct err *err)
 static bool check_own(const struct yaml_node *root, struct err *err)
 {
     static const char *const not_its[] = {"id", "values", "profile", "refresh_token", "login"};
-    static const char *const secrets[] = {"client.secret",  "client.key",             "client.id",
-                                          "assertion.key",  "exchange.subject_token", "dpop.key",
-                                          "assertion.saml", "tls.certificate",        "tls.key"};
+    static const char *const secrets[] = {"client.secret",
+                                          "client.key",
+                                          "client.id",
+                                          "assertion.key",
+                                          "exchange.subject_token",
+                                          "dpop.key",
+                                          "assertion.saml",
+                                          "tls.certificate",
+                                          "tls.key"};
     const struct yaml_node *n;
     struct slice s;
 
@@ -105,7 +111,8 @@ static bool check_own(const struct yaml_node *root, struct err *err)
         return false;
     n = yaml_get(root, "checked");
     if (!n || n->kind != YAML_SCALAR || !is_date(n->text))
-        return yaml_err(n ? n : root, err, "checked must be the day on which it was, as 2026-11-28");
+        return yaml_err(n ? n : root, err,
+                        "checked must be the day on which it was, as 2026-11-28");
     n = yaml_get(root, "grants");
     return n ? yaml_expect(n, "grants", YAML_LIST, err) &&
                    (n->count > 0 || yaml_err(n, err, "grants is empty"))
@@ -195,7 +202,8 @@ static void list_of(const struct yaml_node *list, char *to, size_t size)
 static bool check_value(const struct yaml_node *declared, const char *name,
                         const struct yaml_node *n, struct err *err)
 {
-    const struct yaml_node *one_of = yaml_get(declared, "one_of"), *kind = yaml_get(declared, "kind");
+    const struct yaml_node *one_of = yaml_get(declared, "one_of"),
+                           *kind = yaml_get(declared, "kind");
     struct slice is = kind ? kind->text : SLICE_LIT("label");
     char list[120];
 
@@ -221,8 +229,7 @@ static bool check_declared(const struct yaml_node *n, struct err *err)
         (list && !yaml_expect(list, "one_of", YAML_LIST, err)))
         return false;
     return !kind || slice_is(kind->text, "label") || slice_is(kind->text, "host") ||
-           slice_is(kind->text, "text") ||
-           yaml_err(kind, err, "kind must be label, host or text");
+           slice_is(kind->text, "text") || yaml_err(kind, err, "kind must be label, host or text");
 }
 
 /* Every value is declared, every variable has a value. */
@@ -300,10 +307,9 @@ static bool expand(const struct filling *f, const struct yaml_node *n, bool late
             buf_addf(out, "{%s}", name);
         else
             return yaml_err(n, f->err,
-                            is_later(inside) ? "{%s} has a use in api.base_url only"
-                            : strcmp(name, "client_id") == 0
-                                ? "{%s}: client.id is missing"
-                                : "{%s} is none of its variables",
+                            is_later(inside)                 ? "{%s} has a use in api.base_url only"
+                            : strcmp(name, "client_id") == 0 ? "{%s}: client.id is missing"
+                                                             : "{%s} is none of its variables",
                             name);
     }
     return buf_ok(out) || yaml_err(n, f->err, "is too long with its values");

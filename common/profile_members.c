@@ -11,16 +11,21 @@
 static const char *const method_names[] = {"POST", "GET", NULL};
 static const char *const body_names[] = {"form", "json", "query", NULL};
 static const char *const format_names[] = {"json", "form", NULL};
-static const char *const expiry_names[] = {"seconds",  "milliseconds", "minutes", "epoch",
-                                           "epoch_ms", "date",         "never",   "fixed",
-                                           NULL};
+static const char *const expiry_names[] = {
+    "seconds", "milliseconds", "minutes", "epoch", "epoch_ms", "date", "never", "fixed", NULL};
 static const char *const renewal_names[] = {"refresh_token", "none", NULL};
 static const char *const place_names[] = {"header", "query", "cookie", NULL};
 static const char *const wait_names[] = {"seconds", "milliseconds", "epoch", "epoch_ms", NULL};
 
-#define AT(member)                offsetof(struct profile, member)
-#define MEMBER(where, what, to)   {.place = where, .kind = what, .at = AT(to)}
-#define NAMED(where, these, to)   {where, PROFILE_NAME, AT(to), these}
+#define AT(member) offsetof(struct profile, member)
+#define MEMBER(where, what, to)                                                                    \
+    {                                                                                              \
+        .place = where, .kind = what, .at = AT(to)                                                 \
+    }
+#define NAMED(where, these, to)                                                                    \
+    {                                                                                              \
+        where, PROFILE_NAME, AT(to), these                                                         \
+    }
 #define SHAPE(map, to)                                                                             \
     MEMBER(map ".params", PROFILE_PAIRS, to.params),                                               \
         MEMBER(map ".rename", PROFILE_PAIRS, to.rename),                                           \
@@ -359,8 +364,8 @@ static void write_value(struct json_writer *w, const struct profile_member *m,
         jw_bool(w, !*(const bool *)from);
         break;
     case PROFILE_NAME:
-        jw_cstr(w, m->names[m->names == renewal_names ? *(const bool *)from
-                                                      : *(const unsigned *)from]);
+        jw_cstr(
+            w, m->names[m->names == renewal_names ? *(const bool *)from : *(const unsigned *)from]);
         break;
     case PROFILE_PAIRS:
         write_pairs(w, from);

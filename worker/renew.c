@@ -25,6 +25,7 @@ static void drop(struct renewal *r)
     conn_unref(r->c);
     connection_cfg_free(r->cfg);
     dpop_key_free(r->dpop);
+    client_cert_unref(r->cert);
     oauth_request_deinit(&r->rq);
     oauth_answer_deinit(&r->answer);
     buf_deinit(&r->sealed_at);

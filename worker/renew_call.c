@@ -135,6 +135,7 @@ void renewal_call(struct renewal *r)
         .max_body_bytes = 256 * 1024,
         .address_ok = address_ok,
         .before_send = lease_is_ours,
+        .cert = r->cert,
         .fresh_link = true, /* a kept link may end without an answer, and then nobody knows */
     };
 

@@ -42,6 +42,19 @@ static bool open_dpop_key(struct renewal *r, struct slice sealed)
     return r->dpop || err_prefix(&r->why, "connection %s: its DPoP key: ", r->c->id);
 }
 
+static bool open_cert(struct renewal *r, struct slice sealed)
+{
+    struct buf clear;
+
+    if (r->cfg->certificate.len == 0)
+        return true;
+    buf_init(&clear, CLIENT_CERT_PEM_MAX);
+    if (open_secret(r, KEY_ACCESS, "tk", sealed, &clear))
+        r->cert = tokens_open_cert(r->w->tokens, buf_slice(&clear), &r->why);
+    buf_wipe(&clear);
+    return r->cert || err_prefix(&r->why, "connection %s: its TLS certificate: ", r->c->id);
+}
+
 /* The lease may have been given before, and the link lost while replicas were waited for. */
 static void unprepare(struct renewal *r)
 {
@@ -49,6 +62,8 @@ static void unprepare(struct renewal *r)
     r->cfg = NULL;
     dpop_key_free(r->dpop);
     r->dpop = NULL;
+    client_cert_unref(r->cert);
+    r->cert = NULL;
     oauth_request_deinit(&r->rq);
     buf_clear(&r->lease_rt);
     buf_clear(&r->lease_cs);
@@ -86,6 +101,7 @@ static bool prepare(struct renewal *r, const struct redis_reply *a)
             err_rule(&r->why, ERR_FORMAT, "seal_broken",
                      "connection %s: what is sealed there is longer than any token", r->c->id)) &&
            open_dpop_key(r, redis_reply_str(redis_reply_at(a, 11))) &&
+           open_cert(r, redis_reply_str(redis_reply_at(a, 12))) &&
            egress_check_endpoint(r->cfg->policy.insecure_http, r->cfg->token_url, &r->why) &&
            renewal_build(r);
 }
@@ -100,7 +116,7 @@ static void fail_unprepared(struct renewal *r)
              consent          ? "no_refresh_token"
              : r->why.rule[0] ? r->why.rule
                               : err_code_name(r->why.code));
-    renewal_fail(r, consent ? "consent" : "config");
+    renewal_fail(r, consent ? "consent" : r->why.code == ERR_RETRY ? "not_sent" : "config");
 }
 
 /* This worker is on its way out, and what begins now it might not see the end of: a refresh token

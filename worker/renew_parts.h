@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include "common/buf.h"
+#include "common/client_cert.h"
 #include "common/connection.h"
 #include "common/dpop.h"
 #include "common/err.h"
@@ -47,8 +48,9 @@ struct renewal {
     int64_t sent_ms;       /* wall clock, when the token request left */
     struct connection_cfg *cfg;
     char cd[65];
-    struct dpop_key *dpop; /* that the token is to be bound to; or NULL */
-    bool nonce_used;       /* asked again with the nonce that came */
+    struct dpop_key *dpop;    /* that the token is to be bound to; or NULL */
+    struct client_cert *cert; /* that it shows; or NULL */
+    bool nonce_used;          /* asked again with the nonce that came */
     struct oauth_request rq;
     struct oauth_answer answer;
     struct buf sealed_at, sealed_rt; /* to store; no refresh token: the one of the lease stays */

@@ -437,6 +437,8 @@ bool step_start_request(struct step *s, struct err *err)
     if (!s->drop_token)
         hc.secret = (struct http_header){SLICE_LIT("Authorization"),
                                          slice_of(s->token->header, s->token->header_len)};
+    if (!s->drop_token) /* like the token, it is for the servers of its connection only */
+        hc.cert = s->conn->cert;
     forget_answer(s);
     if (step_prove(s, &proof, err)) {
         if (proof.len > 0)

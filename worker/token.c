@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/client_cert.h"
 #include "common/clock.h"
 #include "common/dpop.h"
 #include "common/oauth.h"
@@ -34,6 +35,24 @@ static char *guarded(struct tokens *t, size_t len)
     while (!p && table_evict_one(t))
         p = secret_alloc(t->w->secrets, len);
     return p;
+}
+
+struct client_cert *tokens_open_cert(struct tokens *t, struct slice packed, struct err *err)
+{
+    struct err why = {0};
+    struct client_cert *c = client_cert_open(packed, t->w->secrets, &why);
+
+    while (!c && why.code == ERR_RETRY && table_evict_one(t))
+        c = client_cert_open(packed, t->w->secrets, &why);
+    if (!c)
+        *err = why;
+    return c;
+}
+
+/* Its calls must show one, and it could not be opened yet. */
+static bool lacks_cert(const struct conn *c)
+{
+    return c->cfg && c->cfg->certificate.len > 0 && !c->cert;
 }
 
 struct token *token_new(struct tokens *t, const struct conn *c, size_t len)
@@ -94,7 +113,7 @@ void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, 
     c->born_ms = born_ms;
     c->exp_ms = exp_ms;
     c->state = CONN_OK;
-    c->stale = c->no_room = !k; /* no room: read it when it is needed */
+    c->stale = c->no_room = !k || lacks_cert(c); /* no room: read it when it is needed */
     c->looked_ms = clock_boot_ms();
     token_set(c, k);
 }
@@ -145,7 +164,8 @@ struct token *tokens_use(struct tokens *t, struct conn *c)
     int64_t now = worker_now_ms(t->w);
     struct token *k = c->token;
 
-    if (!k || tokens_waits_for_a_person(c) || c->state == CONN_GONE || now + SPARE_MS >= k->exp_ms)
+    if (!k || tokens_waits_for_a_person(c) || c->state == CONN_GONE || lacks_cert(c) ||
+        now + SPARE_MS >= k->exp_ms)
         return NULL;
     c->used_ms = now;
     if (is_due(c, now))

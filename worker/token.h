@@ -22,6 +22,7 @@
 struct worker;
 struct tokens;
 struct renewal;
+struct client_cert;
 struct dpop_key;
 struct dpop_nonces;
 
@@ -54,6 +55,7 @@ struct conn {
     const struct connection_cfg *cfg; /* NULL unless the record was good */
     struct token *token;              /* NULL: none, or none that opens */
     struct dpop_key *dpop;            /* that its tokens are bound to; NULL: to none */
+    struct client_cert *cert;         /* that its calls show; NULL: none */
     struct dpop_nonces *nonces; /* that its servers gave last; NULL as long as there is none */
     struct err broken;          /* CONN_BROKEN: why */
     struct renewal *renewal;    /* under way here */
@@ -63,9 +65,10 @@ struct conn {
     unsigned lane_rate;         /* jobs a LANE_PACE_MS that its lane lets go; 0 = it was closed */
     int64_t used_ms;            /* its token was last handed out; 0 = never; Redis' clock */
     int64_t behind_boot_ms;     /* since when Redis has an older version than we know; 0 = no */
-    bool no_room;               /* there is a token, and no guarded memory to open it in */
+    bool no_room; /* there is a token or certificate, and no guarded memory to open it in */
     /* private */
     uint64_t dpop_gen;   /* whose key `dpop` is */
+    char tk[65];         /* digest of the sealed text that `cert` was opened from */
     struct terms *terms; /* what cfg and cd are of */
     unsigned refs;
     bool linked; /* in the table */
@@ -89,6 +92,9 @@ enum look_answer tokens_look(struct tokens *t, struct slice id, bool fresh, stru
                              token_look_cb *cb, void *owner, struct err *err);
 /* As it is known now, if at all; with a reference. NULL: out of memory. */
 struct conn *tokens_conn(struct tokens *t, struct slice id);
+/* What was sealed as `tk`, opened into this worker's guarded memory; connections least lately used
+ * make room. NULL: ERR_RETRY when there is none all the same. */
+struct client_cert *tokens_open_cert(struct tokens *t, struct slice packed, struct err *err);
 struct conn *conn_ref(struct conn *c);
 void conn_unref(struct conn *c); /* NULL is fine */
 

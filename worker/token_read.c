@@ -1,5 +1,7 @@
 /* Connections as Redis has them: records are read, checked and opened. */
 #include <stdlib.h>
+#include <string.h>
+#include "common/client_cert.h"
 #include "common/clock.h"
 #include "common/dpop.h"
 #include "common/log.h"
@@ -59,6 +61,36 @@ static bool open_dpop_key(struct conn *c, const struct connection_record *r)
     buf_wipe(&pem);
     c->dpop_gen = r->gen;
     return c->dpop || err_prefix(&c->broken, "connection %s: its DPoP key: ", c->id);
+}
+
+/* It changes with the settings, or is the same with other issuers. A call that is under way keeps
+ * the one that it went out with. */
+static bool open_cert(struct conn *c, const struct connection_record *r)
+{
+    struct worker *w = c->home->w;
+    struct seal_place place = connection_place(slice_cstr(w->set->common.prefix), slice_cstr(c->id),
+                                               "tk", r->gen, 0, r->cd);
+    char digest[65];
+    struct buf clear;
+    bool ok;
+
+    if (c->cfg->certificate.len == 0)
+        return true;
+    seal_digest(r->tk, digest);
+    if (c->cert && strcmp(c->tk, digest) == 0)
+        return true;
+    client_cert_unref(c->cert);
+    c->cert = NULL;
+    buf_init(&clear, CLIENT_CERT_PEM_MAX);
+    ok = buf_reserve(&clear, seal_clear_len(r->tk) + 1) ||
+         err_set(&c->broken, ERR_NOMEM, "no memory");
+    ok = ok && seal_open(w->keys, KEY_ACCESS, &place, r->tk, clear.ptr, clear.cap, &clear.len,
+                         &c->broken);
+    if (ok)
+        c->cert = tokens_open_cert(c->home, buf_slice(&clear), &c->broken);
+    buf_wipe(&clear);
+    memcpy(c->tk, digest, sizeof digest);
+    return c->cert || err_prefix(&c->broken, "connection %s: its TLS certificate: ", c->id);
 }
 
 static void open_token(struct conn *c, const struct connection_record *r)
@@ -176,13 +208,16 @@ static void take_record(struct conn *c, const struct connection_record *r)
     }
     if (!token_set_scope(c, r->scope))
         err_set(&c->broken, ERR_NOMEM, "connection %s: out of memory", c->id);
-    else if (take_cfg(c, r) && open_dpop_key(c, r)) {
+    else if (take_cfg(c, r) && open_dpop_key(c, r) && open_cert(c, r)) {
         open_token(c, r);
         return;
     }
-    c->state = CONN_BROKEN;
-    c->stale = true;
     token_set(c, NULL);
+    c->stale = true;
+    c->no_room = c->broken.code == ERR_RETRY;
+    if (c->no_room) /* the job waits until others are done, as with a token that finds none */
+        return;
+    c->state = CONN_BROKEN;
 }
 
 static void tell_waiting(struct reading *rd, struct conn *c, const struct err *err)

@@ -1,5 +1,6 @@
 /* The table of connections: found by id, and the least lately used make place. */
 #include <stdlib.h>
+#include "common/client_cert.h"
 #include "common/dpop.h"
 #include "worker/token_parts.h"
 
@@ -37,6 +38,7 @@ static void conn_free(struct conn *c)
     terms_unref(c->terms);
     token_unref(c->token);
     dpop_key_free(c->dpop);
+    client_cert_unref(c->cert);
     free(c->nonces);
     free(c->scope);
     free(c);

@@ -3,7 +3,7 @@
 -- ARGV gen and ver of the token I used (0 0 = none), nonce, lease ms, grace ms
 -- Answers one of
 --   HAVE ver                      newer and unexpired: read the record and use it
---   LEASE fence gen ver exp cfg cm cd rt cs replays dk   you renew (asking again with the same nonce answers
+--   LEASE fence gen ver exp cfg cm cd rt cs replays dk tk   you renew (asking again with the same nonce answers
 --                                 LEASE again). replays: 0, or how often this refresh token will have been
 --                                 sent again after an answer that nobody stored; the caller looks at its policy
 --   BUSY ms                       another one is renewing, its lease ends in ms
@@ -21,7 +21,7 @@
 -- Grants whose refresh token may be used up by the request that sends it.
 local used_up = {refresh_token = 1, authorization_code = 1, device_code = 1}
 local h = redis.call('HMGET', KEYS[1], 'gen', 'ver', 'state', 'exp', 'next', 'it', 'grant', 'why', 'if', 'in',
-  'cfg', 'cm', 'cd', 'rt', 'cs', 'rn', 'dk')
+  'cfg', 'cm', 'cd', 'rt', 'cs', 'rn', 'dk', 'tk')
 if not h[1] then return {'GONE', 'unknown'} end
 local state = h[3]
 if state == 'DISABLED' or state == 'REMOVED' then return {'GONE', state} end
@@ -60,4 +60,4 @@ else
     'ih', redis.sha1hex(h[14] or ''))
 end
 return {'LEASE', tostring(fence), gen, ver, exp, h[11] or '', h[12] or '', h[13] or '', h[14] or '', h[15] or '',
-  replays, h[17] or ''}
+  replays, h[17] or '', h[18] or ''}

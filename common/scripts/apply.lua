@@ -3,7 +3,7 @@
 -- ARGV gen and ver it was read at ("" "" = must not exist or be REMOVED), cfg, cm, cd, grant, cs, rt, at, lh (sealed
 --      hash of the refresh token as linked), link (1: tokens begin anew; 0: settings only),
 --      changed channel, connection id, gen of a new link (what rt and cs are sealed for), dk (the DPoP key,
---      sealed; "" = none, or for settings only under the same cd: the stored one stays)
+--      sealed; "" = none, or for settings only under the same cd: the stored one stays), tk (the TLS client certificate and key, sealed; "" = none)
 -- A new link's gen is Redis' time in us: had Redis forgotten a link and were counted on from what it knows, two
 -- accounts could get one gen, and a token that is still on its way to the first be stored for the second.
 -- rt and at are sealed for the new cd; "" = none: the stored one is kept while cd stays the same. Under a
@@ -32,6 +32,7 @@ if ARGV[15] ~= '' then
 elseif link or h[4] ~= ARGV[5] then
   redis.call('HDEL', KEYS[1], 'dk')
 end
+if ARGV[16] ~= '' then put('tk', ARGV[16]) else redis.call('HDEL', KEYS[1], 'tk') end
 -- its owner has not said yes: conn link brings the refresh token
 local waits = (ARGV[6] == 'authorization_code' or ARGV[6] == 'device_code') and ARGV[8] == ''
 if link then

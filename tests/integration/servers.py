@@ -261,8 +261,10 @@ class AuthServer(NodePeer):
 
     def __init__(self, folder, name="as", **settings):
         env = {f"AS_{k}": str(v) for k, v in settings.items()}
-        super().__init__(folder, name, free_port(), env)
+        port = free_port(2)
+        super().__init__(folder, name, port, env)
         self.token_url = f"{self.base}/token"
+        self.tls = f"https://127.0.0.1:{port + 1}"  # with TLS_KEY and TLS_CERT
 
     def faults(self, *faults):
         self.control("POST", "faults", list(faults))
@@ -302,9 +304,10 @@ class Api(NodePeer):
 
     def __init__(self, folder, auth, name="api", **settings):
         env = {f"API_{k}": str(v) for k, v in settings.items()}
-        port = free_port(2)
+        port = free_port(4)
         super().__init__(folder, name, port, {"AS_URL": auth.base, **env})
         self.other = f"http://127.0.0.1:{port + 1}"
+        self.tls, self.tls_other = (f"https://127.0.0.1:{port + n}" for n in (2, 3))  # with TLS_KEY and TLS_CERT
 
     def wait_ready(self, count=2):
         return super().wait_ready(count)

@@ -32,7 +32,7 @@ def back_in_time(m, field, ms):
 def test_first_lease(linked):
     m = linked
     got = m.acquire("n1", 0, 0)
-    assert got == ["LEASE", "1", 1, 0, 0, "cfg", "cm", "cd1", "RT", "CS", 0, ""]
+    assert got == ["LEASE", "1", 1, 0, 0, "cfg", "cm", "cd1", "RT", "CS", 0, "", ""]
     record = m.record()
     assert record["state"] == "RENEWING" and record["if"] == "1" and len(record["ih"]) == 40
     assert abs(int(record["it"]) - m.now()) < 5000, "the intent is there before anything is sent"

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/client_cert.h"
 #include "common/clock.h"
 #include "common/json.h"
 #include "common/key.h"
@@ -333,6 +334,7 @@ bool conn_open(struct ctl *c, struct slice id, const struct connection_record *r
 {
     bool access = kind == KEY_ACCESS;
     struct slice sealed = strcmp(field, "dk") == 0   ? rec->dk
+                          : strcmp(field, "tk") == 0 ? rec->tk
                           : access                   ? rec->at
                           : strcmp(field, "rt") == 0 ? rec->rt
                                                      : rec->cs;
@@ -348,6 +350,20 @@ bool conn_open(struct ctl *c, struct slice id, const struct connection_record *r
         return false;
     to->len = len;
     return true;
+}
+
+bool conn_open_cert(struct ctl *c, struct slice id, const struct connection_record *rec,
+                    struct client_cert **cert, struct err *err)
+{
+    struct buf clear;
+    bool ok;
+
+    buf_init(&clear, CLIENT_CERT_PEM_MAX);
+    ok = conn_open(c, id, rec, KEY_ACCESS, "tk", &clear, err);
+    if (ok && clear.len > 0)
+        ok = (*cert = client_cert_open(buf_slice(&clear), NULL, err)) != NULL;
+    buf_wipe(&clear);
+    return ok;
 }
 
 /* ---- rm -----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@
 #include "common/connection.h"
 #include "tools/ctl/ctl.h"
 
+struct client_cert;
 struct redis_reply;
 
 int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --relink */
@@ -49,7 +50,11 @@ struct redis_reply *conn_fetch(struct ctl *c, struct slice id, struct err *err);
 int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
               struct redis_reply **reply);
 
-/* What is sealed in a record (at, rt, cs), opened; an empty field stays empty. */
+/* Its TLS client certificate, opened (`tk`, conn_open); *cert stays NULL when it has none. */
+bool conn_open_cert(struct ctl *c, struct slice id, const struct connection_record *rec,
+                    struct client_cert **cert, struct err *err);
+
+/* What is sealed in a record (at, dk, tk, rt, cs), opened; an empty field stays empty. */
 bool conn_open(struct ctl *c, struct slice id, const struct connection_record *rec,
                enum key_kind kind, const char *field, struct buf *to, struct err *err);
 

@@ -38,7 +38,8 @@ struct apply {
     enum change change;
     const char *why; /* of a link */
     uint64_t gen;    /* after the change */
-    struct buf at, rt, cs, dk;
+    struct buf at, rt, cs, dk, tk;
+    bool other_cert; /* than the stored settings have: tokens may be bound to that one */
     struct err err;
 };
 
@@ -52,6 +53,7 @@ static void apply_deinit(struct apply *a)
     buf_deinit(&a->rt);
     buf_deinit(&a->cs);
     buf_deinit(&a->dk);
+    buf_deinit(&a->tk);
     redis_reply_free(a->reply);
 }
 
@@ -76,6 +78,7 @@ static bool prepare(struct apply *a)
     buf_init(&a->rt, SEALED_MAX);
     buf_init(&a->cs, SEALED_MAX);
     buf_init(&a->dk, SEALED_MAX);
+    buf_init(&a->tk, SEALED_MAX * 2);
     if (!egress_check_endpoint(a->file.cfg->policy.insecure_http, a->file.cfg->token_url, &a->err))
         return err_prefix(&a->err, "connection %.*s: token_url: ", SLICE_FMT(a->id));
     if (!connection_cfg_to_json(&a->json, a->file.cfg))
@@ -167,6 +170,7 @@ static bool decide(struct apply *a)
     if (!old)
         return err_prefix(&a->err, "connection %.*s, as it is stored: ", SLICE_FMT(a->id));
     a->why = grant_differs(old, a->file.cfg);
+    a->other_cert = !slice_eq(old->certificate, a->file.cfg->certificate);
     connection_cfg_free(old);
     /* Where nothing of the owner's is sent, a grant that was refused is simply asked for again. A
      * password that was refused would lock the account in the end. */
@@ -273,22 +277,28 @@ static bool seal_dpop_key(struct apply *a, bool link)
     return ok;
 }
 
-/* Settings and client secret as they are stored already: nothing is to be written. A connection
- * that waits or failed is written all the same: that is how its owner says "try again". */
+static bool holds(struct apply *a, enum key_kind kind, const char *field, struct slice sealed,
+                  struct slice wanted, bool *same)
+{
+    struct buf clear;
+    bool ok = open_old(a, kind, field, sealed, &clear);
+
+    *same = ok && clear.len == wanted.len &&
+            (wanted.len == 0 || sodium_memcmp(clear.ptr, wanted.ptr, wanted.len) == 0);
+    buf_wipe(&clear);
+    return ok;
+}
+
+/* Settings, client secret and certificate as they are stored already: nothing is to be written. A
+ * connection that waits or failed is written all the same: that is how its owner says "try again".
+ */
 static bool is_same(struct apply *a, bool *same)
 {
-    struct slice secret = buf_slice(&a->file.client_secret);
-    struct buf clear;
-    bool ok;
-
     *same = false;
     if (!slice_is(a->rec.cd, a->cd) || slice_is(a->rec.state, "BACKOFF"))
         return true;
-    ok = open_old(a, KEY_GRANT, "cs", a->rec.cs, &clear);
-    *same = ok && clear.len == secret.len &&
-            (secret.len == 0 || sodium_memcmp(clear.ptr, secret.ptr, secret.len) == 0);
-    buf_wipe(&clear);
-    return ok;
+    return holds(a, KEY_GRANT, "cs", a->rec.cs, buf_slice(&a->file.client_secret), same) &&
+           (!*same || holds(a, KEY_ACCESS, "tk", a->rec.tk, buf_slice(&a->file.certificate), same));
 }
 
 /* Redis' time in us, which is not handed out again when Redis forgets that it was (apply.lua). */
@@ -319,8 +329,10 @@ static bool seal_link(struct apply *a)
         !seal_dpop_key(a, true))
         return false;
     if (a->linked_cd) /* the newest there is: it may have been applied while the owner was asked */
-        return carry_over(a, KEY_GRANT, "cs", a->rec.cs, &a->cs);
-    return seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs);
+        return carry_over(a, KEY_GRANT, "cs", a->rec.cs, &a->cs) &&
+               carry_over(a, KEY_ACCESS, "tk", a->rec.tk, &a->tk);
+    return seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs) &&
+           seal(a, KEY_ACCESS, "tk", 0, buf_slice(&a->file.certificate), &a->tk);
 }
 
 static bool seal_settings(struct apply *a)
@@ -339,9 +351,12 @@ static bool seal_settings(struct apply *a)
     buf_clear(&a->dk);
     if (!slice_is(a->rec.cd, a->cd) && !seal_dpop_key(a, false))
         return false;
+    /* An access token may be bound to the certificate that asked for it (RFC 8705 section 3): with
+     * another one it is asked for anew. What was sealed for these settings stays as it is. */
     return seal(a, KEY_GRANT, "cs", 0, buf_slice(&a->file.client_secret), &a->cs) &&
-           (slice_is(a->rec.cd, a->cd) || /* what was sealed for these settings stays as it is */
-            (carry_over(a, KEY_ACCESS, "at", a->rec.at, &a->at) &&
+           seal(a, KEY_ACCESS, "tk", 0, buf_slice(&a->file.certificate), &a->tk) &&
+           (slice_is(a->rec.cd, a->cd) ||
+            ((a->other_cert || carry_over(a, KEY_ACCESS, "at", a->rec.at, &a->at)) &&
              carry_over(a, KEY_GRANT, "rt", a->rec.rt, &a->rt)));
 }
 
@@ -380,6 +395,7 @@ static bool write_record(struct apply *a, bool *moved)
         a->id,
         slice_cstr(next_gen),
         buf_slice(&a->dk),
+        buf_slice(&a->tk),
     };
 
     r = link_script(a->c->link, SCRIPT_apply, 2, ARRAY_LEN(argv), argv, &a->err);
@@ -404,7 +420,8 @@ static bool announce(struct apply *a)
     struct redis_reply *r;
 
     /* A first token at once: a mistake shows now, not at night. So does whether it is mended. */
-    if ((a->change == CHANGE_LINK && !is_unlinked(a)) || slice_is(a->rec.state, "BACKOFF")) {
+    if ((a->change == CHANGE_LINK && !is_unlinked(a)) || slice_is(a->rec.state, "BACKOFF") ||
+        (a->change == CHANGE_SETTINGS && a->other_cert)) {
         if (conn_ask(a->c, a->id) != CTL_OK)
             return err_set(&a->err, ERR_UNREACHABLE, "written, but no renewal could be asked for");
         ctl_wake(a->c, a->id);

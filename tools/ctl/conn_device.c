@@ -13,6 +13,7 @@
 struct device {
     const struct connection_cfg *cfg;
     struct once_dpop *dpop;
+    struct client_cert *cert;
     struct oauth_device d;
     struct oauth_answer *answer;
     struct err *err;
@@ -30,8 +31,8 @@ static bool ask(struct device *v, struct slice secret)
 {
     struct oauth_request rq;
     bool ok = oauth_device_ask(&rq, v->cfg, secret, v->err) &&
-              once_form(v->cfg, "the device authorization endpoint", v->cfg->device_url, &rq, NULL,
-                        on_code, v, v->err) &&
+              once_form(v->cfg, v->cert, "the device authorization endpoint", v->cfg->device_url,
+                        &rq, NULL, on_code, v, v->err) &&
               v->ok;
 
     oauth_request_deinit(&rq);
@@ -59,8 +60,8 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
     v->dpop->again = false;
     do { /* anew for a nonce: an assertion is for one request */
         ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->err);
-        *came = ok && once_form(v->cfg, "the token endpoint", v->cfg->token_url, &rq, v->dpop,
-                                on_poll, v, &why);
+        *came = ok && once_form(v->cfg, v->cert, "the token endpoint", v->cfg->token_url, &rq,
+                                v->dpop, on_poll, v, &why);
         oauth_request_deinit(&rq);
     } while (*came && v->dpop->again);
     if (ok && !*came && why.code != ERR_UNREACHABLE && why.code != ERR_UNKNOWN) {
@@ -107,10 +108,10 @@ static bool poll(struct ctl *c, struct device *v, struct slice secret, int64_t l
 }
 
 bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slice secret,
-                    struct once_dpop *dpop, int64_t limit_ms, struct oauth_answer *answer,
-                    struct err *err)
+                    struct once_dpop *dpop, struct client_cert *cert, int64_t limit_ms,
+                    struct oauth_answer *answer, struct err *err)
 {
-    struct device v = {.cfg = cfg, .dpop = dpop, .answer = answer, .err = err};
+    struct device v = {.cfg = cfg, .dpop = dpop, .cert = cert, .answer = answer, .err = err};
     bool ok = ask(&v, secret);
 
     if (ok) {

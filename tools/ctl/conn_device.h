@@ -14,7 +14,7 @@
 
 /* Shows the code, and waits. True: *answer is a token. */
 bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slice secret,
-                    struct once_dpop *dpop, int64_t limit_ms, struct oauth_answer *answer,
-                    struct err *err);
+                    struct once_dpop *dpop, struct client_cert *cert, int64_t limit_ms,
+                    struct oauth_answer *answer, struct err *err);
 
 #endif

@@ -46,6 +46,7 @@ void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct sli
                      const struct connection_record *rec, struct checks *checks)
 {
     struct oauth_request rq;
+    struct client_cert *cert = NULL;
     struct buf token, secret;
     struct err err = {0};
 
@@ -56,10 +57,12 @@ void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct sli
     oauth_request_init(&rq);
     if (!conn_open(c, id, rec, KEY_ACCESS, "at", &token, &err) ||
         !conn_open(c, id, rec, KEY_GRANT, "cs", &secret, &err) ||
+        !conn_open_cert(c, id, rec, &cert, &err) ||
         !oauth_token_form(&rq, cfg, buf_slice(&secret), buf_slice(&token), "access_token", &err) ||
-        !once_form(cfg, "the introspection endpoint", cfg->introspect_url, &rq, NULL, on_answer,
-                   checks, &err))
+        !once_form(cfg, cert, "the introspection endpoint", cfg->introspect_url, &rq, NULL,
+                   on_answer, checks, &err))
         checks_add(checks, CHECK_WARN, "introspection", "What it says", "%s", err.msg);
+    client_cert_unref(cert);
     oauth_request_deinit(&rq);
     buf_wipe(&token);
     buf_wipe(&secret);

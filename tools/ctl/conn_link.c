@@ -47,6 +47,7 @@ struct consent {
     struct buf code, pasted;
     struct dpop_key *dpop_key; /* that the tokens are to be bound to; or NULL */
     struct once_dpop dpop;
+    struct client_cert *cert; /* that awq-ctl shows; or NULL */
     struct oauth_request rq;
     struct oauth_answer answer;
     bool over;     /* of what is waited for */
@@ -88,7 +89,7 @@ static bool read_settings(struct consent *l, struct slice id, const struct conne
                        "authorization_code and device_code",
                        SLICE_FMT(id), grant_kind_name(l->file.cfg->grant));
     return conn_open(l->c, id, rec, KEY_GRANT, "cs", &l->file.client_secret, &l->err) &&
-           read_dpop_key(l, id, rec);
+           conn_open_cert(l->c, id, rec, &l->cert, &l->err) && read_dpop_key(l, id, rec);
 }
 
 /* ---- the answer ---- */
@@ -240,8 +241,8 @@ static bool find_url(struct consent *l, struct buf *url)
         return oauth_code_url(url, cfg, &l->question, back, &l->err);
     p.ok =
         oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back, &l->err) &&
-        once_form(cfg, "the pushed authorization request", cfg->par_url, &rq, NULL, on_pushed, &p,
-                  &l->err) &&
+        once_form(cfg, l->cert, "the pushed authorization request", cfg->par_url, &rq, NULL,
+                  on_pushed, &p, &l->err) &&
         p.ok;
     oauth_request_deinit(&rq);
     return p.ok;
@@ -296,8 +297,8 @@ static bool exchange(struct consent *l)
         oauth_request_deinit(&l->rq);
         ok = oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
                                 buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) &&
-             once_form(cfg, "the token endpoint", cfg->token_url, &l->rq, &l->dpop, on_token, l,
-                       &l->err);
+             once_form(cfg, l->cert, "the token endpoint", cfg->token_url, &l->rq, &l->dpop,
+                       on_token, l, &l->err);
     } while (ok && l->dpop.again);
     return ok && l->err.code == ERR_NONE;
 }
@@ -307,7 +308,7 @@ static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
 {
     if (l->file.cfg->grant == GRANT_DEVICE_CODE
             ? !conn_by_device(l->c, l->file.cfg, buf_slice(&l->file.client_secret), &l->dpop,
-                              limit_ms, &l->answer, &l->err)
+                              l->cert, limit_ms, &l->answer, &l->err)
             : !ask_owner(l, listen, limit_ms) || !exchange(l))
         return false;
     if (l->answer.refresh_token.len == 0)
@@ -349,6 +350,7 @@ static void consent_deinit(struct consent *l)
     buf_wipe(&l->code);
     buf_wipe(&l->pasted);
     dpop_key_free(l->dpop_key);
+    client_cert_unref(l->cert);
     connection_file_deinit(&l->file);
 }
 

@@ -16,6 +16,7 @@ struct revocation {
     struct connection_record rec;
     struct connection_cfg *cfg;
     struct buf secret, token;
+    struct client_cert *cert;
     int status;
     int64_t wait_ms; /* the server asked for it */
     struct err err;
@@ -33,6 +34,7 @@ static void read_had(struct connection_record *rec, const struct redis_reply *ha
         .cd = redis_reply_str(redis_reply_at(had, 7)),
         .gen = (uint64_t)redis_reply_int(redis_reply_at(had, 8), 0),
         .ver = (uint64_t)redis_reply_int(redis_reply_at(had, 9), 0),
+        .tk = redis_reply_str(redis_reply_at(had, 10)),
     };
 }
 
@@ -56,8 +58,8 @@ static bool send(struct revocation *v, const char *hint)
             link_sleep(v->c->link, v->wait_ms < WAIT_MAX ? v->wait_ms : WAIT_MAX);
         ok = oauth_token_form(&rq, v->cfg, buf_slice(&v->secret), buf_slice(&v->token), hint,
                               &v->err) &&
-             once_form(v->cfg, "the revocation endpoint", v->cfg->revoke_url, &rq, NULL, on_answer,
-                       v, &v->err);
+             once_form(v->cfg, v->cert, "the revocation endpoint", v->cfg->revoke_url, &rq, NULL,
+                       on_answer, v, &v->err);
         oauth_request_deinit(&rq);
         if (!ok || v->status != 503)
             break;
@@ -88,7 +90,8 @@ static bool revoke_both(struct revocation *v, struct slice id)
     if (!v->c->keyring)
         return err_set(&v->err, ERR_CONFIG, "its tokens cannot be opened without the key file");
     buf_init(&v->secret, SECRET_MAX);
-    ok = conn_open(v->c, id, &v->rec, KEY_GRANT, "cs", &v->secret, &v->err);
+    ok = conn_open(v->c, id, &v->rec, KEY_GRANT, "cs", &v->secret, &v->err) &&
+         conn_open_cert(v->c, id, &v->rec, &v->cert, &v->err);
     if (ok && grant_is_renewed(v->cfg->grant))
         refresh = revoke(v, id, KEY_GRANT, "rt", "refresh_token");
     /* whatever came of that: nobody has this one any more to send it later */
@@ -118,6 +121,7 @@ int conn_tell_provider(struct ctl *c, struct slice id, const struct redis_reply 
                        "connection %.*s: gone from Redis, and not revoked at the provider: %s. "
                        "Revoke the grant there by hand",
                        SLICE_FMT(id), v.err.msg);
+    client_cert_unref(v.cert);
     connection_cfg_free(v.cfg);
     return code;
 }

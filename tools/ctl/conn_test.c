@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 #include <sodium.h>
+#include "common/client_cert.h"
 #include "common/key.h"
 #include "tools/ctl/checks.h"
 #include "tools/ctl/link.h"
@@ -51,6 +52,42 @@ static void check_sealed(struct test *t, enum key_kind kind, const char *field, 
     if (clear)
         sodium_memzero(clear, size);
     free(clear);
+}
+
+static void check_certificate(struct test *t)
+{
+    struct client_cert *cert = NULL;
+    char day[CLIENT_CERT_DAY];
+    struct err err = {0};
+    int64_t left_ms;
+
+    if (!conn_open_cert(t->c, t->id, &t->rec, &cert, &err)) {
+        checks_add(
+            &t->checks, CHECK_BAD, "TLS certificate",
+            "Use the key file of the workers; if that is it, apply the connection's file with "
+            "--relink",
+            "%s", err.msg);
+        return;
+    }
+    if (!cert)
+        return;
+    client_cert_day(cert, day);
+    left_ms = client_cert_until_ms(cert) - t->now_ms;
+    if (left_ms <= 0)
+        checks_add(&t->checks, CHECK_BAD, "TLS certificate",
+                   "Have a new one issued, put it where tls.certificate and tls.key point, and "
+                   "conn apply",
+                   "%s has expired (%s): servers refuse it", client_cert_subject(cert), day);
+    else if (left_ms < CLIENT_CERT_WARN_MS)
+        checks_add(&t->checks, CHECK_WARN, "TLS certificate",
+                   "Have a new one issued, put it where tls.certificate and tls.key point, and "
+                   "conn apply",
+                   "%s expires in %lld days (%s)", client_cert_subject(cert),
+                   (long long)(left_ms / 86400000), day);
+    else
+        checks_add(&t->checks, CHECK_OK, "TLS certificate", NULL, "%s, until %s",
+                   client_cert_subject(cert), day);
+    client_cert_unref(cert);
 }
 
 static struct connection_cfg *check_settings(struct test *t)
@@ -287,6 +324,7 @@ int conn_test(struct ctl *c, const struct args *args)
     cfg = check_settings(&t);
     check_sealed(&t, KEY_ACCESS, "at", "sealed access token", t.rec.at);
     check_sealed(&t, KEY_ACCESS, "dk", "sealed DPoP key", t.rec.dk);
+    check_certificate(&t);
     check_sealed(&t, KEY_GRANT, "rt", "sealed grant", t.rec.rt);
     check_sealed(&t, KEY_GRANT, "cs", "sealed client secret", t.rec.cs);
     if (cfg)

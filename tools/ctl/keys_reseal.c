@@ -71,7 +71,7 @@ int conn_walk(struct ctl *c, conn_walk_cb *cb, void *owner)
 
 /* ---- one record ---- */
 
-#define FIELDS 6
+#define FIELDS 7
 
 struct again { /* what is put in its place; a field without new bytes stays */
     struct ctl *c;
@@ -137,6 +137,7 @@ static bool prepare(struct again *a, const struct connection_record *rec)
     return connection_record_verify(rec, a->c->keyring, p, a->id, &a->err) && sign(a, rec) &&
            take(a, KEY_ACCESS, rec->at, connection_place(p, a->id, "at", gen, rec->ver, cd)) &&
            take(a, KEY_ACCESS, rec->dk, connection_place(p, a->id, "dk", gen, 0, cd)) &&
+           take(a, KEY_ACCESS, rec->tk, connection_place(p, a->id, "tk", gen, 0, cd)) &&
            take(a, KEY_GRANT, rec->rt, connection_place(p, a->id, "rt", gen, 0, cd)) &&
            take(a, KEY_GRANT, rec->cs, connection_place(p, a->id, "cs", gen, 0, cd)) &&
            take(a, KEY_GRANT, rec->lh, connection_link_place(p, a->id));

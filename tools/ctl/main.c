@@ -14,6 +14,7 @@
 #include "tools/ctl/act.h"
 #include "tools/ctl/ctl.h"
 #include "tools/ctl/link.h"
+#include "tools/ctl/once.h"
 
 static const struct verb *const nouns[] = {
     keys_verbs,   conn_verbs,   job_verbs, queue_verbs, dead_verbs,
@@ -22,7 +23,7 @@ static const struct verb *const nouns[] = {
 
 struct settings {
     struct config_common common;
-    const char *output;
+    const char *output, *http_ca;
 };
 
 static const struct config_row rows[] = {
@@ -33,6 +34,10 @@ static const struct config_row rows[] = {
      .def = "table",
      .choices = "table|json",
      .help = "what to print; -o is short for it"},
+    {.name = "http-ca",
+     .type = CONFIG_PATH,
+     .offset = offsetof(struct settings, http_ca),
+     .help = "PEM bundle to check authorization servers with; default: the system's"},
 };
 
 static const struct config_spec spec = {
@@ -530,6 +535,7 @@ int main(int argc, char **argv)
         break;
     default:
         c.common = set.common;
+        once_trust(set.http_ca);
         out_init(&c.out, strcmp(set.output, "json") == 0);
         rest = config_rest(config, &rest_count);
         code = keys_init(slice_cstr(c.common.prefix), &err) ? run(&c, rest, rest_count)

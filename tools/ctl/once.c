@@ -9,6 +9,13 @@
 
 #define ANSWER_BYTES (256 * 1024)
 
+static const char *trusted;
+
+void once_trust(const char *ca_file)
+{
+    trusted = ca_file;
+}
+
 struct asking {
     const struct once *o;
     once_cb *cb;
@@ -61,7 +68,8 @@ static void on_answer(void *owner, const struct http_result *res)
 
 static void call(struct asking *a, uv_loop_t *loop, const char *url)
 {
-    const struct http_options options = {.slots = 1, .user_agent = "awq/" AWQ_VERSION};
+    const struct http_options options = {
+        .slots = 1, .user_agent = "awq/" AWQ_VERSION, .ca_file = trusted};
     const struct oauth_request *form = a->o->form;
     struct http_header headers[] = {
         {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
@@ -80,6 +88,7 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
         .total_timeout_ms = ONCE_MS,
         .max_body_bytes = ANSWER_BYTES,
         .address_ok = address_ok,
+        .cert = a->o->cert,
     };
     struct http *http = http_new(loop, &options, a->err);
     const struct once_dpop *dpop = a->o->dpop;
@@ -124,16 +133,17 @@ bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
     return a.answered;
 }
 
-bool once_form(const struct connection_cfg *c, const char *what, struct slice url,
-               const struct oauth_request *form, struct once_dpop *dpop, once_cb *cb, void *owner,
-               struct err *err)
+bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,
+               struct slice url, const struct oauth_request *form, struct once_dpop *dpop,
+               once_cb *cb, void *owner, struct err *err)
 {
     const struct once o = {.what = what,
                            .url = url,
                            .insecure_http = c->policy.insecure_http,
                            .allow_private = c->policy.allow_private,
                            .form = form,
-                           .dpop = dpop};
+                           .dpop = dpop,
+                           .cert = cert};
 
     return once_ask(&o, cb, owner, err);
 }

@@ -1,6 +1,7 @@
 /*
  * once.h - one request to an authorization server, and its answer.
- * Owns    nothing; a loop and a link of its own for the time of the call.
+ * Owns    whom it trusts, one setting per process; a loop and a link of its own for the time of the
+ *         call.
  * Thread  the only one.
  * Units   milliseconds.
  * Errors  what http.h says, with the endpoint's name before it; addresses and schemes that are not
@@ -9,6 +10,7 @@
 #ifndef AWQ_CTL_ONCE_H
 #define AWQ_CTL_ONCE_H
 
+#include "common/client_cert.h"
 #include "common/dpop.h"
 #include "common/http.h"
 #include "common/oauth.h"
@@ -29,14 +31,18 @@ struct once {
     const struct oauth_request *form; /* a POST of it; NULL: a GET, or */
     struct slice json, authorization; /* a POST of that */
     struct once_dpop *dpop;           /* with a proof; NULL: without */
+    struct client_cert *cert;         /* shown in the handshake; NULL: none */
 };
+
+/* From now on servers are checked with this PEM bundle; NULL: with the system's. Borrowed. */
+void once_trust(const char *ca_file);
 
 /* Called with a whole answer, before once_ask returns. Its body is wiped afterwards. */
 typedef void once_cb(void *owner, const struct http_result *answer);
 bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err);
 /* A form, to where the connection's policy allows. */
-bool once_form(const struct connection_cfg *c, const char *what, struct slice url,
-               const struct oauth_request *form, struct once_dpop *dpop, once_cb *cb, void *owner,
-               struct err *err);
+bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,
+               struct slice url, const struct oauth_request *form, struct once_dpop *dpop,
+               once_cb *cb, void *owner, struct err *err);
 
 #endif
