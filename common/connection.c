@@ -15,7 +15,7 @@
 #define X5T_BYTES        43 /* base64url of 32 bytes (RFC 7515 section 4.1.8) */
 #define LIFETIME_MIN     1000
 #define LIFETIME_MAX     ((int64_t)10 * 366 * 24 * 3600 * 1000)
-#define MARGIN_MAX       ((int64_t)24 * 3600 * 1000)
+#define MARGIN_MAX       ((int64_t)31 * 24 * 3600 * 1000)
 #define CONCURRENCY_MAX  1000000
 #define RATE_CALLS_MAX   1000000
 #define RATE_MS_MIN      1000

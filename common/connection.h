@@ -125,6 +125,7 @@ struct connection_cfg {
                                     share (1/5) of the lifetime */
     int64_t max_idle_ms; /* the refresh token dies unless it is used in so long; 0 = it does not */
     enum replay replay;
+    bool shown;             /* not a setting: words stand for what would be signed (conn explain) */
     struct profile profile; /* how its provider differs from the standards */
     struct policy policy;
     uint32_t concurrency; /* calls at once; 0 = no limit */

@@ -18,18 +18,43 @@
 #include "common/buf.h"
 #include "common/connection.h"
 #include "common/err.h"
+#include "common/json.h"
 #include "common/slice.h"
 
 /* application/x-www-form-urlencoded. Name and value are encoded; '&' is put where it belongs. */
 bool oauth_form_add(struct buf *body, const char *name, struct slice value);
 bool oauth_form_encode(struct buf *out, struct slice text);
 
-/* Body (form) and, for auth: basic, the value of Authorization (id and secret form-encoded before
- * base64, RFC 6749 section 2.3.1). The caller wipes both: oauth_request_deinit, also on an error.
- */
+/* A request to an authorization server, as its profile wants it: where parameters go, what they are
+ * called, what comes beside them. The caller wipes it: oauth_request_deinit, also on an error. */
 struct oauth_request {
-    struct buf body, authorization;
+    struct buf url; /* with the query, if parameters go there */
+    struct buf body;
+    struct buf authorization;   /* the value of that header; empty = none */
+    const char *method, *type;  /* type: of the body; NULL = there is none */
+    struct request_shape shape; /* its headers are to be sent too */
+    struct json_writer json;    /* private */
 };
+/* shape NULL: a form. */
+void oauth_request_begin(struct oauth_request *rq, struct slice url,
+                         const struct request_shape *shape);
+bool oauth_request_add(struct oauth_request *rq, const char *name, struct slice value);
+/* `resource`, once for each (RFC 8707 section 2); `scope`, with the profile's separator. */
+bool oauth_request_add_resources(struct oauth_request *rq, const struct connection_cfg *c);
+bool oauth_request_add_scopes(struct oauth_request *rq, const struct connection_cfg *c);
+/* What the profile adds, and the end; before that the client, with auth: basic form-encoded before
+ * base64 (RFC 6749 section 2.3.1). */
+bool oauth_request_finish(struct oauth_request *rq);
+bool oauth_request_end(struct oauth_request *rq, const struct connection_cfg *c,
+                       struct slice client_secret, struct err *err);
+void oauth_request_deinit(struct oauth_request *rq); /* wipes */
+/* The headers that go with it, but for Authorization; they borrow from it. How many. */
+#define OAUTH_HEADERS_MAX 32
+struct http_header;
+size_t oauth_request_headers(const struct oauth_request *rq,
+                             struct http_header *to); /* OAUTH_HEADERS_MAX */
+
+/* The token request of a connection's grant. */
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
                          struct slice client_secret, struct slice grant_secret, struct err *err);
 /* The same of what is sent instead of the grant's secret: a signed assertion for a key, base64url
@@ -38,16 +63,9 @@ bool oauth_request_build_from(struct oauth_request *rq, const struct connection_
                               struct slice client_secret, struct slice sent, struct err *err);
 /* About a token: to revoke it (RFC 7009 section 2.1), to be told of it (RFC 7662 section 2.1).
  * hint: "refresh_token" or "access_token". */
-bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c,
+bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c, struct slice url,
                       struct slice client_secret, struct slice token, const char *hint,
                       struct err *err);
-/* `resource`, once for each (RFC 8707 section 2). */
-bool oauth_add_resources(struct buf *form, const struct connection_cfg *c);
-/* Its two parts, for other grants (oauth_code.h). */
-void oauth_request_init(struct oauth_request *rq);
-bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,
-                              struct slice client_secret, struct err *err);
-void oauth_request_deinit(struct oauth_request *rq); /* wipes */
 
 /* Does it go in the Authorization header, and not in the body? */
 bool oauth_client_is_basic(const struct connection_cfg *c);
@@ -73,7 +91,11 @@ struct oauth_answer {
                                                         without a token */
     int64_t lifetime_ms;                             /* -1 = not said */
     int64_t retry_after_ms;                          /* 0 = not said; a day at most */
-    void *doc;                                       /* private; wiped by oauth_answer_deinit */
+    struct name_value tokens[PROFILE_TOKENS_MAX];    /* more of them (answer.tokens); borrow too */
+    size_t token_count;
+    struct buf base_url;   /* of the API, where the answer says it: on one of policy.hosts */
+    struct buf scope_text; /* private, as is: */
+    void *doc;             /* wiped by oauth_answer_deinit */
 };
 /* Judge a complete answer. token_type is compared without case and must be Bearer (absent is taken
  * as Bearer: many servers leave it out), or N_A of token_exchange (RFC 8693 section 2.2.1); with
@@ -85,11 +107,19 @@ struct oauth_answer {
 void oauth_answer_judge(struct oauth_answer *a, const struct connection_cfg *c, int status,
                         struct slice body, struct slice content_type, struct slice retry_after,
                         int64_t now_ms);
+/* The same by another shape than the profile's answer: its chained request's. */
+void oauth_answer_judge_as(struct oauth_answer *a, const struct connection_cfg *c,
+                           const struct answer_shape *shape, int status, struct slice body,
+                           struct slice content_type, struct slice retry_after, int64_t now_ms);
 void oauth_answer_deinit(struct oauth_answer *a);
 
 /* Does it look like an `error` code (letters, '_', '-', '.', at most 64), so that our texts may
  * have it? */
 bool oauth_is_error_code(struct slice s);
+
+/* Adds what stands before the access token in its header: "Bearer ", "DPoP ", another scheme and a
+ * blank, or nothing. */
+bool oauth_token_scheme(const struct connection_cfg *c, struct buf *out);
 
 /* WWW-Authenticate of a 401/403: what its Bearer (or DPoP) challenge says. Several headers of that
  * name are joined with ", " (RFC 9110 section 5.3). */

@@ -36,8 +36,8 @@ bool oauth_client_is_basic(const struct connection_cfg *c)
 }
 
 /* A new one for each request: servers refuse a jti that they have seen. */
-static bool add_assertion(struct buf *body, const struct connection_cfg *c, const struct jwt_key *k,
-                          struct err *err)
+static bool add_assertion(struct oauth_request *rq, const struct connection_cfg *c,
+                          const struct jwt_key *k, struct err *err)
 {
     struct oauth_assertion a;
     struct buf jwt;
@@ -46,8 +46,8 @@ static bool add_assertion(struct buf *body, const struct connection_cfg *c, cons
     oauth_assertion_of_client(&a, c);
     buf_init(&jwt, OAUTH_ASSERTION_MAX);
     ok = oauth_assertion_sign(&a, k, &jwt, err) &&
-         ((oauth_form_add(body, "client_assertion_type", SLICE_LIT(ASSERTION)) &&
-           oauth_form_add(body, "client_assertion", buf_slice(&jwt))) ||
+         ((oauth_request_add(rq, "client_assertion_type", SLICE_LIT(ASSERTION)) &&
+           oauth_request_add(rq, "client_assertion", buf_slice(&jwt))) ||
           err_set(err, ERR_NOMEM, "its token request is too big"));
     buf_wipe(&jwt); /* it opens the token endpoint for a minute */
     return ok;
@@ -63,8 +63,14 @@ struct jwt_key *oauth_client_key(const struct connection_cfg *c, struct slice se
 static bool add_signed(struct oauth_request *rq, const struct connection_cfg *c,
                        struct slice secret, struct err *err)
 {
-    struct jwt_key *k = oauth_client_key(c, secret, err);
-    bool ok = k && add_assertion(&rq->body, c, k, err);
+    struct jwt_key *k;
+    bool ok;
+
+    if (c->shown)
+        return oauth_request_add(rq, "client_assertion_type", SLICE_LIT(ASSERTION)) &&
+               oauth_request_add(rq, "client_assertion", SLICE_LIT("CLIENT_ASSERTION"));
+    k = oauth_client_key(c, secret, err);
+    ok = k && add_assertion(rq, c, k, err);
 
     jwt_key_free(k);
     return ok;
@@ -80,19 +86,20 @@ static bool add(struct oauth_request *rq, const struct connection_cfg *c, struct
     if (oauth_client_is_basic(c))
         ok = add_basic(&rq->authorization, c->client_id, secret, c->auth == CLIENT_AUTH_BASIC_RAW);
     else if (c->client_id.len > 0)
-        ok = oauth_form_add(&rq->body, "client_id", c->client_id) &&
-             (c->auth != CLIENT_AUTH_POST || oauth_form_add(&rq->body, "client_secret", secret));
+        ok = oauth_request_add(rq, "client_id", c->client_id) &&
+             (c->auth != CLIENT_AUTH_POST || oauth_request_add(rq, "client_secret", secret));
     if (!ok)
         return err_set(err, ERR_NOMEM, "its token request is too big");
     return !client_auth_signs(c->auth) || add_signed(rq, c, secret, err);
 }
 
-bool oauth_request_add_client(struct oauth_request *rq, const struct connection_cfg *c,
-                              struct slice secret, struct err *err)
+bool oauth_request_end(struct oauth_request *rq, const struct connection_cfg *c,
+                       struct slice secret, struct err *err)
 {
     if (client_auth_has_secret(c->auth) && secret.len == 0)
         err_set(err, ERR_CONFIG, "no client secret or key is stored; apply its file");
-    else if (add(rq, c, secret, err))
+    else if (add(rq, c, secret, err) &&
+             (oauth_request_finish(rq) || err_set(err, ERR_NOMEM, "its token request is too big")))
         return true;
     return err_prefix(err, "connection %.*s: ", SLICE_FMT(c->id));
 }

@@ -1,8 +1,8 @@
 #include "common/oauth_code.h"
 
 #include <sodium.h>
-#include "common/char.h"
 #include "common/json.h"
+#include "common/oauth_path.h"
 
 #define VALUE_MAX       OAUTH_CODE_MAX
 #define REQUEST_URI_MAX 2048
@@ -44,46 +44,41 @@ void oauth_code_deinit(struct oauth_code *q)
     sodium_memzero(q, sizeof *q);
 }
 
-static bool add_question(struct buf *form, const struct connection_cfg *c,
+static bool add_question(struct oauth_request *rq, const struct connection_cfg *c,
                          const struct oauth_code *q, struct slice redirect_uri, bool with_id)
 {
-    oauth_form_add(form, "response_type", SLICE_LIT("code"));
+    oauth_request_add(rq, "response_type", SLICE_LIT("code"));
     if (with_id)
-        oauth_form_add(form, "client_id", c->client_id);
-    oauth_form_add(form, "redirect_uri", redirect_uri);
-    if (c->scopes.len > 0)
-        oauth_form_add(form, "scope", c->scopes);
-    oauth_add_resources(form, c);
-    oauth_form_add(form, "state", slice_cstr(q->state));
-    oauth_form_add(form, "code_challenge", slice_cstr(q->challenge));
+        oauth_request_add(rq, "client_id", c->client_id);
+    oauth_request_add(rq, "redirect_uri", redirect_uri);
+    oauth_request_add_scopes(rq, c);
+    oauth_request_add_resources(rq, c);
+    oauth_request_add(rq, "state", slice_cstr(q->state));
     if (q->jkt)
-        oauth_form_add(form, "dpop_jkt", slice_cstr(q->jkt));
-    return oauth_form_add(form, "code_challenge_method", SLICE_LIT("S256"));
+        oauth_request_add(rq, "dpop_jkt", slice_cstr(q->jkt));
+    return c->profile.no_pkce ||
+           (oauth_request_add(rq, "code_challenge", slice_cstr(q->challenge)) &&
+            oauth_request_add(rq, "code_challenge_method", SLICE_LIT("S256")));
 }
 
-/* authorize_url may have a query of its own: RFC 6749 section 3.1. */
-static bool add_url(struct buf *out, const struct connection_cfg *c, const struct buf *query,
-                    struct err *err)
+static bool too_long(const struct connection_cfg *c, struct err *err)
 {
-    struct slice url = c->authorize_url;
-
-    buf_add_slice(out, url);
-    buf_add_char(out, slice_find(url, '?') < url.len ? '&' : '?');
-    return (buf_ok(query) && buf_add_slice(out, buf_slice(query))) ||
-           err_set(err, ERR_CONFIG, "connection %.*s: the URL to open is too long",
+    return err_set(err, ERR_CONFIG, "connection %.*s: the URL to open is too long",
                    SLICE_FMT(c->id));
 }
 
 bool oauth_code_url(struct buf *out, const struct connection_cfg *c, const struct oauth_code *q,
                     struct slice redirect_uri, struct err *err)
 {
-    struct buf query;
+    struct request_shape shape = c->profile.authorize;
+    struct oauth_request rq;
     bool ok;
 
-    buf_init(&query, out->max);
-    add_question(&query, c, q, redirect_uri, true);
-    ok = add_url(out, c, &query, err);
-    buf_deinit(&query);
+    shape.body = REQUEST_QUERY;
+    oauth_request_begin(&rq, c->authorize_url, &shape);
+    add_question(&rq, c, q, redirect_uri, true);
+    ok = (oauth_request_finish(&rq) && buf_add_slice(out, buf_slice(&rq.url))) || too_long(c, err);
+    oauth_request_deinit(&rq);
     return ok;
 }
 
@@ -105,14 +100,14 @@ bool oauth_code_push(struct oauth_request *rq, const struct connection_cfg *c,
                      const struct oauth_code *q, struct slice client_secret,
                      struct slice redirect_uri, struct err *err)
 {
-    oauth_request_init(rq);
+    oauth_request_begin(rq, c->par_url, &c->profile.authorize);
     /* with Basic the body says whose question it is, too (section 2.1); else that is said already
      */
-    add_question(&rq->body, c, q, redirect_uri, oauth_client_is_basic(c));
-    return buf_ok(&rq->body) ? oauth_request_add_client(rq, c, client_secret, err)
-                             : err_set(err, ERR_NOMEM, "connection %.*s: its question is too long",
-                                       SLICE_FMT(c->id));
+    add_question(rq, c, q, redirect_uri, oauth_client_is_basic(c));
+    return oauth_request_end(rq, c, client_secret, err);
 }
+
+static const struct request_shape in_url = {.body = REQUEST_QUERY};
 
 static bool is_request_uri(struct slice s)
 {
@@ -125,10 +120,10 @@ bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int stat
     struct json *doc = json_parse(answer, NULL);
     const struct json_val *root = json_root(doc);
     struct slice uri = SLICE_NONE, code = SLICE_NONE;
-    struct buf query;
+    struct oauth_request rq;
     bool ok = false;
 
-    buf_init(&query, out->max);
+    oauth_request_begin(&rq, c->authorize_url, &in_url);
     json_str(json_get(root, "request_uri"), &uri);
     json_str(json_get(root, "error"), &code);
     if (status < 200 || status > 299) {
@@ -137,40 +132,17 @@ bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int stat
     } else if (!is_request_uri(uri)) {
         err_rule(err, ERR_DENIED, "refused", "the answer to the pushed request has no request_uri");
     } else {
-        oauth_form_add(&query, "client_id", c->client_id); /* these two and nothing else */
-        oauth_form_add(&query, "request_uri", uri);
-        ok = add_url(out, c, &query, err);
+        oauth_request_add(&rq, "client_id", c->client_id); /* these two and nothing else */
+        oauth_request_add(&rq, "request_uri", uri);
+        ok = (oauth_request_finish(&rq) && buf_add_slice(out, buf_slice(&rq.url))) ||
+             too_long(c, err);
     }
-    buf_deinit(&query);
+    oauth_request_deinit(&rq);
     json_free(doc);
     return ok;
 }
 
 /* ---- what came back ---- */
-
-/* application/x-www-form-urlencoded; false when it is not, or holds a control character. */
-static bool decode(struct slice text, struct buf *out)
-{
-    buf_clear(out);
-    for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
-
-        if (c == '+') {
-            c = ' ';
-        } else if (c == '%') {
-            int high = i + 2 < text.len ? char_hex(text.ptr[i + 1]) : -1;
-            int low = high >= 0 ? char_hex(text.ptr[i + 2]) : -1;
-
-            if (low < 0)
-                return false;
-            c = (char)(high * 16 + low);
-            i += 2;
-        }
-        if ((unsigned char)c < ' ' || c == 0x7f || !buf_add_char(out, c))
-            return false;
-    }
-    return true;
-}
 
 /* The value of a parameter; empty when it is not there. One that is there twice is no answer: who
  * reads the first and who reads the last would see two (section 3.1). */
@@ -185,7 +157,8 @@ static bool param(struct slice query, const char *name, struct buf *value, struc
 
         if (!slice_is(slice_sub(one, 0, equals), name))
             continue;
-        if (found || !decode(slice_sub(one, equals + 1, one.len), value))
+        buf_clear(value);
+        if (found || !oauth_form_decode(slice_sub(one, equals + 1, one.len), value))
             return err_rule(err, ERR_DENIED, "parameter_twice",
                             "the answer has %s twice, or in a form that cannot be read", name);
         found = true;
@@ -262,13 +235,23 @@ bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c
                         const struct oauth_code *q, struct slice client_secret, struct slice code,
                         struct slice redirect_uri, struct err *err)
 {
-    oauth_request_init(rq);
-    if (oauth_form_add(&rq->body, "grant_type", SLICE_LIT("authorization_code")) &&
-        oauth_form_add(&rq->body, "code", code) &&
-        oauth_form_add(&rq->body, "redirect_uri", redirect_uri) &&
-        oauth_form_add(&rq->body, "code_verifier", slice_cstr(q->verifier)) &&
-        oauth_add_resources(&rq->body, c))
-        return oauth_request_add_client(rq, c, client_secret, err);
+    oauth_request_begin(rq, c->token_url, &c->profile.token);
+    if (oauth_request_add(rq, "grant_type", SLICE_LIT("authorization_code")) &&
+        oauth_request_add(rq, "code", code) &&
+        oauth_request_add(rq, "redirect_uri", redirect_uri) &&
+        (c->profile.no_pkce || oauth_request_add(rq, "code_verifier", slice_cstr(q->verifier))) &&
+        oauth_request_add_resources(rq, c))
+        return oauth_request_end(rq, c, client_secret, err);
     return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                    SLICE_FMT(c->id));
+}
+
+bool oauth_code_chain(struct oauth_request *rq, const struct connection_cfg *c,
+                      struct slice client_secret, struct slice access_token, struct err *err)
+{
+    oauth_request_begin(rq, c->profile.chain_url, &c->profile.chain);
+    return oauth_request_add(rq, "access_token", access_token)
+               ? oauth_request_end(rq, c, client_secret, err)
+               : err_set(err, ERR_NOMEM, "connection %.*s: its chained request is too big",
+                         SLICE_FMT(c->id));
 }

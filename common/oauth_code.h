@@ -47,5 +47,8 @@ bool oauth_code_read(const struct connection_cfg *c, const struct oauth_code *q,
 bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c,
                         const struct oauth_code *q, struct slice client_secret, struct slice code,
                         struct slice redirect_uri, struct err *err);
+/* The profile's chained request: the access token that came, for the one that is kept. */
+bool oauth_code_chain(struct oauth_request *rq, const struct connection_cfg *c,
+                      struct slice client_secret, struct slice access_token, struct err *err);
 
 #endif

@@ -18,13 +18,12 @@ void oauth_device_deinit(struct oauth_device *d)
 bool oauth_device_ask(struct oauth_request *rq, const struct connection_cfg *c,
                       struct slice client_secret, struct err *err)
 {
-    oauth_request_init(rq);
-    if ((oauth_client_is_basic(c) && !oauth_form_add(&rq->body, "client_id", c->client_id)) ||
-        (c->scopes.len > 0 && !oauth_form_add(&rq->body, "scope", c->scopes)) ||
-        !oauth_add_resources(&rq->body, c))
+    oauth_request_begin(rq, c->device_url, NULL);
+    if ((oauth_client_is_basic(c) && !oauth_request_add(rq, "client_id", c->client_id)) ||
+        !oauth_request_add_scopes(rq, c) || !oauth_request_add_resources(rq, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its question is too long",
                        SLICE_FMT(c->id));
-    return oauth_request_add_client(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, err);
 }
 
 /* What is shown on a terminal, or sent back, is visible ASCII. */
@@ -84,13 +83,13 @@ bool oauth_device_read(struct oauth_device *d, int status, struct slice answer, 
 bool oauth_device_poll(struct oauth_request *rq, const struct connection_cfg *c,
                        const struct oauth_device *d, struct slice client_secret, struct err *err)
 {
-    oauth_request_init(rq);
-    if (!oauth_form_add(&rq->body, "grant_type", SLICE_LIT(GRANT)) ||
-        !oauth_form_add(&rq->body, "device_code", slice_cstr(d->code)) ||
-        !oauth_add_resources(&rq->body, c))
+    oauth_request_begin(rq, c->token_url, &c->profile.token);
+    if (!oauth_request_add(rq, "grant_type", SLICE_LIT(GRANT)) ||
+        !oauth_request_add(rq, "device_code", slice_cstr(d->code)) ||
+        !oauth_request_add_resources(rq, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));
-    return oauth_request_add_client(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, err);
 }
 
 /* Section 3.5. */

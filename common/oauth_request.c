@@ -1,6 +1,7 @@
 /* The bodies of requests to a token endpoint. */
 #include <sodium.h>
 #include "common/char.h"
+#include "common/http.h"
 #include "common/jwt.h"
 #include "common/oauth_assertion.h"
 
@@ -37,35 +38,150 @@ bool oauth_form_add(struct buf *body, const char *name, struct slice value)
     return oauth_form_encode(body, value);
 }
 
-bool oauth_add_resources(struct buf *form, const struct connection_cfg *c)
+/* ---- parameters, as the provider wants them ---- */
+
+void oauth_request_begin(struct oauth_request *rq, struct slice url,
+                         const struct request_shape *shape)
+{
+    *rq = (struct oauth_request){.method = "POST"};
+    buf_init(&rq->url, REQUEST_MAX * 2);
+    buf_init(&rq->body, REQUEST_MAX);
+    buf_init(&rq->authorization, REQUEST_MAX * 2);
+    if (shape)
+        rq->shape = *shape;
+    if (rq->shape.method == REQUEST_GET)
+        rq->method = "GET";
+    rq->type = rq->shape.body == REQUEST_QUERY  ? NULL
+               : rq->shape.body == REQUEST_JSON ? "application/json"
+                                                : "application/x-www-form-urlencoded";
+    buf_add_slice(&rq->url, url);
+    jw_init(&rq->json, &rq->body);
+    if (rq->shape.body == REQUEST_JSON)
+        jw_obj(&rq->json);
+}
+
+static bool put(struct oauth_request *rq, struct slice name, struct slice value)
+{
+    struct buf *to = rq->shape.body == REQUEST_QUERY ? &rq->url : &rq->body;
+    struct slice url = buf_slice(&rq->url);
+
+    if (rq->shape.body == REQUEST_JSON) {
+        rq->json.out = &rq->body;
+        jw_key_slice(&rq->json, name);
+        jw_str(&rq->json, value);
+        return buf_ok(to);
+    }
+    if (to == &rq->url) /* which may have a query of its own: RFC 6749 sections 3.1 and 3.2 */
+        buf_add_char(to, slice_find(url, '?') < url.len ? '&' : '?');
+    else if (to->len > 0)
+        buf_add_char(to, '&');
+    oauth_form_encode(to, name);
+    buf_add_char(to, '=');
+    return oauth_form_encode(to, value);
+}
+
+bool oauth_request_add(struct oauth_request *rq, const char *name, struct slice value)
+{
+    struct slice standard = slice_cstr(name);
+    const struct slice *renamed = name_map_find(&rq->shape.rename, standard);
+
+    if (word_list_has(&rq->shape.omit, standard) || name_map_find(&rq->shape.params, standard))
+        return true; /* what the profile says in its place comes last */
+    return put(rq, renamed ? *renamed : standard, value);
+}
+
+bool oauth_request_finish(struct oauth_request *rq)
+{
+    for (size_t i = 0; i < rq->shape.params.count; i++)
+        put(rq, rq->shape.params.at[i].name, rq->shape.params.at[i].value);
+    if (rq->shape.body == REQUEST_JSON)
+        jw_end_obj(&rq->json);
+    return buf_ok(&rq->url) && buf_ok(&rq->body);
+}
+
+void oauth_request_deinit(struct oauth_request *rq)
+{
+    buf_wipe(&rq->url); /* a query may hold what a body does */
+    buf_wipe(&rq->body);
+    buf_wipe(&rq->authorization);
+}
+
+static bool has_header(const struct name_map *headers, const char *name)
+{
+    for (size_t i = 0; i < headers->count; i++)
+        if (slice_eq_nocase(headers->at[i].name, slice_cstr(name)))
+            return true;
+    return false;
+}
+
+size_t oauth_request_headers(const struct oauth_request *rq, struct http_header *to)
+{
+    const struct name_map *own = &rq->shape.headers;
+    size_t n = 0;
+
+    if (rq->type && !has_header(own, "content-type"))
+        to[n++] = (struct http_header){SLICE_LIT("Content-Type"), slice_cstr(rq->type)};
+    if (!has_header(own, "accept"))
+        to[n++] = (struct http_header){SLICE_LIT("Accept"), SLICE_LIT("application/json")};
+    for (size_t i = 0; i < own->count && n < OAUTH_HEADERS_MAX; i++)
+        to[n++] = (struct http_header){own->at[i].name, own->at[i].value};
+    return n;
+}
+
+bool oauth_request_add_resources(struct oauth_request *rq, const struct connection_cfg *c)
 {
     struct slice rest = c->resources, one;
 
     while (slice_cut(&rest, ' ', &one))
-        oauth_form_add(form, "resource", one);
-    return buf_ok(form);
+        if (!oauth_request_add(rq, "resource", one))
+            return false;
+    return true;
 }
 
-static bool add_some(struct buf *body, const char *name, struct slice value)
+bool oauth_request_add_scopes(struct oauth_request *rq, const struct connection_cfg *c)
 {
-    return value.len == 0 || oauth_form_add(body, name, value);
+    struct slice separator = c->profile.scope_separator, rest = c->scopes, one;
+    struct buf all;
+    bool ok;
+
+    if (c->scopes.len == 0)
+        return true;
+    if (separator.len == 0)
+        return oauth_request_add(rq, "scope", c->scopes);
+    buf_init(&all, REQUEST_MAX);
+    while (slice_cut(&rest, ' ', &one)) {
+        if (all.len > 0)
+            buf_add_slice(&all, separator);
+        buf_add_slice(&all, one);
+    }
+    ok = buf_ok(&all) && oauth_request_add(rq, "scope", buf_slice(&all));
+    buf_deinit(&all);
+    return ok;
 }
 
-static bool add_exchange(struct buf *body, const struct connection_cfg *c, struct slice token)
+static bool add_some(struct oauth_request *rq, const char *name, struct slice value)
+{
+    return value.len == 0 || oauth_request_add(rq, name, value);
+}
+
+/* ---- what each grant says ---- */
+
+static bool add_exchange(struct oauth_request *rq, const struct connection_cfg *c,
+                         struct slice token)
 {
     struct slice type = c->subject_token_type;
 
     if (type.len == 0)
         type = SLICE_LIT("urn:ietf:params:oauth:token-type:access_token");
-    return oauth_form_add(body, "subject_token", token) &&
-           oauth_form_add(body, "subject_token_type", type) &&
-           add_some(body, "requested_token_type", c->requested_token_type) &&
-           add_some(body, "audience", c->exchange_audience);
+    return oauth_request_add(rq, "subject_token", token) &&
+           oauth_request_add(rq, "subject_token_type", type) &&
+           add_some(rq, "requested_token_type", c->requested_token_type) &&
+           add_some(rq, "audience", c->exchange_audience);
 }
 
-static bool add_grant(struct buf *body, const struct connection_cfg *c, struct slice sent)
+static bool add_grant(struct oauth_request *rq, const struct connection_cfg *c, struct slice sent)
 {
-    bool ok = oauth_form_add(body, "grant_type", slice_cstr(grant_type_of(c->grant)));
+    bool ok = oauth_request_add(rq, "grant_type", slice_cstr(grant_type_of(c->grant)));
 
     switch (c->grant) {
     case GRANT_CLIENT_CREDENTIALS:
@@ -75,40 +191,38 @@ static bool add_grant(struct buf *body, const struct connection_cfg *c, struct s
     case GRANT_DEVICE_CODE:
         /* No scope with a refresh token: it would be the granted one at most (section 6), and some
          * servers refuse it. */
-        return ok && oauth_form_add(body, "refresh_token", sent);
+        return ok && oauth_request_add(rq, "refresh_token", sent);
     case GRANT_JWT_BEARER:
-        ok = ok && oauth_form_add(body, "assertion", sent);
+        ok = ok && oauth_request_add(rq, "assertion", sent);
         if (c->assertion.scope)
             return ok;
         break;
     case GRANT_SAML2_BEARER:
-        ok = ok && oauth_form_add(body, "assertion", sent);
+        ok = ok && oauth_request_add(rq, "assertion", sent);
         break;
     case GRANT_TOKEN_EXCHANGE:
-        ok = ok && add_exchange(body, c, sent);
+        ok = ok && add_exchange(rq, c, sent);
         break;
     case GRANT_PASSWORD:
-        ok = ok && oauth_form_add(body, "username", c->username) &&
-             oauth_form_add(body, "password", sent);
+        ok = ok && oauth_request_add(rq, "username", c->username) &&
+             oauth_request_add(rq, "password", sent);
         break;
     }
-    return ok && add_some(body, "scope", c->scopes);
-}
-
-void oauth_request_init(struct oauth_request *rq)
-{
-    buf_init(&rq->body, REQUEST_MAX);
-    buf_init(&rq->authorization, REQUEST_MAX * 2);
+    return ok && oauth_request_add_scopes(rq, c);
 }
 
 bool oauth_request_build_from(struct oauth_request *rq, const struct connection_cfg *c,
                               struct slice client_secret, struct slice sent, struct err *err)
 {
-    oauth_request_init(rq);
-    if (!add_grant(&rq->body, c, sent) || !oauth_add_resources(&rq->body, c))
+    const struct profile *p = &c->profile;
+    bool renews = grant_is_renewed(c->grant);
+
+    oauth_request_begin(rq, renews && p->refresh_url.len > 0 ? p->refresh_url : c->token_url,
+                        renews ? &p->refresh : &p->token);
+    if (!add_grant(rq, c, sent) || !oauth_request_add_resources(rq, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));
-    return oauth_request_add_client(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, err);
 }
 
 static bool sign_assertion(struct buf *out, const struct connection_cfg *c, struct slice pem,
@@ -143,7 +257,7 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
     bool ok;
 
     if (grant_secret_name(c->grant) && grant_secret.len == 0) {
-        oauth_request_init(rq);
+        oauth_request_begin(rq, SLICE_NONE, NULL);
         return grant_is_renewed(c->grant)
                    ? err_set(err, ERR_CONSENT,
                              "connection %.*s has no refresh token; link the account again",
@@ -162,24 +276,18 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
         ok = oauth_request_build_from(rq, c, client_secret,
                                       made.len > 0 ? buf_slice(&made) : grant_secret, err);
     else
-        oauth_request_init(rq);
+        oauth_request_begin(rq, SLICE_NONE, NULL);
     buf_wipe(&made);
     return ok;
 }
 
-bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c,
+bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c, struct slice url,
                       struct slice client_secret, struct slice token, const char *hint,
                       struct err *err)
 {
-    oauth_request_init(rq);
-    if (!oauth_form_add(&rq->body, "token", token) ||
-        !oauth_form_add(&rq->body, "token_type_hint", slice_cstr(hint)))
+    oauth_request_begin(rq, url, NULL);
+    if (!oauth_request_add(rq, "token", token) ||
+        !oauth_request_add(rq, "token_type_hint", slice_cstr(hint)))
         return err_set(err, ERR_NOMEM, "connection %.*s: its request is too big", SLICE_FMT(c->id));
-    return oauth_request_add_client(rq, c, client_secret, err);
-}
-
-void oauth_request_deinit(struct oauth_request *rq)
-{
-    buf_wipe(&rq->body);
-    buf_wipe(&rq->authorization);
+    return oauth_request_end(rq, c, client_secret, err);
 }

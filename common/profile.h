@@ -19,6 +19,7 @@
 #define PROFILE_PAIRS_MAX   192 /* of all its maps together */
 #define PROFILE_SIGNALS_MAX 8
 #define PROFILE_TOKENS_MAX  8
+#define PROFILE_HEADERS_MAX 16 /* of one kind of request */
 
 struct name_value {
     struct slice name, value;
@@ -32,8 +33,8 @@ struct word_list {
     size_t count;
 };
 /* The value of that name, or NULL. */
-const struct slice *pairs_find(const struct name_map *p, struct slice name);
-bool words_have(const struct word_list *w, struct slice word);
+const struct slice *name_map_find(const struct name_map *p, struct slice name);
+bool word_list_has(const struct word_list *w, struct slice word);
 
 enum request_body { REQUEST_FORM, REQUEST_JSON, REQUEST_QUERY /* all in the URL */ };
 enum request_method { REQUEST_POST, REQUEST_GET };

@@ -49,9 +49,8 @@ static const char *const standard[] = {
 
 /* What ties an answer to its question, or is a secret: it is awq's to say. */
 static const char *const own[] = {
-    "state",         "redirect_uri", "code",         "code_challenge", "code_challenge_method",
-    "code_verifier", "client_id",    "access_token", "client_secret",  "refresh_token",
-    "response_type",
+    "state",         "code",      "code_challenge", "code_challenge_method", "response_type",
+    "code_verifier", "client_id", "access_token",   "client_secret",         "refresh_token",
 };
 
 /* Left out, they would change what the request is. */
@@ -75,7 +74,7 @@ static bool check_names(struct check *k, const struct shape_places *at)
     k->setting = at->params;
     for (size_t i = 0; i < at->shape->params.count; i++)
         if (one_of(at->shape->params.at[i].name, own, ARRAY_LEN(own)))
-            return wrong(k, "may not set state, redirect_uri, response_type, a code, a challenge, "
+            return wrong(k, "may not set state, response_type, a code, a challenge, "
                             "a token or the client's id and secret");
     k->setting = at->rename;
     for (size_t i = 0; i < at->shape->rename.count; i++) {
@@ -93,7 +92,7 @@ static bool check_names(struct check *k, const struct shape_places *at)
         if (!one_of(name, standard, ARRAY_LEN(standard)) || one_of(name, needed, ARRAY_LEN(needed)))
             return wrong(k, "names a parameter that no request of a standard has, or that must be "
                             "there");
-        if (pairs_find(&at->shape->rename, name) || pairs_find(&at->shape->params, name))
+        if (name_map_find(&at->shape->rename, name) || name_map_find(&at->shape->params, name))
             return wrong(k, "names a parameter that is renamed or set as well");
     }
     return true;
@@ -101,6 +100,8 @@ static bool check_names(struct check *k, const struct shape_places *at)
 
 static bool check_headers(struct check *k, const struct name_map *headers)
 {
+    if (headers->count > PROFILE_HEADERS_MAX)
+        return wrong(k, "has more than 16 members");
     for (size_t i = 0; i < headers->count; i++) {
         struct err why = {0};
 
@@ -325,18 +326,18 @@ static bool check_signals(struct check *k)
 
 static bool is_separator(struct slice s)
 {
-    return s.len == 0 || slice_is(s, ",") || slice_is(s, " ") || slice_is(s, "+") ||
-           slice_is(s, ";") || slice_is(s, "|") || slice_is(s, ":");
+    return s.len == 0 || slice_is(s, ",") || slice_is(s, " ") || slice_is(s, ";") ||
+           slice_is(s, "|") || slice_is(s, ":");
 }
 
 static bool check_separators(struct check *k)
 {
     k->setting = "scope_separator";
     if (!is_separator(k->p->scope_separator))
-        return wrong(k, "must be one of , + ; | : or a blank");
+        return wrong(k, "must be one of , ; | : or a blank");
     k->setting = "answer.scope_separator";
     return is_separator(k->p->answer.scope_separator) ||
-           wrong(k, "must be one of , + ; | : or a blank");
+           wrong(k, "must be one of , ; | : or a blank");
 }
 
 bool profile_check(const struct connection_cfg *c, const char **setting, struct err *err)

@@ -73,7 +73,7 @@ const struct profile_member profile_members[] = {
 
 _Static_assert(PROFILE_MEMBERS <= 64, "said has a bit for each");
 
-const struct slice *pairs_find(const struct name_map *p, struct slice name)
+const struct slice *name_map_find(const struct name_map *p, struct slice name)
 {
     for (size_t i = 0; i < p->count; i++)
         if (slice_eq(p->at[i].name, name))
@@ -81,7 +81,7 @@ const struct slice *pairs_find(const struct name_map *p, struct slice name)
     return NULL;
 }
 
-bool words_have(const struct word_list *w, struct slice word)
+bool word_list_has(const struct word_list *w, struct slice word)
 {
     for (size_t i = 0; i < w->count; i++)
         if (slice_eq(w->at[i], word))

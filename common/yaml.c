@@ -375,16 +375,21 @@ static void take_out(struct yaml_node *map, size_t i)
     memmove(map->items + i, map->items + i + 1, (map->count - i) * sizeof *map->items);
 }
 
-void yaml_drop(struct yaml_node *map, const char *key)
+static void drop(struct yaml_node *map, struct slice key)
 {
     for (size_t i = 0; i < map->count; i++) {
-        if (!slice_is(map->keys[i]->text, key))
+        if (!slice_eq(map->keys[i]->text, key))
             continue;
         node_free(map->keys[i]);
         node_free(map->items[i]);
         take_out(map, i);
         return;
     }
+}
+
+void yaml_drop(struct yaml_node *map, const char *key)
+{
+    drop(map, slice_cstr(key));
 }
 
 static struct yaml_node *find(struct yaml_node *map, struct slice key)
@@ -400,6 +405,11 @@ bool yaml_fill(struct yaml_node *to, struct yaml_node *from, struct err *err)
     for (size_t i = 0; i < from->count;) {
         struct yaml_node *there = find(to, from->keys[i]->text);
 
+        if (there && yaml_is_null(there)) { /* it is not to have it */
+            drop(to, from->keys[i]->text);
+            i++;
+            continue;
+        }
         if (there && there->kind == YAML_MAP && from->items[i]->kind == YAML_MAP &&
             !yaml_fill(there, from->items[i], err))
             return false;

@@ -48,7 +48,8 @@ struct yaml_node *yaml_doc_edit(struct yaml_doc *doc);
 bool yaml_set_text(struct yaml_node *scalar, struct slice text, struct err *err); /* quoted, then */
 bool yaml_put(struct yaml_node *map, const char *key, struct slice text, struct err *err); /* new */
 void yaml_drop(struct yaml_node *map, const char *key);
-/* What `to` does not have it gets from `from`, which loses it; of maps in both, key by key. */
+/* What `to` does not have it gets from `from`, which loses it; of maps in both, key by key. A key
+ * that is null in `to` is not taken, and gone from both then. */
 bool yaml_fill(struct yaml_node *to, struct yaml_node *from, struct err *err);
 
 /* The value of a key; NULL when map is NULL, no map, or has no such key. */

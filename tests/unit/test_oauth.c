@@ -146,7 +146,7 @@ static void test_tokens(void **state)
         {"{\"access_token\":\"a\",\"token_type\":null}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"refresh_token\":null}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"refresh_token\":\"\"}", "a", "", "", -1},
-        {"{\"access_token\":\"a\",\"scope\":[\"x\"]}", "a", "", "", -1},
+        {"{\"access_token\":\"a\",\"scope\":[\"x\",\"y\"]}", "a", "", "x y", -1},
         {"{\"access_token\":\"a\",\"scope\":\"read \\u001b]0;pwned\\u0007\"}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"error\":null}", "a", "", "", -1},
         {"{\"access_token\":\"a\",\"error\":\"\"}", "a", "", "", -1},
@@ -259,7 +259,7 @@ static void test_no_tokens(void **state)
         {200, "{\"error\":\"invalid_client\"}", "", OAUTH_CONFIG, "invalid_client", ""},
         {200, "{\"error\":{\"message\":\"SECRET\"}}", "", OAUTH_TRANSIENT, "unnamed_error", "map"},
         {200, "{\"error\":true}", "", OAUTH_TRANSIENT, "unnamed_error", "true"},
-        {200, "{\"error\":42}", "", OAUTH_TRANSIENT, "unnamed_error", "number"},
+        {200, "{\"error\":42}", "", OAUTH_TRANSIENT, "42", "number"},
         /* RFC 6749 section 5.2 */
         {400, "{\"error\":\"invalid_grant\"}", "", OAUTH_REFUSED, "invalid_grant", ""},
         {401, "{\"error\":\"invalid_grant\"}", "", OAUTH_REFUSED, "invalid_grant", ""},
@@ -494,7 +494,7 @@ static void test_renew_at(void **state)
         {1000000, 1000000, 60000, 1000000, 1000000, "no lifetime"},
         {5, 4, 60000, 4, 4, "expired before it was made"},
         {0, 0, 60000, 0, 0, "no token yet"},
-        {1, INT64_MAX, INT64_MAX, INT64_MAX - 95040000, INT64_MAX, "no overflow"},
+        {1, INT64_MAX, INT64_MAX, INT64_MAX - 2946240000, INT64_MAX, "no overflow"},
     };
 
     (void)state;

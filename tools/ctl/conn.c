@@ -416,6 +416,7 @@ static const struct flag apply_flags[] = {
     {"--file", "-f", "FILE", "the connection file (YAML; tools/README.md)"},
     {"--relink", NULL, NULL,
      "link anew, also with the refresh token that it was linked with before"},
+    CONN_PROFILES_FLAG,
 };
 static const struct flag ls_flags[] = {LIST_FLAGS};
 static const struct flag refresh_flags[] = {
@@ -425,7 +426,7 @@ static const struct flag refresh_flags[] = {
 const struct verb conn_verbs[] = {
     {.noun = "conn",
      .name = "apply",
-     .usage = "-f FILE [--relink]",
+     .usage = "-f FILE [--relink] [--profiles DIR]",
      .help = "Write a connection's settings; link the account when it is new or its grant changed",
      .more = "Applying the same file again changes nothing: a refresh token that was rotated since "
              "is kept.",
@@ -463,10 +464,11 @@ const struct verb conn_verbs[] = {
      .run = conn_show},
     {.noun = "conn",
      .name = "explain",
-     .usage = "ID",
+     .usage = "ID | -f FILE [--profiles DIR]",
      .help =
          "Show the requests that its settings lead to, secrets as words in capitals; sends none",
-     .least = 1,
+     .flags = conn_explain_flags,
+     .flag_count = ARRAY_LEN(conn_explain_flags),
      .most = 1,
      .run = conn_explain},
     {.noun = "conn",

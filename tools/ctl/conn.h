@@ -20,7 +20,15 @@ int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const
                       uint64_t gen);
 extern const struct flag conn_link_flags[2];
 int conn_link(struct ctl *c, const struct args *args); /* conn_link.c */
+extern const struct flag conn_explain_flags[2];
 int conn_explain(struct ctl *c, const struct args *args);
+/* A connection file with its profile filled in; profiles: the folder, NULL = the usual one. */
+#define CONN_PROFILES_FLAG                                                                         \
+    {                                                                                              \
+        "--profiles", NULL, "DIR", "folder of provider profiles (default: AWQ_PROFILES, or ours)"  \
+    }
+bool conn_read_file(struct ctl *c, struct connection_file *file, const char *path,
+                    const char *profiles, struct err *err);
 extern const struct flag conn_discover_flags[2];
 int conn_discover(struct ctl *c, const struct args *args);
 extern const struct flag conn_register_flags[8];

@@ -1,5 +1,6 @@
 /* awq-ctl conn apply: a connection file into the record, with its secrets sealed. */
 #include "tools/ctl/conn.h"
+#include "tools/ctl/profile.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -526,7 +527,7 @@ int conn_apply(struct ctl *c, const struct args *args)
     if (!args->flag[0])
         return ctl_usage(c, "-f FILE is missing");
     a.relink = args->flag[1] != NULL;
-    if (!connection_file_read(&a.file, args->flag[0], NULL, &a.err))
+    if (!conn_read_file(c, &a.file, args->flag[0], args->flag[2], &a.err))
         return ctl_fail(c, &a.err);
     a.id = c->about = a.file.cfg->id;
     if ((code = ctl_keys(c)) == CTL_OK && (code = ctl_connect(c)) == CTL_OK &&

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/clock.h"
+#include "common/http.h"
 #include "common/oauth_assertion.h"
 #include "common/oauth_code.h"
 #include "common/oauth_device.h"
@@ -12,18 +13,14 @@
 
 #define TEXT_MAX 65536
 #define REDIRECT "http://127.0.0.1:PORT/callback"
-#define FORM     "Content-Type: application/x-www-form-urlencoded"
 
-static void begin(struct out *o, const char *what, const char *method, struct slice url)
-{
-    if (o->json) {
-        out_row(o);
-        out_cstr(o, what);
-        out_cstr(o, method);
-        out_text(o, url);
-    }
-    out_note(o, "# %s\n%s %.*s", what, method, SLICE_FMT(url));
-}
+struct explaining {
+    struct out *o;
+    struct connection_cfg c; /* a copy that signs nothing */
+    struct err *err;
+};
+
+/* ---- one request ---- */
 
 /* What its DPoP proof says; "" where its tokens are bound to no key. */
 static void proof(const struct connection_cfg *c, const char *method, struct slice url, bool token,
@@ -38,177 +35,208 @@ static void proof(const struct connection_cfg *c, const char *method, struct sli
                  token ? ",\"ath\":\"SHA256_OF_ACCESS_TOKEN\"" : "");
 }
 
-static void rest(struct out *o, const char *authorization, const struct buf *proof,
-                 struct slice body)
-{
-    struct slice proves = proof ? buf_slice(proof) : SLICE_NONE;
+struct shown {
+    const char *what, *method;
+    struct slice url, body;
+    struct buf headers, authorization, dpop;
+};
 
+static void shown_init(struct shown *s, const char *what)
+{
+    *s = (struct shown){.what = what};
+    buf_init(&s->headers, TEXT_MAX);
+    buf_init(&s->authorization, TEXT_MAX);
+    buf_init(&s->dpop, TEXT_MAX);
+}
+
+static void shown_deinit(struct shown *s)
+{
+    buf_deinit(&s->headers);
+    buf_deinit(&s->authorization);
+    buf_deinit(&s->dpop);
+}
+
+static void show(struct out *o, const struct shown *s)
+{
     if (o->json) {
-        out_cstr(o, authorization);
-        out_text(o, proves);
-        out_text(o, body);
+        out_row(o);
+        out_cstr(o, s->what);
+        out_cstr(o, s->method);
+        out_text(o, s->url);
+        out_text(o, buf_slice(&s->headers));
+        out_text(o, buf_slice(&s->authorization));
+        out_text(o, buf_slice(&s->dpop));
+        out_text(o, s->body);
         return;
     }
-    if (proves.len > 0)
-        out_note(o, "DPoP: %.*s", SLICE_FMT(proves));
-    if (body.len > 0)
-        out_note(o, FORM);
-    if (authorization[0])
-        out_note(o, "Authorization: %s", authorization);
-    if (body.len > 0)
-        out_note(o, "\n%.*s", SLICE_FMT(body));
+    out_note(o, "# %s\n%s %.*s", s->what, s->method, SLICE_FMT(s->url));
+    if (s->headers.len > 0)
+        out_note(o, "%.*s", SLICE_FMT(slice_sub(buf_slice(&s->headers), 0, s->headers.len - 1)));
+    if (s->dpop.len > 0)
+        out_note(o, "DPoP: %.*s", SLICE_FMT(buf_slice(&s->dpop)));
+    if (s->authorization.len > 0)
+        out_note(o, "Authorization: %.*s", SLICE_FMT(buf_slice(&s->authorization)));
+    if (s->body.len > 0)
+        out_note(o, "\n%.*s", SLICE_FMT(s->body));
     out_note(o, "%s", "");
 }
 
 /* base64 would hide which parts it is made of. */
-static bool add_basic(const struct connection_cfg *c, struct buf *to)
+static void add_basic(const struct connection_cfg *c, struct buf *to)
 {
     if (!oauth_client_is_basic(c))
-        return true;
+        return;
     buf_add_cstr(to, "Basic base64(");
     if (c->auth == CLIENT_AUTH_BASIC_RAW)
         buf_add_slice(to, c->client_id);
     else
         oauth_form_encode(to, c->client_id);
-    return buf_add_cstr(to, ":CLIENT_SECRET)");
+    buf_add_cstr(to, ":CLIENT_SECRET)");
 }
 
 /* The signed text would hide what it says. Its key is not opened, so alg may be known to it only.
  */
-static bool add_jwt(struct buf *to, const struct oauth_assertion *a, const char *alg)
+static void add_jwt(struct buf *to, const struct oauth_assertion *a, const char *alg)
 {
     struct buf header, claims;
-    bool ok;
 
     buf_init(&header, TEXT_MAX);
     buf_init(&claims, TEXT_MAX);
-    ok = oauth_assertion_json(a, *alg ? alg : "ALG_OF_THE_KEY", "JTI", clock_wall_ms(), &header,
-                              &claims) &&
-         buf_addf(to, "JWT(%.*s, %.*s)", SLICE_FMT(buf_slice(&header)),
-                  SLICE_FMT(buf_slice(&claims)));
+    if (oauth_assertion_json(a, *alg ? alg : "ALG_OF_THE_KEY", "JTI", clock_wall_ms(), &header,
+                             &claims))
+        buf_addf(to, "JWT(%.*s, %.*s)", SLICE_FMT(buf_slice(&header)),
+                 SLICE_FMT(buf_slice(&claims)));
     buf_deinit(&header);
     buf_deinit(&claims);
-    return ok;
 }
 
-static bool add_assertion(const struct connection_cfg *c, struct buf *body)
+/* Adds the text with what each assertion says in place of the word that stands for it. */
+static void add_with_assertions(const struct connection_cfg *c, struct slice text, struct buf *to)
 {
+    static const char client[] = "CLIENT_ASSERTION", grant[] = "GRANT_ASSERTION";
     struct oauth_assertion a;
 
-    if (!client_auth_signs(c->auth))
-        return true;
-    oauth_assertion_of_client(&a, c);
-    buf_add_cstr(body, "&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type"
-                       "%3Ajwt-bearer&client_assertion=");
-    return add_jwt(body, &a, c->auth == CLIENT_AUTH_SECRET_JWT ? "HS256" : jwt_alg_name(c->alg));
-}
-
-/* The assertion of the grant, in the place that was left for it. */
-static bool show_assertion(const struct connection_cfg *c, struct buf *body)
-{
-    static const char mark[] = "assertion=ASSERTION";
-    struct slice all = buf_slice(body);
-    struct oauth_assertion a;
-    struct buf made;
-    size_t at = 0;
-    bool ok;
-
-    if (c->grant != GRANT_JWT_BEARER)
-        return true;
-    while (at < all.len && !slice_starts(slice_sub(all, at, all.len), slice_cstr(mark)))
-        at++;
-    oauth_assertion_of_grant(&a, c);
-    buf_init(&made, TEXT_MAX);
-    buf_add_slice(&made, slice_sub(all, 0, at));
-    buf_add_cstr(&made, "assertion=");
-    ok = add_jwt(&made, &a, jwt_alg_name(c->assertion.alg)) &&
-         buf_add_slice(&made, slice_sub(all, at + strlen(mark), all.len));
-    buf_clear(body);
-    ok = ok && buf_add_slice(body, buf_slice(&made));
-    buf_deinit(&made);
-    return ok;
-}
-
-/* The settings without what only a key could make. */
-static struct connection_cfg unsigned_of(const struct connection_cfg *c)
-{
-    struct connection_cfg plain = *c;
-
-    if (client_auth_signs(c->auth))
-        plain.auth = CLIENT_AUTH_NONE;
-    return plain;
-}
-
-static bool show_form(struct out *o, const struct connection_cfg *c, const char *what,
-                      struct slice url, struct oauth_request *rq)
-{
-    struct buf authorization, proves;
-    bool ok;
-
-    buf_init(&authorization, TEXT_MAX);
-    buf_init(&proves, TEXT_MAX);
-    ok = add_basic(c, &authorization) && add_assertion(c, &rq->body);
-    if (ok) {
-        begin(o, what, "POST", url);
-        if (slice_eq(url, c->token_url))
-            proof(c, "POST", url, false, &proves);
-        rest(o, authorization.len > 0 ? authorization.ptr : "", &proves, buf_slice(&rq->body));
+    while (text.len > 0) {
+        if (client_auth_signs(c->auth) && slice_starts(text, slice_cstr(client))) {
+            oauth_assertion_of_client(&a, c);
+            add_jwt(to, &a, c->auth == CLIENT_AUTH_SECRET_JWT ? "HS256" : jwt_alg_name(c->alg));
+            text = slice_sub(text, strlen(client), text.len);
+        } else if (c->grant == GRANT_JWT_BEARER && slice_starts(text, slice_cstr(grant))) {
+            oauth_assertion_of_grant(&a, c);
+            add_jwt(to, &a, jwt_alg_name(c->assertion.alg));
+            text = slice_sub(text, strlen(grant), text.len);
+        } else {
+            buf_add_char(to, text.ptr[0]);
+            text = slice_sub(text, 1, text.len);
+        }
     }
-    buf_deinit(&proves);
-    buf_deinit(&authorization);
+}
+
+static void show_request(struct explaining *e, const char *what, const struct oauth_request *rq,
+                         bool proves)
+{
+    struct http_header headers[OAUTH_HEADERS_MAX];
+    size_t count = oauth_request_headers(rq, headers);
+    struct buf url, body;
+    struct shown s;
+
+    shown_init(&s, what);
+    buf_init(&url, TEXT_MAX);
+    buf_init(&body, TEXT_MAX);
+    add_with_assertions(&e->c, buf_slice(&rq->url), &url);
+    add_with_assertions(&e->c, buf_slice(&rq->body), &body);
+    s.method = rq->method;
+    s.url = buf_slice(&url);
+    s.body = buf_slice(&body);
+    for (size_t i = 0; i < count; i++)
+        buf_addf(&s.headers, "%.*s: %.*s\n", SLICE_FMT(headers[i].name),
+                 SLICE_FMT(headers[i].value));
+    add_basic(&e->c, &s.authorization);
+    if (proves)
+        proof(&e->c, rq->method, buf_slice(&rq->url), false, &s.dpop);
+    show(e->o, &s);
+    buf_deinit(&url);
+    buf_deinit(&body);
+    shown_deinit(&s);
+}
+
+/* ---- the requests ---- */
+
+static const struct slice secret = {"CLIENT_SECRET", 13};
+
+static struct slice redirect_of(const struct connection_cfg *c)
+{
+    return c->profile.redirect_uri.len > 0 ? c->profile.redirect_uri : SLICE_LIT(REDIRECT);
+}
+
+static bool explain_question(struct explaining *e, const struct oauth_code *q)
+{
+    const struct connection_cfg *c = &e->c;
+    struct oauth_request rq = {0};
+    struct shown s;
+    struct buf url;
+    bool ok;
+
+    buf_init(&url, TEXT_MAX);
+    if (c->par_url.len > 0) {
+        ok = oauth_code_push(&rq, c, q, secret, redirect_of(c), e->err);
+        if (ok)
+            show_request(e, "the question is pushed (conn link)", &rq, false);
+        ok = ok && oauth_code_pushed(&url, c, 201, SLICE_LIT("{\"request_uri\":\"REQUEST_URI\"}"),
+                                     e->err);
+        oauth_request_deinit(&rq);
+    } else {
+        ok = oauth_code_url(&url, c, q, redirect_of(c), e->err);
+    }
+    if (ok) {
+        shown_init(&s, "the owner is asked (conn link)");
+        s.method = "GET";
+        s.url = buf_slice(&url);
+        show(e->o, &s);
+        shown_deinit(&s);
+    }
+    buf_deinit(&url);
     return ok;
 }
 
-static bool explain_code(struct out *o, const struct connection_cfg *c, struct err *err)
+static bool explain_code(struct explaining *e)
 {
-    static const struct oauth_code words = {
-        .verifier = "VERIFIER", .challenge = "CHALLENGE", .state = "STATE"};
-    struct oauth_code q = words;
-    const struct connection_cfg plain = unsigned_of(c);
+    struct oauth_code q = {.verifier = "VERIFIER", .challenge = "CHALLENGE", .state = "STATE"};
+    const struct connection_cfg *c = &e->c;
     struct oauth_request rq;
-    struct buf url;
     bool ok;
 
     if (c->dpop != JWT_ALG_OF_KEY)
         q.jkt = "THUMBPRINT_OF_ITS_KEY";
-    buf_init(&url, TEXT_MAX);
-    if (c->par_url.len > 0) {
-        ok = oauth_code_push(&rq, &plain, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT(REDIRECT),
-                             err) &&
-             show_form(o, c, "the question is pushed (conn link)", c->par_url, &rq) &&
-             oauth_code_pushed(&url, c, 201, SLICE_LIT("{\"request_uri\":\"REQUEST_URI\"}"), err);
-        oauth_request_deinit(&rq);
-    } else {
-        ok = oauth_code_url(&url, c, &q, SLICE_LIT(REDIRECT), err);
-    }
-    if (ok) {
-        begin(o, "the owner is asked (conn link)", "GET", buf_slice(&url));
-        rest(o, "", NULL, SLICE_NONE);
-    }
-    buf_deinit(&url);
-    ok = ok && oauth_code_request(&rq, &plain, &q, SLICE_LIT("CLIENT_SECRET"), SLICE_LIT("CODE"),
-                                  SLICE_LIT(REDIRECT), err);
-    if (ok) {
-        ok = show_form(o, c, "the code is exchanged (conn link)", c->token_url, &rq);
-        oauth_request_deinit(&rq);
-    }
+    if (!explain_question(e, &q))
+        return false;
+    ok = oauth_code_request(&rq, c, &q, secret, SLICE_LIT("CODE"), redirect_of(c), e->err);
+    if (ok)
+        show_request(e, "the code is exchanged (conn link)", &rq, true);
+    oauth_request_deinit(&rq);
+    if (!ok || c->profile.chain_url.len == 0)
+        return ok;
+    ok = oauth_code_chain(&rq, c, secret, SLICE_LIT("FIRST_ACCESS_TOKEN"), e->err);
+    if (ok)
+        show_request(e, "its token is exchanged for the one that is kept (conn link)", &rq, false);
+    oauth_request_deinit(&rq);
     return ok;
 }
 
-static bool explain_device(struct out *o, const struct connection_cfg *c, struct err *err)
+static bool explain_device(struct explaining *e)
 {
     static const struct oauth_device d = {.code = "DEVICE_CODE"};
-    const struct connection_cfg plain = unsigned_of(c);
-    struct slice secret = SLICE_LIT("CLIENT_SECRET");
     struct oauth_request rq;
-    bool ok = oauth_device_ask(&rq, &plain, secret, err) &&
-              show_form(o, c, "a code is asked for (conn link)", c->device_url, &rq);
+    bool ok = oauth_device_ask(&rq, &e->c, secret, e->err);
 
+    if (ok)
+        show_request(e, "a code is asked for (conn link)", &rq, false);
     oauth_request_deinit(&rq);
     if (!ok)
         return false;
-    ok = oauth_device_poll(&rq, &plain, &d, secret, err) &&
-         show_form(o, c, "until the owner has entered it (conn link)", c->token_url, &rq);
+    ok = oauth_device_poll(&rq, &e->c, &d, secret, e->err);
+    if (ok)
+        show_request(e, "until the owner has entered it (conn link)", &rq, true);
     oauth_request_deinit(&rq);
     return ok;
 }
@@ -217,7 +245,7 @@ static const char *sent_for(enum grant_kind g)
 {
     switch (g) {
     case GRANT_JWT_BEARER:
-        return "ASSERTION";
+        return "GRANT_ASSERTION";
     case GRANT_SAML2_BEARER:
         return "SAML_ASSERTION_IN_BASE64URL";
     case GRANT_TOKEN_EXCHANGE:
@@ -229,81 +257,135 @@ static const char *sent_for(enum grant_kind g)
     }
 }
 
-static bool explain_token(struct out *o, const struct connection_cfg *c, struct err *err)
+static bool explain_token(struct explaining *e)
 {
-    const struct connection_cfg plain = unsigned_of(c);
-    struct oauth_request rq;
-    bool ok = oauth_request_build_from(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
-                                       slice_cstr(sent_for(c->grant)), err) &&
-              show_assertion(c, &rq.body) &&
-              show_form(o, c,
-                        grant_is_renewed(c->grant) ? "the access token is renewed"
-                                                   : "an access token is asked for",
-                        c->token_url, &rq);
-
-    oauth_request_deinit(&rq);
-    return ok;
-}
-
-static bool explain_revocation(struct out *o, const struct connection_cfg *c, struct err *err)
-{
-    const struct connection_cfg plain = unsigned_of(c);
-    const char *hint = grant_is_renewed(c->grant) ? "refresh_token" : "access_token";
     struct oauth_request rq;
     bool ok;
 
-    if (c->revoke_url.len == 0)
+    if (e->c.profile.not_renewed)
         return true;
-    ok = oauth_token_form(&rq, &plain, SLICE_LIT("CLIENT_SECRET"),
-                          grant_is_renewed(c->grant) ? SLICE_LIT("REFRESH_TOKEN")
-                                                     : SLICE_LIT("ACCESS_TOKEN"),
-                          hint, err) &&
-         show_form(o, c, "the grant is revoked (conn revoke, conn rm)", c->revoke_url, &rq);
+    ok = oauth_request_build_from(&rq, &e->c, secret, slice_cstr(sent_for(e->c.grant)), e->err);
+    if (ok)
+        show_request(e,
+                     grant_is_renewed(e->c.grant) ? "the access token is renewed"
+                                                  : "an access token is asked for",
+                     &rq, true);
     oauth_request_deinit(&rq);
     return ok;
 }
 
-static void explain_call(struct out *o, const struct connection_cfg *c)
+static bool explain_revocation(struct explaining *e)
 {
-    struct buf url, proves;
+    bool renewed = grant_is_renewed(e->c.grant) && !e->c.profile.not_renewed;
+    struct oauth_request rq;
+    bool ok;
 
+    if (e->c.revoke_url.len == 0)
+        return true;
+    ok = oauth_token_form(&rq, &e->c, e->c.revoke_url, secret,
+                          renewed ? SLICE_LIT("REFRESH_TOKEN") : SLICE_LIT("ACCESS_TOKEN"),
+                          renewed ? "refresh_token" : "access_token", e->err);
+    if (ok)
+        show_request(e, "the grant is revoked (conn revoke, conn rm)", &rq, false);
+    oauth_request_deinit(&rq);
+    return ok;
+}
+
+static void explain_call(struct explaining *e)
+{
+    const struct connection_cfg *c = &e->c;
+    const struct api_shape *api = &c->profile.api;
+    struct buf url, header;
+    struct shown s;
+
+    shown_init(&s, "a call, e.g.");
     buf_init(&url, TEXT_MAX);
-    buf_addf(&url, "%s://%.*s/...", c->policy.insecure_http ? "http" : "https",
-             SLICE_FMT(c->policy.hosts[0]));
-    begin(o, "a call, e.g.", "GET", buf_slice(&url));
-    buf_init(&proves, TEXT_MAX);
-    proof(c, "GET", buf_slice(&url), true, &proves);
-    rest(o, proves.len > 0 ? "DPoP ACCESS_TOKEN" : "Bearer ACCESS_TOKEN", &proves, SLICE_NONE);
-    buf_deinit(&proves);
+    buf_init(&header, TEXT_MAX);
+    if (api->base_url.len > 0)
+        buf_addf(&url, "%.*s/...", SLICE_FMT(api->base_url));
+    else
+        buf_addf(&url, "%s://%.*s/...", c->policy.insecure_http ? "http" : "https",
+                 SLICE_FMT(c->policy.hosts[0]));
+    if (api->token_in == TOKEN_IN_QUERY)
+        buf_addf(&url, "?%.*s=ACCESS_TOKEN", SLICE_FMT(api->token_name));
+    for (size_t i = 0; i < api->headers.count; i++)
+        buf_addf(&s.headers, "%.*s: %.*s\n", SLICE_FMT(api->headers.at[i].name),
+                 SLICE_FMT(api->headers.at[i].value));
+    if (api->token_in == TOKEN_IN_COOKIE)
+        buf_addf(&s.headers, "Cookie: %.*s=ACCESS_TOKEN\n", SLICE_FMT(api->token_name));
+    oauth_token_scheme(c, &header);
+    buf_add_cstr(&header, "ACCESS_TOKEN");
+    if (api->token_in == TOKEN_IN_HEADER && api->token_name.len > 0)
+        buf_addf(&s.headers, "%.*s: %.*s\n", SLICE_FMT(api->token_name),
+                 SLICE_FMT(buf_slice(&header)));
+    else if (api->token_in == TOKEN_IN_HEADER)
+        buf_add_slice(&s.authorization, buf_slice(&header));
+    s.method = "GET";
+    s.url = buf_slice(&url);
+    proof(c, "GET", s.url, true, &s.dpop);
+    show(e->o, &s);
+    buf_deinit(&header);
     buf_deinit(&url);
+    shown_deinit(&s);
+}
+
+/* ---- the verb ---- */
+
+static void explain(struct ctl *c, const struct connection_cfg *cfg, struct err *err)
+{
+    static const char *const columns[] = {"what",          "method", "url", "headers",
+                                          "authorization", "dpop",   "body"};
+    struct explaining e = {.o = &c->out, .c = *cfg, .err = err};
+
+    e.c.shown = true;
+    if (c->out.json)
+        out_list(&c->out, columns, ARRAY_LEN(columns));
+    if ((cfg->grant != GRANT_AUTHORIZATION_CODE || explain_code(&e)) &&
+        (cfg->grant != GRANT_DEVICE_CODE || explain_device(&e)) && explain_token(&e)) {
+        explain_call(&e);
+        (void)explain_revocation(&e);
+    }
+    if (c->out.json)
+        out_list_end(&c->out, "");
+}
+
+const struct flag conn_explain_flags[2] = {
+    {"--file", "-f", "FILE", "a connection file, before it is applied; Redis is not asked"},
+    CONN_PROFILES_FLAG};
+
+static int explain_file(struct ctl *c, const struct args *args)
+{
+    struct connection_file file;
+    struct err err = {0};
+
+    if (!conn_read_file(c, &file, args->flag[0], args->flag[1], &err))
+        return ctl_fail(c, &err);
+    explain(c, file.cfg, &err);
+    connection_file_deinit(&file);
+    return err.code == ERR_NONE ? CTL_OK : ctl_fail(c, &err);
 }
 
 int conn_explain(struct ctl *c, const struct args *args)
 {
-    static const char *const columns[] = {"what", "method", "url", "authorization", "dpop", "body"};
-    struct slice id = slice_cstr(args->names[0]);
     struct connection_record rec;
     struct connection_cfg *cfg = NULL;
     struct redis_reply *reply = NULL;
     struct err err = {0};
+    struct slice id;
     int code;
 
+    if ((args->count == 1) == (args->flag[0] != NULL))
+        return ctl_usage(c, "either ID or -f FILE");
+    if (args->flag[0])
+        return explain_file(c, args);
+    id = slice_cstr(args->names[0]);
     if ((code = ctl_keys(c)) || (code = ctl_connect(c)) || (code = conn_read(c, id, &rec, &reply)))
         return code;
     if (connection_record_verify(&rec, c->keyring, slice_cstr(c->common.prefix), id, &err))
         cfg = connection_cfg_parse(rec.cfg, &err);
     if (cfg) {
         cfg->id = id;
-        if (c->out.json)
-            out_list(&c->out, columns, ARRAY_LEN(columns));
-        if ((cfg->grant != GRANT_AUTHORIZATION_CODE || explain_code(&c->out, cfg, &err)) &&
-            (cfg->grant != GRANT_DEVICE_CODE || explain_device(&c->out, cfg, &err)) &&
-            explain_token(&c->out, cfg, &err)) {
-            explain_call(&c->out, cfg);
-            (void)explain_revocation(&c->out, cfg, &err);
-        }
-        if (c->out.json)
-            out_list_end(&c->out, "");
+        explain(c, cfg, &err);
     }
     connection_cfg_free(cfg);
     redis_reply_free(reply);

@@ -45,7 +45,7 @@ static void on_answer(void *owner, const struct http_result *answer)
 void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct slice id,
                      const struct connection_record *rec, struct checks *checks)
 {
-    struct oauth_request rq;
+    struct oauth_request rq = {0};
     struct client_cert *cert = NULL;
     struct buf token, secret;
     struct err err = {0};
@@ -54,13 +54,12 @@ void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct sli
         return;
     buf_init(&token, SECRET_MAX);
     buf_init(&secret, SECRET_MAX);
-    oauth_request_init(&rq);
     if (!conn_open(c, id, rec, KEY_ACCESS, "at", &token, &err) ||
         !conn_open(c, id, rec, KEY_GRANT, "cs", &secret, &err) ||
         !conn_open_cert(c, id, rec, &cert, &err) ||
-        !oauth_token_form(&rq, cfg, buf_slice(&secret), buf_slice(&token), "access_token", &err) ||
-        !once_form(cfg, cert, "the introspection endpoint", cfg->introspect_url, &rq, NULL,
-                   on_answer, checks, &err))
+        !oauth_token_form(&rq, cfg, cfg->introspect_url, buf_slice(&secret), buf_slice(&token),
+                          "access_token", &err) ||
+        !once_form(cfg, cert, "the introspection endpoint", &rq, NULL, on_answer, checks, &err))
         checks_add(checks, CHECK_WARN, "introspection", "What it says", "%s", err.msg);
     client_cert_unref(cert);
     oauth_request_deinit(&rq);

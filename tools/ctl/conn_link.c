@@ -241,8 +241,7 @@ static bool find_url(struct consent *l, struct buf *url)
         return oauth_code_url(url, cfg, &l->question, back, &l->err);
     p.ok =
         oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back, &l->err) &&
-        once_form(cfg, l->cert, "the pushed authorization request", cfg->par_url, &rq, NULL,
-                  on_pushed, &p, &l->err) &&
+        once_form(cfg, l->cert, "the pushed authorization request", &rq, NULL, on_pushed, &p, &l->err) &&
         p.ok;
     oauth_request_deinit(&rq);
     return p.ok;
@@ -297,8 +296,7 @@ static bool exchange(struct consent *l)
         oauth_request_deinit(&l->rq);
         ok = oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
                                 buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) &&
-             once_form(cfg, l->cert, "the token endpoint", cfg->token_url, &l->rq, &l->dpop,
-                       on_token, l, &l->err);
+             once_form(cfg, l->cert, "the token endpoint", &l->rq, &l->dpop, on_token, l, &l->err);
     } while (ok && l->dpop.again);
     return ok && l->err.code == ERR_NONE;
 }
@@ -329,7 +327,6 @@ static bool consent_init(struct consent *l)
     buf_init(&l->file.dpop_key, SECRET_MAX);
     buf_init(&l->code, OAUTH_CODE_MAX);
     buf_init(&l->pasted, PASTE_MAX);
-    oauth_request_init(&l->rq);
     oauth_code_begin(&l->question);
     if (uv_loop_init(&l->loop) != 0)
         return err_set(&l->err, ERR_NOMEM, "cannot make a loop");

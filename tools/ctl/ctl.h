@@ -104,6 +104,6 @@ void ctl_wake(struct ctl *c, struct slice connection); /* whoever waits for it i
 
 /* The verbs, one table a noun; each ends with a row without a name. */
 extern const struct verb keys_verbs[], conn_verbs[], job_verbs[], queue_verbs[], dead_verbs[],
-    worker_verbs[], doctor_verbs[], acl_verbs[], audit_verbs[], producer_verbs[];
+    worker_verbs[], doctor_verbs[], acl_verbs[], audit_verbs[], producer_verbs[], profile_verbs[];
 
 #endif

@@ -17,8 +17,8 @@
 #include "tools/ctl/once.h"
 
 static const struct verb *const nouns[] = {
-    keys_verbs,   conn_verbs,   job_verbs, queue_verbs, dead_verbs,
-    worker_verbs, doctor_verbs, acl_verbs, audit_verbs, producer_verbs,
+    keys_verbs,   conn_verbs, job_verbs,   queue_verbs,    dead_verbs,    worker_verbs,
+    doctor_verbs, acl_verbs,  audit_verbs, producer_verbs, profile_verbs,
 };
 
 struct settings {

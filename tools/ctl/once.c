@@ -1,6 +1,7 @@
 #include "tools/ctl/once.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <sodium.h>
 #include <uv.h>
 #include "common/egress.h"
@@ -71,20 +72,23 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
     const struct http_options options = {
         .slots = 1, .user_agent = "awq/" AWQ_VERSION, .ca_file = trusted};
     const struct oauth_request *form = a->o->form;
-    struct http_header headers[] = {
+    struct http_header headers[OAUTH_HEADERS_MAX] = {
         {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
-        {SLICE_LIT("Content-Type"),
-         form ? SLICE_LIT("application/x-www-form-urlencoded") : SLICE_LIT("application/json")},
+        {SLICE_LIT("Content-Type"), SLICE_LIT("application/json")},
     };
     struct slice body = form ? buf_slice(&form->body) : a->o->json;
     struct slice authorization = form ? buf_slice(&form->authorization) : a->o->authorization;
     struct http_call call = {
-        .method = body.len > 0 ? "POST" : "GET",
+        .method = form           ? form->method
+                  : body.len > 0 ? "POST"
+                                 : "GET",
         .url = url,
         .headers = headers,
-        .header_count = body.len > 0 ? 2 : 1,
+        .header_count = form           ? oauth_request_headers(form, headers)
+                        : body.len > 0 ? 2
+                                       : 1,
         .body = body,
-        .has_body = body.len > 0,
+        .has_body = form ? strcmp(form->method, "POST") == 0 : body.len > 0,
         .total_timeout_ms = ONCE_MS,
         .max_body_bytes = ANSWER_BYTES,
         .address_ok = address_ok,
@@ -129,16 +133,17 @@ bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
         call(&a, &loop, url);
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
+    sodium_memzero(url, o->url.len); /* its query may be a secret's place */
     free(url);
     return a.answered;
 }
 
 bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,
-               struct slice url, const struct oauth_request *form, struct once_dpop *dpop,
+               const struct oauth_request *form, struct once_dpop *dpop,
                once_cb *cb, void *owner, struct err *err)
 {
     const struct once o = {.what = what,
-                           .url = url,
+                           .url = buf_slice(&form->url),
                            .insecure_http = c->policy.insecure_http,
                            .allow_private = c->policy.allow_private,
                            .form = form,

@@ -28,7 +28,7 @@ struct once {
     const char *what; /* for messages: "the token endpoint" */
     struct slice url;
     bool insecure_http, allow_private;
-    const struct oauth_request *form; /* a POST of it; NULL: a GET, or */
+    const struct oauth_request *form; /* sent as it says; NULL: a GET, or */
     struct slice json, authorization; /* a POST of that */
     struct once_dpop *dpop;           /* with a proof; NULL: without */
     struct client_cert *cert;         /* shown in the handshake; NULL: none */
@@ -42,7 +42,7 @@ typedef void once_cb(void *owner, const struct http_result *answer);
 bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err);
 /* A form, to where the connection's policy allows. */
 bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,
-               struct slice url, const struct oauth_request *form, struct once_dpop *dpop,
+               const struct oauth_request *form, struct once_dpop *dpop,
                once_cb *cb, void *owner, struct err *err);
 
 #endif

@@ -1,0 +1,33 @@
+/*
+ * oauth_path.h - finding things in a provider's answers: by paths, in forms, in dates.
+ * Owns    nothing.
+ * Thread  any.
+ * Units   milliseconds since 1970.
+ * Source  deploy/providers/README.md (paths, templates); WHATWG URL, application/
+ *         x-www-form-urlencoded parsing; RFC 3339.
+ */
+#ifndef AWQ_OAUTH_PATH_H
+#define AWQ_OAUTH_PATH_H
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/json.h"
+
+/* "data.tokens.0.value": members, and positions in lists; NULL = there is no such thing. */
+const struct json_val *oauth_path(const struct json_val *root, struct slice path);
+
+/* Adds the template with each {PREFIXpath} replaced by the text or number that stands there. A
+ * value that makes up the beginning is taken as it is; any other has no more than letters, digits
+ * and - . _ ~ in it: it cannot lead to another host or path. What is in braces with another prefix
+ * stays. False and *err: nothing stands there, or something that may not. */
+bool oauth_path_fill(struct buf *out, struct slice template, const char *prefix,
+                     const struct json_val *root, struct err *err);
+
+/* %XX and + decoded, added to out; false when it is no form, or holds a control character. */
+bool oauth_form_decode(struct slice text, struct buf *out);
+/* The parameters of a form as one JSON object of texts; false when it is none. */
+bool oauth_form_to_json(struct slice form, struct buf *out);
+
+bool oauth_date(struct slice text, int64_t *ms);
+
+#endif
