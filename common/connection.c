@@ -438,6 +438,8 @@ static bool check_whole(struct cfg_reader *r, uint64_t seen)
     if (r->cfg->client_id.len == 0 && !grant_needs_client(r->cfg->grant) && !r->said_auth)
         r->cfg->auth = CLIENT_AUTH_NONE;
     profile_inherit(&r->cfg->profile);
+    if (r->cfg->profile.not_renewed)
+        r->cfg->refresh_margin_ms = 0; /* it is good to its last moment */
     return connection_check(r->cfg, &r->setting, r->err);
 }
 

@@ -89,7 +89,7 @@ struct profile_member {
     size_t at; /* in struct profile */
     const char *const *names;
 };
-#define PROFILE_MEMBERS 56
+#define PROFILE_MEMBERS 57
 extern const struct profile_member profile_members[PROFILE_MEMBERS];
 /* False when it is none of the profile's, or with *err. */
 bool profile_read(struct cfg_reader *r, struct slice key, const struct json_val *v, bool *known);

@@ -126,6 +126,16 @@ static bool name_is(struct slice name, const char *other)
     return i == name.len && other[i] == '\0';
 }
 
+bool egress_same_header(struct slice a, struct slice b)
+{
+    char lower[256];
+
+    for (size_t i = 0; i < b.len && i < sizeof lower - 1; i++)
+        lower[i] = b.ptr[i] == '_' ? '-' : char_lower(b.ptr[i]);
+    lower[b.len < sizeof lower ? b.len : 0] = '\0';
+    return name_is(a, lower);
+}
+
 bool egress_check_header(struct slice name, struct slice value, bool allow_cookie, struct err *err)
 {
     static const char *const forbidden[] = {

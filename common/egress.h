@@ -50,6 +50,8 @@ bool egress_check_address(bool allow_private, const struct sockaddr *addr, struc
  * what servers take for another method, path or caller (X-HTTP-Method-Override, X-Original-URL,
  * Forwarded and their like). */
 bool egress_check_header(struct slice name, struct slice value, bool allow_cookie, struct err *err);
+/* The same to a server: "_" may be read as "-" there. */
+bool egress_same_header(struct slice a, struct slice b);
 /* Resolve a redirect's Location against the URL it answered (RFC 3986 section 5.2). */
 bool egress_resolve(struct slice base, struct slice location, struct buf *out, struct err *err);
 bool egress_same_origin(struct slice url_a, struct slice url_b); /* scheme, host, port */

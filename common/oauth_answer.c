@@ -218,8 +218,8 @@ static bool number_of(const struct json_val *v, int64_t *n)
 static int64_t lifetime_of(const struct judging *j)
 {
     static const int64_t unit_ms[] = {
-        [EXPIRY_SECONDS] = 1000,  [EXPIRY_MILLISECONDS] = 1, [EXPIRY_MINUTES] = 60000,
-        [EXPIRY_EPOCH] = 1000,    [EXPIRY_EPOCH_MS] = 1,
+        [EXPIRY_SECONDS] = 1000, [EXPIRY_MILLISECONDS] = 1, [EXPIRY_MINUTES] = 60000,
+        [EXPIRY_EPOCH] = 1000,   [EXPIRY_EPOCH_MS] = 1,
     };
     enum expiry_kind kind = j->shape->expiry_kind;
     const struct json_val *v = at(j, j->shape->expiry, "expires_in");
@@ -343,7 +343,6 @@ static bool read_tokens(const struct judging *j)
 /* Where the account's API is, if the answer says it: never elsewhere than on its policy's hosts. */
 static bool read_base_url(const struct judging *j)
 {
-    struct slice template = j->c->profile.api.base_url;
     struct buf *to = &j->a->base_url;
     struct policy hosts = j->c->policy;
     struct err why = {0};
@@ -351,12 +350,12 @@ static bool read_base_url(const struct judging *j)
     bool ok;
 
     buf_init(to, BASE_URL_MAX);
-    if (slice_find(template, '{') == template.len)
+    if (!profile_base_is_answered(&j->c->profile))
         return true;
     hosts.path_count = hosts.method_count = 0;
     buf_init(&checked, BASE_URL_MAX);
     buf_init(&origin, BASE_URL_MAX);
-    ok = oauth_path_fill(to, template, "answer.", j->root, &why) &&
+    ok = oauth_base_url(to, &j->c->profile, j->root, &why) &&
          egress_check(&hosts, SLICE_LIT("GET"), buf_slice(to), &checked, &origin, &why);
     buf_deinit(&checked);
     buf_deinit(&origin);

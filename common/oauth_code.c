@@ -229,6 +229,41 @@ bool oauth_code_read(const struct connection_cfg *c, const struct oauth_code *q,
     return ok;
 }
 
+static bool bring(struct slice query, struct slice name, struct oauth_brought *b, struct err *err)
+{
+    char *to = b->value[b->count];
+    char text[64];
+    struct buf value;
+    bool ok;
+
+    buf_init(&value, VALUE_MAX);
+    ok = b->count < OAUTH_BROUGHT_MAX && slice_copy(name, text, sizeof text) &&
+         param(query, text, &value, err) && value.len > 0 &&
+         slice_copy(buf_slice(&value), to, sizeof b->value[0]);
+    buf_deinit(&value);
+    if (!ok)
+        return err_rule(err, ERR_DENIED, "callback_missing",
+                        "the answer has no %.*s, which api.base_url needs", SLICE_FMT(name));
+    b->at[b->count++] = (struct name_value){name, slice_cstr(to)};
+    return true;
+}
+
+bool oauth_code_brought(const struct connection_cfg *c, struct slice query, struct oauth_brought *b,
+                        struct err *err)
+{
+    struct slice rest = c->profile.api.base_url, lead = SLICE_LIT("{callback."), name;
+
+    b->count = 0;
+    while (slice_find(rest, '{') < rest.len) {
+        rest = slice_sub(rest, slice_find(rest, '{'), rest.len);
+        name = slice_sub(rest, lead.len, slice_find(rest, '}') - lead.len);
+        if (slice_starts(rest, lead) && !bring(query, name, b, err))
+            return false;
+        rest = slice_sub(rest, 1, rest.len);
+    }
+    return true;
+}
+
 /* ---- the token request ---- */
 
 bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c,

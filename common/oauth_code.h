@@ -43,6 +43,16 @@ bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int stat
 /* The query that the redirect came with. The code is added to `code`, which the caller wipes. */
 bool oauth_code_read(const struct connection_cfg *c, const struct oauth_code *q, struct slice query,
                      struct buf *code, struct err *err);
+/* What api.base_url wants to know from the same query ({callback.NAME}). ERR_DENIED when it is not
+ * there. Names borrow from the settings, values from b. */
+#define OAUTH_BROUGHT_MAX 4
+struct oauth_brought {
+    char value[OAUTH_BROUGHT_MAX][256];
+    struct name_value at[OAUTH_BROUGHT_MAX];
+    size_t count;
+};
+bool oauth_code_brought(const struct connection_cfg *c, struct slice query, struct oauth_brought *b,
+                        struct err *err);
 /* The caller wipes it by oauth_request_deinit, also on an error. */
 bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c,
                         const struct oauth_code *q, struct slice client_secret, struct slice code,

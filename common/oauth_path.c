@@ -40,8 +40,22 @@ static bool is_plain(struct slice s)
 }
 
 /* A whole address that an answer gives may end with the slash that calls begin with. */
-static bool add_value(struct buf *out, const struct json_val *v, struct slice name, struct err *err)
+static bool add_value(struct buf *out, struct slice s, struct slice name, struct err *err)
 {
+    if (s.len == 0)
+        return err_set(err, ERR_FORMAT, "there is no %.*s", SLICE_FMT(name));
+    if (out->len > 0 ? !is_plain(s) : !slice_is_visible(s) || slice_find_any(s, "#?\\@") < s.len)
+        return err_set(err, ERR_FORMAT, "%.*s has a character that an address may not have there",
+                       SLICE_FMT(name));
+    while (out->len == 0 && s.len > 0 && s.ptr[s.len - 1] == '/')
+        s.len--;
+    return buf_add_slice(out, s) || err_set(err, ERR_FORMAT, "%.*s is too long", SLICE_FMT(name));
+}
+
+static bool add_answered(struct buf *out, const struct json_val *answer, struct slice name,
+                         struct err *err)
+{
+    const struct json_val *v = oauth_path(answer, name);
     struct slice s = SLICE_NONE;
     char number[24];
     int64_t n;
@@ -52,38 +66,43 @@ static bool add_value(struct buf *out, const struct json_val *v, struct slice na
     } else {
         json_str(v, &s);
     }
-    if (s.len == 0)
-        return err_set(err, ERR_FORMAT, "there is no %.*s", SLICE_FMT(name));
-    if (out->len > 0 ? !is_plain(s) : !slice_is_visible(s) || slice_find_any(s, "#?\\@") < s.len)
-        return err_set(err, ERR_FORMAT, "%.*s has a character that an address may not have there",
-                       SLICE_FMT(name));
-    while (out->len == 0 && s.len > 0 && s.ptr[s.len - 1] == '/')
-        s.len--;
-    return buf_add_slice(out, s) ||
-           err_set(err, ERR_FORMAT, "%.*s is too long", SLICE_FMT(name));
+    return add_value(out, s, name, err);
 }
 
-bool oauth_path_fill(struct buf *out, struct slice template, const char *prefix,
-                     const struct json_val *root, struct err *err)
+/* What stands in braces. */
+static bool add_named(struct buf *out, const struct profile *p, const struct json_val *answer,
+                      struct slice name, struct err *err)
 {
-    struct slice lead = slice_cstr(prefix);
+    const struct slice answered = SLICE_LIT("answer."), brought = SLICE_LIT("callback.");
+    const struct slice *value;
 
-    while (template.len > 0) {
-        size_t open = slice_find(template, '{'), close;
-        struct slice name;
+    if (slice_starts(name, answered)) {
+        if (answer)
+            return add_answered(out, answer, slice_sub(name, answered.len, name.len), err);
+        return buf_addf(out, "{%.*s}", SLICE_FMT(name));
+    }
+    if (slice_starts(name, brought))
+        name = slice_sub(name, brought.len, name.len);
+    value = name_map_find(&p->callback, name);
+    return add_value(out, value ? *value : SLICE_NONE, name, err);
+}
 
-        buf_add_slice(out, slice_sub(template, 0, open));
-        template = slice_sub(template, open, template.len);
-        close = slice_find(template, '}');
-        name = slice_sub(template, 1, close > 0 ? close - 1 : 0);
-        if (template.len > 0 && slice_starts(name, lead)) {
-            name = slice_sub(name, lead.len, name.len);
-            if (!add_value(out, oauth_path(root, name), name, err))
-                return false;
-        } else {
-            buf_add_slice(out, slice_sub(template, 0, close + 1));
-        }
-        template = slice_sub(template, close + 1, template.len);
+bool oauth_base_url(struct buf *out, const struct profile *p, const struct json_val *answer,
+                    struct err *err)
+{
+    struct slice rest = p->api.base_url;
+
+    while (rest.len > 0) {
+        size_t open = slice_find(rest, '{'), close;
+
+        buf_add_slice(out, slice_sub(rest, 0, open));
+        if (open == rest.len)
+            break;
+        rest = slice_sub(rest, open, rest.len);
+        close = slice_find(rest, '}');
+        if (!add_named(out, p, answer, slice_sub(rest, 1, close - 1), err))
+            return false;
+        rest = slice_sub(rest, close + 1, rest.len);
     }
     return buf_ok(out) || err_set(err, ERR_FORMAT, "it is too long");
 }
@@ -124,8 +143,7 @@ bool oauth_form_to_json(struct slice form, struct buf *out)
         size_t equals = slice_find(one, '=');
 
         buf_clear(&text);
-        ok = equals > 0 && equals < one.len &&
-             oauth_form_decode(slice_sub(one, 0, equals), &text);
+        ok = equals > 0 && equals < one.len && oauth_form_decode(slice_sub(one, 0, equals), &text);
         if (!ok)
             break;
         jw_key_slice(&w, buf_slice(&text));

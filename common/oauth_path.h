@@ -12,16 +12,17 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/json.h"
+#include "common/profile.h"
 
 /* "data.tokens.0.value": members, and positions in lists; NULL = there is no such thing. */
 const struct json_val *oauth_path(const struct json_val *root, struct slice path);
 
-/* Adds the template with each {PREFIXpath} replaced by the text or number that stands there. A
- * value that makes up the beginning is taken as it is; any other has no more than letters, digits
- * and - . _ ~ in it: it cannot lead to another host or path. What is in braces with another prefix
- * stays. False and *err: nothing stands there, or something that may not. */
-bool oauth_path_fill(struct buf *out, struct slice template, const char *prefix,
-                     const struct json_val *root, struct err *err);
+/* Adds where calls begin: api.base_url with {answer.PATH} from an answer (NULL: it stays) and
+ * {callback.NAME} from the settings. A value that makes up the beginning is taken as it is; any
+ * other has no more than letters, digits and - . _ ~ in it: it cannot lead to another host or path.
+ * False and *err: nothing stands there, or something that may not. */
+bool oauth_base_url(struct buf *out, const struct profile *p, const struct json_val *answer,
+                    struct err *err);
 
 /* %XX and + decoded, added to out; false when it is no form, or holds a control character. */
 bool oauth_form_decode(struct slice text, struct buf *out);

@@ -104,9 +104,15 @@ struct profile {
     struct request_shape chain;
     struct answer_shape answer, chain_answer;
     struct api_shape api;
+    struct name_map callback; /* what the redirect brought beside the code, as base_url wants it */
     struct limit_signal signals[PROFILE_SIGNALS_MAX];
     size_t signal_count;
     uint64_t said; /* private: which of its members were given */
 };
+
+/* From now on it has been given: it is written. */
+void profile_say(struct profile *p, const char *place);
+/* Does its base_url come with each token? */
+bool profile_base_is_answered(const struct profile *p);
 
 #endif

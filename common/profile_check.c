@@ -228,8 +228,11 @@ static bool check_base_url(struct check *k)
         if (part.len == rest.len || (!slice_starts(part, SLICE_LIT("answer.")) &&
                                      !slice_starts(part, SLICE_LIT("callback."))))
             return wrong(k, "may have {answer.PATH} and {callback.NAME} only");
-        if (slice_starts(part, SLICE_LIT("callback.")) && k->cfg->grant != GRANT_AUTHORIZATION_CODE)
-            return wrong(k, "has {callback.NAME}, which only grant: authorization_code brings");
+        if (slice_starts(part, SLICE_LIT("callback.")) &&
+            k->cfg->grant != GRANT_AUTHORIZATION_CODE &&
+            !name_map_find(&k->p->callback, slice_sub(part, 9, part.len)))
+            return wrong(k, "has {callback.NAME}, which only grant: authorization_code brings, and "
+                            "callback: {NAME: ...} does not say");
     }
     return true;
 }

@@ -68,6 +68,7 @@ const struct profile_member profile_members[] = {
     MEMBER("api.token_name", PROFILE_TEXT, api.token_name),
     MEMBER("api.token_scheme", PROFILE_MAYBE, api.token_scheme),
     MEMBER("api.headers", PROFILE_PAIRS, api.headers),
+    MEMBER("callback", PROFILE_PAIRS, callback),
     MEMBER("limits.signals", PROFILE_SIGNALS, signals),
 };
 
@@ -86,6 +87,19 @@ bool word_list_has(const struct word_list *w, struct slice word)
     for (size_t i = 0; i < w->count; i++)
         if (slice_eq(w->at[i], word))
             return true;
+    return false;
+}
+
+bool profile_base_is_answered(const struct profile *p)
+{
+    struct slice rest = p->api.base_url;
+
+    while (slice_find(rest, '{') < rest.len) {
+        rest = slice_sub(rest, slice_find(rest, '{'), rest.len);
+        if (slice_starts(rest, SLICE_LIT("{answer.")))
+            return true;
+        rest = slice_sub(rest, 1, rest.len);
+    }
     return false;
 }
 
@@ -266,6 +280,13 @@ bool profile_read(struct cfg_reader *r, struct slice key, const struct json_val 
         return read_value(r, &profile_members[i], v);
     }
     return false;
+}
+
+void profile_say(struct profile *p, const char *place)
+{
+    for (size_t i = 0; i < PROFILE_MEMBERS; i++)
+        if (strcmp(profile_members[i].place, place) == 0)
+            p->said |= UINT64_C(1) << i;
 }
 
 void profile_inherit(struct profile *p)

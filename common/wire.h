@@ -68,6 +68,7 @@ struct call {
     enum call_idem idem;
     struct slice idem_value;
     enum call_ambiguous ambiguous;
+    struct slice token; /* by the connection's answer.tokens; empty = the one there always is */
     struct slice needs[WIRE_MAX_NEEDS]; /* scopes that the connection must have been granted */
     size_t need_count;
 };

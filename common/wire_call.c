@@ -4,14 +4,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/char.h"
 #include "common/json.h"
 
-#define NUMBER_TEXT  24   /* a 64-bit integer in decimal */
-#define URL_MAX      8192 /* what servers commonly take (RFC 9110 section 4.1) */
-#define VALUE_MAX    8192 /* one header or query value */
-#define NAME_MAX_LEN 256  /* one header or query name */
-#define SCOPE_MAX    128  /* one scope that is needed */
-#define IDEM_MAX     255  /* draft-ietf-httpapi-idempotency-key-header leaves it open */
+#define NUMBER_TEXT    24   /* a 64-bit integer in decimal */
+#define URL_MAX        8192 /* what servers commonly take (RFC 9110 section 4.1) */
+#define VALUE_MAX      8192 /* one header or query value */
+#define NAME_MAX_LEN   256  /* one header or query name */
+#define SCOPE_MAX      128  /* one scope that is needed */
+#define TOKEN_NAME_MAX 32
+#define IDEM_MAX       255 /* draft-ietf-httpapi-idempotency-key-header leaves it open */
 
 /* Text of numbers in headers and queries: the one thing that does not stand in the bytes. */
 struct arena {
@@ -301,6 +303,20 @@ static bool call_ambiguous(struct place *p, const struct field *f, const struct 
     return true;
 }
 
+static bool call_token(struct place *p, const struct field *f, const struct item *it,
+                       struct slice raw)
+{
+    bool ok = it->type == ITEM_STR && it->bytes.len > 0 && it->bytes.len <= TOKEN_NAME_MAX;
+
+    (void)raw;
+    for (size_t i = 0; ok && i < it->bytes.len; i++)
+        ok = char_is_alnum(it->bytes.ptr[i]) || it->bytes.ptr[i] == '_';
+    if (!ok)
+        return wire_refuse(p, f->rule, "must be a token's name: 1-32 of a-z 0-9 _");
+    p->call->token = it->bytes;
+    return true;
+}
+
 /* RFC 6749 section 3.3: scope-token, visible ASCII but for " and \ */
 static bool is_scope(const struct item *it)
 {
@@ -352,6 +368,7 @@ void wire_call_default(struct call *c)
     c->idem = IDEM_AUTO;
     c->ambiguous = AMBIGUOUS_AUTO;
     c->need_count = 0;
+    c->token = SLICE_NONE;
 }
 
 bool wire_read_call(struct place *p, struct slice raw, int index, struct call *to, bool keep)
@@ -369,6 +386,7 @@ bool wire_read_call(struct place *p, struct slice raw, int index, struct call *t
         {SLICE_LIT("idem"), "call_value_invalid", call_idem},
         {SLICE_LIT("ambiguous"), "call_value_invalid", call_ambiguous},
         {SLICE_LIT("needs"), "call_value_invalid", call_needs},
+        {SLICE_LIT("token"), "call_value_invalid", call_token},
     };
     bool walked;
 

@@ -28,6 +28,7 @@ static void drop(struct renewal *r)
     client_cert_unref(r->cert);
     oauth_request_deinit(&r->rq);
     oauth_answer_deinit(&r->answer);
+    buf_wipe(&r->access);
     buf_deinit(&r->sealed_at);
     buf_deinit(&r->sealed_rt);
     buf_deinit(&r->lease_rt);
@@ -161,7 +162,8 @@ struct renewal *renewal_new(struct worker *w, struct conn *c, uint64_t gen, uint
     r->c = conn_ref(c);
     r->gen = gen;
     r->ver = ver;
-    buf_init(&r->sealed_at, RENEW_TOKEN_MAX + 256);
+    buf_init(&r->access, 3 * RENEW_TOKEN_MAX);
+    buf_init(&r->sealed_at, 3 * RENEW_TOKEN_MAX + 256);
     buf_init(&r->sealed_rt, RENEW_TOKEN_MAX + 256);
     buf_init(&r->lease_rt, RENEW_TOKEN_MAX + 256);
     buf_init(&r->lease_cs, RENEW_TOKEN_MAX + 256);

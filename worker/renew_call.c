@@ -114,22 +114,18 @@ static void on_http(void *owner, const struct http_result *res)
 
 void renewal_call(struct renewal *r)
 {
-    char *url = slice_dup(r->cfg->token_url);
-    const struct dpop_request proves = {.method = "POST",
-                                        .url = r->cfg->token_url,
+    const struct dpop_request proves = {.method = r->rq.method,
+                                        .url = buf_slice(&r->rq.url),
                                         .nonce = slice_cstr(conn_nonce(r->c, SLICE_NONE))};
     struct buf proof;
-    struct http_header headers[] = {
-        {SLICE_LIT("Content-Type"), SLICE_LIT("application/x-www-form-urlencoded")},
-        {SLICE_LIT("Accept"), SLICE_LIT("application/json")},
-    };
+    struct http_header headers[OAUTH_HEADERS_MAX];
     struct http_call hc = {
-        .method = "POST",
-        .url = url,
+        .method = r->rq.method,
+        .url = r->rq.url.ptr,
         .headers = headers,
-        .header_count = ARRAY_LEN(headers),
+        .header_count = oauth_request_headers(&r->rq, headers),
         .body = buf_slice(&r->rq.body),
-        .has_body = true,
+        .has_body = strcmp(r->rq.method, "POST") == 0,
         .connect_timeout_ms = r->w->set->connect_timeout_ms,
         .total_timeout_ms = r->w->set->renew_timeout_ms,
         .max_body_bytes = 256 * 1024,
@@ -148,14 +144,12 @@ void renewal_call(struct renewal *r)
     if (r->dpop) {
         if (!dpop_proof(r->dpop, &proves, &proof, &r->why)) {
             buf_deinit(&proof);
-            free(url);
             renewal_fail(r, "not_sent");
             return;
         }
         hc.more = (struct http_header){SLICE_LIT("DPoP"), buf_slice(&proof)};
     }
-    if (!url || !http_start(r->w->http, &hc, on_http, r, &r->why))
+    if (!http_start(r->w->http, &hc, on_http, r, &r->why))
         renewal_fail(r, "not_sent");
     buf_deinit(&proof);
-    free(url);
 }

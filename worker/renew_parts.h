@@ -54,6 +54,7 @@ struct renewal {
     struct oauth_request rq;
     struct oauth_answer answer;
     struct buf sealed_at, sealed_rt; /* to store; no refresh token: the one of the lease stays */
+    struct buf access;               /* what is sealed in sealed_at (access.h) */
     struct buf lease_rt, lease_cs;   /* sealed, as the lease came with them */
     int64_t lifetime_ms;             /* from sent_ms on */
     const char *fail_class;

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include "common/access.h"
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
@@ -32,9 +33,15 @@ void renewal_seal(struct renewal *r)
 
     buf_clear(&r->sealed_at);
     buf_clear(&r->sealed_rt);
+    buf_clear(&r->access);
+    if (!access_write(&r->access, &r->answer)) {
+        err_set(&r->why, ERR_NOMEM, "connection %s: its token is too long", r->c->id);
+        renewal_fail(r, "unknown");
+        return;
+    }
     if (!grant_is_renewed(r->cfg->grant))
         refresh = SLICE_NONE; /* RFC 6749 section 4.4.3: should not be there; we would not use it */
-    if (!seal_seal(r->w->keys, KEY_ACCESS, &at, r->answer.access_token, &r->sealed_at, &r->why) ||
+    if (!seal_seal(r->w->keys, KEY_ACCESS, &at, buf_slice(&r->access), &r->sealed_at, &r->why) ||
         (refresh.len > 0 &&
          !seal_seal(r->w->keys, KEY_GRANT, &rt, refresh, &r->sealed_rt, &r->why))) {
         /* The answer is good and we cannot keep it: nothing may be sent again. */
@@ -111,7 +118,7 @@ static void renewed(struct renewal *r)
         tokens_forget(r->w->tokens, slice_cstr(c->id));
         renew_index_put(r->w, c->id, born);
     } else {
-        tokens_adopt(r->w->tokens, c, r->gen, ver, born, exp, r->answer.access_token,
+        tokens_adopt(r->w->tokens, c, r->gen, ver, born, exp, buf_slice(&r->access),
                      renewal_scope(r));
         renew_index_stored(r->w, c->id, r->cfg, born);
     }

@@ -38,7 +38,7 @@ enum step_state step_authorize(struct step *s)
             tokens_want(s->w->tokens, s->conn, s->conn->ver);
         return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), false);
     }
-    if (!has_scopes(s, &err))
+    if (!has_scopes(s, &err) || !step_has_token(s, &err))
         return step_bury(s, &err);
     if (lane_is_limited(s->conn) && !s->lane_open) {
         if (!lane_ask(s)) {

@@ -87,7 +87,8 @@ static bool is_passing(int status)
  * without the token, are no limits of this connection. */
 static void heed_limits(struct step *s)
 {
-    bool asked = is_passing(s->status) && (s->status == 429 || s->retry_after_ms > 0);
+    bool asked =
+        s->too_much || (is_passing(s->status) && (s->status == 429 || s->retry_after_ms > 0));
     int64_t wait = asked ? backoff(s) : 0;
 
     if (s->spent_ms > wait && !s->drop_token)
@@ -108,6 +109,8 @@ static enum step_state judge_answer(struct step *s)
             return STEP_SEND;
         return step_bury(s, &err);
     }
+    if (s->too_much)
+        return step_again(s);
     if (s->status >= 200 && s->status <= 299)
         return step_finish(s, RESULT_DONE);
     /* RFC 9449 section 9: the proof was refused, not the token; once an attempt */

@@ -2,8 +2,9 @@
  * step_parts.h - the inside of a step, for the files that make it up: step.c (the machine),
  * step_pool.c (the slots), step_admit.c (what came, and may it start), step_producer.c (who put
  * it), step_load.c (a long input), step_authorize.c (lane and token), step_mark.c (ambiguous:
- * dead), step_request.c (what is sent), step_judge.c (what an answer means), step_leave.c (its
- * move).
+ * dead), step_build.c (what is sent), step_token.c (and where the token goes in it),
+ * step_request.c (on the wire), step_limits.c, step_judge.c (what an answer means), step_leave.c
+ * (its move).
  */
 #ifndef AWQ_WORKER_STEP_PARTS_H
 #define AWQ_WORKER_STEP_PARTS_H
@@ -56,7 +57,7 @@ struct step {
     struct buf answer, location;
     struct buf result, next_j, next_s, resource;
     struct envelope env;
-    struct http_header headers[WIRE_MAX_PAIRS + 8];
+    struct http_header headers[WIRE_MAX_PAIRS + PROFILE_HEADERS_MAX + 8];
     /* from here on cleared for each job */
     enum step_state state;
     bool advancing;
@@ -85,6 +86,8 @@ struct step {
     bool lane_asked, lane_open; /* open: it may begin, and what that takes is taken */
     int64_t lane_wait_ms;
     struct conn *looked; /* a look's answer, until the state function takes it */
+    bool relative;       /* url is a path still, below what the token's answer says */
+    bool too_much;       /* the answer is one of its profile's signals */
     bool look_done, stalled, marked, replay_used, nonce_used, drop_token, aborted;
     /* the request */
     struct expand *expand;
@@ -151,8 +154,14 @@ enum step_state step_mark(struct step *s);
 enum step_state step_marking(struct step *s);
 void step_unmark(struct step *s); /* the marked call is not made (ambiguous: dead) */
 
-/* step_request.c */
+/* step_build.c */
 bool step_build_request(struct step *s, struct err *err); /* url, body checked and ready */
+/* May the connection call it? Then it is s->url. */
+bool step_check_url(struct step *s, struct slice url, struct err *err);
+/* s->url was a path below what comes with the token: now it is an address. */
+bool step_place_by_token(struct step *s, struct err *err);
+
+/* step_request.c */
 /* On the wire; the step goes on when the answer is there. */
 bool step_start_request(struct step *s, struct err *err);
 /* s->url is the next hop; the token is dropped if that is another origin's. */
@@ -167,8 +176,21 @@ enum step_state step_judge(struct step *s);
  * empty where the connection has no key, or the token is not sent. */
 bool step_prove(struct step *s, struct buf *proof, struct err *err);
 void step_take_nonce(struct step *s, const struct http_result *res);
+
+/* step_token.c */
 /* The access token that goes along; "" before there is one. */
 struct slice step_sent_token(const struct step *s);
+/* Has its connection the token that the call names? */
+bool step_has_token(const struct step *s, struct err *err);
+bool step_is_token_header(const struct step *s, struct slice name);
+/* Put it where it belongs. What is made for that is in `room`, which the caller wipes once the
+ * request is on its way. */
+bool step_place_token(const struct step *s, struct http_call *hc, struct buf *room,
+                      struct err *err);
+
+/* step_limits.c: an answer that says, in its provider's way, that it is too much; *wait_ms: for how
+ * long, 0 = it does not say. */
+bool step_is_too_much(const struct step *s, const struct http_result *res, int64_t *wait_ms);
 
 enum step_state step_finish(struct step *s, enum result_state state);
 enum step_state step_retry(struct step *s, int64_t wait_ms); /* counts an attempt */

@@ -2,13 +2,6 @@
 #include "common/dpop.h"
 #include "worker/step_parts.h"
 
-struct slice step_sent_token(const struct step *s)
-{
-    return s->token ? slice_of(s->token->header + s->token->scheme_len,
-                               s->token->header_len - s->token->scheme_len)
-                    : SLICE_NONE;
-}
-
 /* Scheme, host and port of where it goes: nonces are one server's. */
 static struct slice origin_of(const struct step *s)
 {

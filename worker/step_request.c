@@ -2,7 +2,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sodium.h>
 
 #include "common/clock.h"
 #include "common/egress.h"
@@ -14,198 +13,7 @@
 #include "worker/redact.h"
 #include "worker/step_parts.h"
 
-#define IDEM_BYTES 16 /* 128 bits of the hash */
-
-/* ---- the Idempotency-Key: the same at every attempt, delivery and replay of this call ---- */
-
-static void idem_auto(struct step *s)
-{
-    crypto_hash_sha256_state h;
-    unsigned char sum[crypto_hash_sha256_BYTES];
-    char place[64];
-
-    snprintf(place, sizeof place, "\n%" PRIu32 "\n%" PRIu64, s->k.position, s->k.calls);
-    crypto_hash_sha256_init(&h);
-    crypto_hash_sha256_update(&h, (const unsigned char *)s->w->install, strlen(s->w->install));
-    crypto_hash_sha256_update(&h, (const unsigned char *)"\n", 1);
-    crypto_hash_sha256_update(&h, (const unsigned char *)s->run, strlen(s->run));
-    crypto_hash_sha256_update(&h, (const unsigned char *)"\n", 1);
-    crypto_hash_sha256_update(&h, (const unsigned char *)s->k.branch.ptr, s->k.branch.len);
-    crypto_hash_sha256_update(&h, (const unsigned char *)place, strlen(place));
-    crypto_hash_sha256_final(&h, sum);
-    sodium_bin2hex(s->idem, sizeof s->idem, sum, IDEM_BYTES);
-}
-
-/* ---- headers ---- */
-
-/* The texts go one behind the other into header_text, which may move while it grows: so names and
- * values are kept as offsets until header_end. */
-static bool header_add(struct step *s, struct slice name, struct slice value)
-{
-    struct http_header *h = &s->headers[s->header_count];
-
-    if (s->header_count == ARRAY_LEN(s->headers))
-        return false;
-    h->name = slice_of((const char *)(uintptr_t)s->header_text.len, name.len);
-    buf_add_slice(&s->header_text, name);
-    h->value = slice_of((const char *)(uintptr_t)s->header_text.len, value.len);
-    buf_add_slice(&s->header_text, value);
-    s->header_count++;
-    return buf_ok(&s->header_text);
-}
-
-static void header_end(struct step *s)
-{
-    for (size_t i = 0; i < s->header_count; i++) {
-        struct http_header *h = &s->headers[i];
-
-        h->name.ptr = s->header_text.ptr + (uintptr_t)h->name.ptr;
-        h->value.ptr = s->header_text.ptr + (uintptr_t)h->value.ptr;
-    }
-}
-
-static bool call_has_header(const struct call *c, const char *name)
-{
-    for (size_t i = 0; i < c->header_count; i++) {
-        if (slice_eq_nocase(c->headers[i].name, slice_cstr(name)))
-            return true;
-    }
-    return false;
-}
-
-static bool user_headers(struct step *s, struct err *err)
-{
-    const struct call *c = &s->env.call;
-    struct buf value;
-    bool ok = true;
-
-    buf_init(&value, 64 * 1024);
-    for (size_t i = 0; ok && i < c->header_count; i++) {
-        buf_clear(&value);
-        ok = expand_text(s->expand, c->headers[i].value, &value, err) &&
-             egress_check_header(c->headers[i].name, buf_slice(&value), false, err) &&
-             (header_add(s, c->headers[i].name, buf_slice(&value)) ||
-              err_rule(err, ERR_FORMAT, "call_header_invalid", "headers are too many or too long"));
-    }
-    buf_wipe(&value);
-    return ok;
-}
-
-static const char *default_type(const struct step *s)
-{
-    switch (s->env.call.body_kind) {
-    case BODY_JSON:
-        return "application/json";
-    case BODY_TEXT:
-        return "text/plain; charset=utf-8";
-    case BODY_BYTES:
-        return "application/octet-stream";
-    case BODY_NONE:
-        break;
-    }
-    return NULL;
-}
-
-static bool own_headers(struct step *s, struct err *err)
-{
-    const struct call *c = &s->env.call;
-    const char *type = default_type(s);
-    bool ok = true;
-
-    if (s->has_body && !call_has_header(c, "content-type")) {
-        if (type)
-            ok = header_add(s, SLICE_LIT("Content-Type"), slice_cstr(type));
-        else if (s->k.input_type.len > 0) /* the input itself is sent */
-            ok = header_add(s, SLICE_LIT("Content-Type"), s->k.input_type);
-    }
-    if (ok && c->idem != IDEM_NONE && !call_has_header(c, "idempotency-key")) {
-        struct slice value = c->idem_value;
-
-        if (c->idem == IDEM_AUTO) {
-            idem_auto(s);
-            value = slice_cstr(s->idem);
-        }
-        if (!egress_check_header(SLICE_LIT("Idempotency-Key"), value, false, err))
-            return false;
-        ok = header_add(s, SLICE_LIT("Idempotency-Key"), value);
-    }
-    if (ok && s->env.tp.len > 0 && !call_has_header(c, "traceparent") &&
-        http_is_header_value(s->env.tp))
-        ok = header_add(s, SLICE_LIT("traceparent"), s->env.tp);
-    if (ok && s->env.tp.len > 0 && s->env.ts.len > 0 && !call_has_header(c, "traceparent") &&
-        !call_has_header(c, "tracestate") && http_is_header_value(s->env.ts))
-        ok = header_add(s, SLICE_LIT("tracestate"), s->env.ts);
-    return ok ||
-           err_rule(err, ERR_FORMAT, "call_header_invalid", "headers are too many or too long");
-}
-
-/* ---- body ---- */
-
-static bool takes_body(const char *method)
-{
-    return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
-           strcmp(method, "PATCH") == 0;
-}
-
-static bool build_body(struct step *s, struct err *err)
-{
-    const struct call *c = &s->env.call;
-
-    s->has_body = true;
-    switch (c->body_kind) {
-    case BODY_JSON:
-        return expand_json_body(s->expand, c->body, &s->body, err);
-    case BODY_TEXT:
-        return expand_text(s->expand, c->body, &s->body, err);
-    case BODY_BYTES:
-        return buf_add_slice(&s->body, c->body) || err_set(err, ERR_NOMEM, "out of memory");
-    case BODY_NONE:
-        break;
-    }
-    s->has_body = takes_body(s->method);
-    if (s->has_body && s->k.position > 0)
-        return buf_add_slice(&s->body, s->k.input) || err_set(err, ERR_NOMEM, "out of memory");
-    return true;
-}
-
-static bool check_url(struct step *s, struct slice url, struct err *err)
-{
-    struct buf checked;
-    bool ok;
-
-    buf_init(&checked, s->url.max);
-    ok = egress_check(&s->conn->cfg->policy, slice_cstr(s->method), url, &checked, &s->origin, err);
-    if (ok) {
-        struct buf old = s->url;
-
-        s->url = checked;
-        checked = old;
-        slice_copy(slice_cstr(s->conn->cd), s->checked_cd, sizeof s->checked_cd);
-    }
-    buf_deinit(&checked);
-    return ok;
-}
-
-bool step_build_request(struct step *s, struct err *err)
-{
-    struct buf url;
-    bool ok;
-
-    buf_init(&url, s->url.max);
-    s->expand = expand_new(s->k.position > 0 ? s->k.input : SLICE_NONE);
-    ok = s->expand || err_set(err, ERR_NOMEM, "out of memory");
-    if (ok && !slice_copy(s->env.call.method, s->method, sizeof s->method))
-        ok = err_rule(err, ERR_FORMAT, "method_invalid", "the method is too long");
-    ok = ok && expand_call_url(s->expand, &s->env.call, &url, err) &&
-         check_url(s, buf_slice(&url), err) && build_body(s, err) && user_headers(s, err) &&
-         own_headers(s, err);
-    if (ok)
-        header_end(s);
-    else
-        err_prefix(err, "job %s: ", s->name);
-    buf_deinit(&url);
-    return ok;
-}
+#define TOKEN_ROOM (80 * 1024)
 
 /* ---- the wire ---- */
 
@@ -330,6 +138,7 @@ static int64_t limit_spent_ms(const struct http_result *res)
 static void take_answer(struct step *s, const struct http_result *res)
 {
     struct slice type = http_header_get(res, "content-type");
+    int64_t wait_ms;
     struct buf ours = s->answer; /* goes back in exchange, to be filled by another answer */
 
     s->status = res->status;
@@ -345,6 +154,9 @@ static void take_answer(struct step *s, const struct http_result *res)
     if (!http_retry_after(http_header_get(res, "retry-after"), clock_wall_ms(), &s->retry_after_ms))
         s->retry_after_ms = 0;
     s->spent_ms = limit_spent_ms(res);
+    s->too_much = step_is_too_much(s, res, &wait_ms);
+    if (s->too_much && wait_ms > s->retry_after_ms)
+        s->retry_after_ms = wait_ms;
     step_take_nonce(s, res);
     buf_clear(&s->location);
     buf_add_slice(&s->location, http_header_get(res, "location"));
@@ -401,7 +213,7 @@ static bool still_allowed(struct step *s, struct err *err)
 {
     struct slice url = buf_slice(&s->url);
 
-    return strcmp(s->checked_cd, s->conn->cd) == 0 || check_url(s, url, err) ||
+    return strcmp(s->checked_cd, s->conn->cd) == 0 || step_check_url(s, url, err) ||
            err_prefix(err, "job %s: ", s->name);
 }
 
@@ -415,7 +227,7 @@ static void forget_answer(struct step *s)
 
 bool step_start_request(struct step *s, struct err *err)
 {
-    struct buf proof;
+    struct buf proof, room;
     struct http_call hc = {
         .method = s->method,
         .url = s->url.ptr,
@@ -431,20 +243,19 @@ bool step_start_request(struct step *s, struct err *err)
         .once = s->env.call.ambiguous == AMBIGUOUS_DEAD,
     };
 
-    if (!still_allowed(s, err))
+    if (s->relative ? !step_place_by_token(s, err) : !still_allowed(s, err))
         return false;
     hc.url = s->url.ptr;
-    if (!s->drop_token)
-        hc.secret = (struct http_header){SLICE_LIT("Authorization"),
-                                         slice_of(s->token->header, s->token->header_len)};
+    buf_init(&room, TOKEN_ROOM);
     if (!s->drop_token) /* like the token, it is for the servers of its connection only */
         hc.cert = s->conn->cert;
     forget_answer(s);
-    if (step_prove(s, &proof, err)) {
+    if (step_prove(s, &proof, err) && (s->drop_token || step_place_token(s, &hc, &room, err))) {
         if (proof.len > 0)
             hc.more = (struct http_header){SLICE_LIT("DPoP"), buf_slice(&proof)};
         s->rq = http_start(s->w->http, &hc, on_answer, s, err);
     }
+    buf_wipe(&room);
     buf_deinit(&proof);
     return s->rq != NULL;
 }
@@ -490,7 +301,7 @@ bool step_follow_redirect(struct step *s, struct err *err)
     if (ok)
         change_method(s);
     ok = ok && egress_resolve(buf_slice(&s->url), buf_slice(&s->location), &next, err) &&
-         check_url(s, buf_slice(&next), err);
+         step_check_url(s, buf_slice(&next), err);
     if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
         s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
     if (!ok &&

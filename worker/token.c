@@ -57,23 +57,32 @@ static bool lacks_cert(const struct conn *c)
 
 struct token *token_new(struct tokens *t, const struct conn *c, size_t len)
 {
-    const char *scheme = c->cfg && c->cfg->dpop != JWT_ALG_OF_KEY ? "DPoP " : "Bearer ";
     struct token *k = calloc(1, sizeof *k);
+    struct buf scheme;
 
     if (!k)
         return NULL;
+    buf_init(&scheme, SCHEME_MAX);
+    oauth_token_scheme(c->cfg, &scheme);
     k->refs = 1;
     k->pool = t->w->secrets;
-    k->header = guarded(t, len + sizeof "Bearer ");
-    if (!k->header) {
+    k->header = guarded(t, scheme.len + len + 1);
+    if (k->header) {
+        k->scheme_len = scheme.len;
+        memcpy(k->header, scheme.ptr ? scheme.ptr : "", scheme.len);
+    } else {
         free(k);
-        return NULL;
+        k = NULL;
     }
-    k->scheme_len = strlen(scheme);
-    memcpy(k->header, scheme, k->scheme_len);
-    k->header_len = k->scheme_len + len;
-    k->header[k->header_len] = '\0';
+    buf_deinit(&scheme);
     return k;
+}
+
+void token_opened(struct token *k, size_t len)
+{
+    k->header[k->scheme_len + len] = '\0';
+    access_read(&k->access, slice_of(k->header + k->scheme_len, len));
+    k->header_len = k->scheme_len + k->access.token.len;
 }
 
 void token_set(struct conn *c, struct token *k)
@@ -102,12 +111,14 @@ bool token_set_scope(struct conn *c, struct slice scope)
 }
 
 void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
-                  int64_t exp_ms, struct slice access_token, struct slice scope)
+                  int64_t exp_ms, struct slice access, struct slice scope)
 {
-    struct token *k = token_set_scope(c, scope) ? token_new(t, c, access_token.len) : NULL;
+    struct token *k = token_set_scope(c, scope) ? token_new(t, c, access.len) : NULL;
 
-    if (k)
-        memcpy(k->header + k->scheme_len, access_token.ptr, access_token.len);
+    if (k) {
+        memcpy(k->header + k->scheme_len, access.ptr, access.len);
+        token_opened(k, access.len);
+    }
     c->gen = gen;
     c->ver = ver;
     c->born_ms = born_ms;

@@ -14,6 +14,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include "common/access.h"
 #include "common/connection.h"
 #include "common/err.h"
 #include "common/id.h"
@@ -32,6 +33,7 @@ struct token { /* one version of one connection's access token */
     int64_t born_ms, exp_ms;
     char *header;                  /* "Bearer ..." or "DPoP ...", guarded memory */
     size_t header_len, scheme_len; /* scheme_len: with the blank */
+    struct access access;          /* what came with it; in the same memory */
     struct secret_pool *pool;
 };
 
@@ -136,6 +138,6 @@ void tokens_wake(struct tokens *t, const char *kind, const char *id);
 
 /* For renew.c: take over what store answered, without another read. */
 void tokens_adopt(struct tokens *t, struct conn *c, uint64_t gen, uint64_t ver, int64_t born_ms,
-                  int64_t exp_ms, struct slice access_token, struct slice scope);
+                  int64_t exp_ms, struct slice access, struct slice scope);
 
 #endif

@@ -34,8 +34,11 @@ bool table_evict_one(struct tokens *t); /* the least lately used that nobody hol
 
 /* ---- token.c ---- */
 
-/* Memory for its scheme and a token of `len` bytes, which the caller writes behind it. */
+#define SCHEME_MAX 1088 /* bytes before a token: its scheme and a blank */
+/* Memory for its scheme and `len` bytes of what is sealed (access.h), which the caller writes
+ * behind it and says so. */
 struct token *token_new(struct tokens *t, const struct conn *c, size_t len);
+void token_opened(struct token *k, size_t len);
 void token_set(struct conn *c, struct token *k); /* NULL: it has none */
 /* False: out of memory, and the old one stays. */
 bool token_set_scope(struct conn *c, struct slice scope);

@@ -112,7 +112,7 @@ static void open_token(struct conn *c, const struct connection_record *r)
     k = token_new(t, c, len);
     if (!k) { /* too many tokens in use at once: this one waits until others are done */
         c->stale = true;
-        c->no_room = len + sizeof "Bearer " <= SECRET_BYTES_MAX; /* no token is longer than that */
+        c->no_room = len + SCHEME_MAX <= SECRET_BYTES_MAX; /* no token is longer than that */
         return;
     }
     if (!seal_open(t->w->keys, KEY_ACCESS, &place, r->at, k->header + k->scheme_len, len + 1, &len,
@@ -122,8 +122,7 @@ static void open_token(struct conn *c, const struct connection_record *r)
         err_prefix(&c->broken, "connection %s: ", c->id);
         return;
     }
-    k->header_len = k->scheme_len + len;
-    k->header[k->header_len] = '\0';
+    token_opened(k, len);
     token_set(c, k);
 }
 

@@ -3,7 +3,8 @@
 -- ARGV gen and ver it was read at ("" "" = must not exist or be REMOVED), cfg, cm, cd, grant, cs, rt, at, lh (sealed
 --      hash of the refresh token as linked), link (1: tokens begin anew; 0: settings only),
 --      changed channel, connection id, gen of a new link (what rt and cs are sealed for), dk (the DPoP key,
---      sealed; "" = none, or for settings only under the same cd: the stored one stays), tk (the TLS client certificate and key, sealed; "" = none)
+--      sealed; "" = none, or for settings only under the same cd: the stored one stays), tk (the TLS client certificate and key, sealed; "" = none),
+--      of a link whose token came with it (at is sealed as version 1 then): its lifetime in ms, its scope
 -- A new link's gen is Redis' time in us: had Redis forgotten a link and were counted on from what it knows, two
 -- accounts could get one gen, and a token that is still on its way to the first be stored for the second.
 -- rt and at are sealed for the new cd; "" = none: the stored one is kept while cd stays the same. Under a
@@ -34,7 +35,9 @@ elseif link or h[4] ~= ARGV[5] then
 end
 if ARGV[16] ~= '' then put('tk', ARGV[16]) else redis.call('HDEL', KEYS[1], 'tk') end
 -- its owner has not said yes: conn link brings the refresh token
-local waits = (ARGV[6] == 'authorization_code' or ARGV[6] == 'device_code') and ARGV[8] == ''
+local waits = (ARGV[6] == 'authorization_code' or ARGV[6] == 'device_code') and ARGV[8] == '' and ARGV[9] == ''
+local life = tonumber(ARGV[17])
+if link and ARGV[9] ~= '' and not life then return redis.error_reply('ERR the lifetime of a token is not a number') end
 if link then
   gen = string.format('%d', new)
   ver = 0
@@ -43,6 +46,12 @@ if link then
   redis.call('HDEL', KEYS[1], 'at', 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'sf', 'pf', 'rn', 'born',
     'scope', 'cool', 'cw', 'fc', 'bo', 'bp', 'bu', 'bf', 'bl')
   if waits then put('why', 'not_linked') end
+  if ARGV[9] ~= '' then
+    local t = redis.call('TIME')
+    local now = t[1] * 1000 + math.floor(t[2] / 1000)
+    ver = 1
+    put('at', ARGV[9]); put('ver', 1); put(state, 'FRESH'); put('exp', now + life); put('born', now); put('scope', ARGV[18])
+  end
 else
   local resealed = h[4] ~= ARGV[5]
   if ARGV[8] ~= '' then

@@ -281,11 +281,11 @@ class Moves:
                          base, cap, floor, rnd, CHANGED, "a")
 
     def apply(self, gen="", ver="", grant="refresh_token", rt="RT", at="", link=1, cd="cd1", cs="CS",
-              new=None, dk="", tk=""):
+              new=None, dk="", tk="", life="", scope=""):
         """new: the gen of a link; awq-ctl takes the time, here they are counted for the reader."""
         new = new or int(self.r.hget(self.conn, "gen") or 0) + 1
         return self.call("apply", [self.conn, self.conn + ":lease"], gen, ver, "cfg", "cm", cd, grant, cs, rt, at,
-                         "lh", link, CHANGED, "a", new, dk, tk)
+                         "lh", link, CHANGED, "a", new, dk, tk, life, scope)
 
     def remove(self):
         return self.call("remove", [self.conn, self.conn + ":lease", self.conn + ":lane"], CHANGED, "a")[0]

@@ -313,7 +313,7 @@ def test_without_a_right_to_publish(linked):
     m = linked
     m.channels = ""
     assert m.store(lease(m), "n1", 1, 0)[0] == "STORED"
-    assert m.cool(1000) and m.apply("1", "1", at="AT")[0] == "OK"
+    assert m.cool(1000) and m.apply("1", "1")[0] == "OK"
     assert m.fail(lease(m, "n2", 0), "n2", 2, "transient")[0] == "FAILED"
     assert m.remove() == "OK"
 
@@ -908,3 +908,30 @@ def test_reseal_of_another_link(linked):
     m.remove()
     before = m.record()
     assert m.reseal(2, ("cs", "CS", "x")) == "MOVED" and m.record() == before
+
+
+def test_a_link_that_came_with_a_token(m):
+    """It is version 1, as if it had been renewed already: nobody asks for another one before it is due."""
+    assert m.apply(rt="RT", at="AT", life=60000, scope="a b", grant="authorization_code") == ["OK", 1, 1]
+    h = m.record()
+    assert (h["state"], h["ver"], h["at"], h["rt"], h["scope"]) == ("FRESH", "1", "AT", "RT", "a b")
+    assert int(h["exp"]) - int(h["born"]) == 60000
+    assert m.acquire("n1", 1, 0)[0] == "HAVE"
+
+
+def test_a_token_that_nothing_renews_is_a_link(m):
+    assert m.apply(rt="", at="AT", life=60000, grant="authorization_code") == ["OK", 1, 1]
+    assert m.record()["state"] == "FRESH"
+
+
+def test_a_link_with_a_token_and_no_lifetime(m):
+    with pytest.raises(redispy.ResponseError, match="lifetime"):
+        m.apply(rt="RT", at="AT", grant="authorization_code")
+    assert not m.record()
+
+
+def test_settings_keep_the_token_of_the_link(m):
+    m.apply(rt="RT", at="AT", life=60000, scope="a", grant="authorization_code")
+    m.apply("1", "1", grant="authorization_code", rt="", link=0, cs="CS2")
+    h = m.record()
+    assert (h["at"], h["scope"], h["state"], h["ver"]) == ("AT", "a", "FRESH", "1")

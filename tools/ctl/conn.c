@@ -2,6 +2,8 @@
  * rest. */
 #include "tools/ctl/conn.h"
 
+#include "common/access.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -349,6 +351,13 @@ bool conn_open(struct ctl *c, struct slice id, const struct connection_record *r
     if (!seal_open(c->keyring, kind, &at, sealed, to->ptr, to->cap, &len, err))
         return false;
     to->len = len;
+    if (strcmp(field, "at") == 0) { /* the token alone (access.h) */
+        struct access a;
+
+        access_read(&a, buf_slice(to));
+        to->len = a.token.len;
+        to->ptr[to->len] = '\0';
+    }
     return true;
 }
 

@@ -16,8 +16,12 @@ int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --reli
 /* The account was linked by its owner: store it, unless its settings (digest cd) changed meanwhile.
  * The file's secrets are sealed; it stays the caller's. */
 #define CONN_NOBODY_ANSWERED "nobody answered in time; nothing was stored. Run conn link again"
-int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd,
-                      uint64_t gen);
+struct linked_token { /* that came with the grant; access: as access.h has it, "" = none */
+    struct slice access, scope;
+    int64_t lifetime_ms;
+};
+int conn_apply_linked(struct ctl *c, const struct connection_file *linked,
+                      const struct linked_token *token, const char *cd, uint64_t gen);
 extern const struct flag conn_link_flags[2];
 int conn_link(struct ctl *c, const struct args *args); /* conn_link.c */
 extern const struct flag conn_explain_flags[2];

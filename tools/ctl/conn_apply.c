@@ -32,7 +32,9 @@ struct apply {
     bool relink;
     const char *linked_cd; /* conn link: of the settings that the owner was asked for; else NULL */
     uint64_t linked_gen;   /* and the generation */
-    struct buf json, cm, lh; /* the new settings, signed; the refresh token's digest, sealed */
+    struct linked_token token;   /* of conn link */
+    struct connection_cfg *kept; /* whose callback the settings have now */
+    struct buf json, cm, lh;     /* the new settings, signed; the refresh token's digest, sealed */
     char cd[65];
     struct connection_record rec;
     struct redis_reply *reply; /* rec borrows from it */
@@ -47,6 +49,7 @@ struct apply {
 static void apply_deinit(struct apply *a)
 {
     connection_file_deinit(&a->file);
+    connection_cfg_free(a->kept);
     buf_deinit(&a->json);
     buf_deinit(&a->cm);
     buf_deinit(&a->lh);
@@ -67,9 +70,36 @@ static bool seal_link_digest(struct apply *a, struct slice refresh)
     return seal_seal(a->c->keyring, KEY_GRANT, &at, slice_cstr(digest), &a->lh, &a->err);
 }
 
+static bool write_settings(struct apply *a)
+{
+    buf_clear(&a->json);
+    buf_clear(&a->cm);
+    if (!connection_cfg_to_json(&a->json, a->file.cfg))
+        return err_set(&a->err, ERR_CONFIG, "connection %.*s: its settings are too long",
+                       SLICE_FMT(a->id));
+    seal_digest(buf_slice(&a->json), a->cd);
+    return connection_cfg_sign(a->c->keyring, a->prefix, a->id, buf_slice(&a->json), &a->cm,
+                               &a->err);
+}
+
+/* What the redirect brought when the account was linked is no file's to know: it stays. */
+static bool keep_callback(struct apply *a)
+{
+    struct profile *p = &a->file.cfg->profile;
+    struct err why = {0};
+
+    if (a->linked_cd || p->callback.count > 0 || !a->rec.exists || a->rec.cfg.len == 0 || a->kept)
+        return true;
+    a->kept = connection_cfg_parse(a->rec.cfg, &why);
+    if (!a->kept || a->kept->profile.callback.count == 0)
+        return true;
+    p->callback = a->kept->profile.callback;
+    profile_say(p, "callback");
+    return write_settings(a);
+}
+
 static bool prepare(struct apply *a)
 {
-    const struct keyring *k = a->c->keyring;
     struct slice refresh = buf_slice(&a->file.grant_secret);
 
     buf_init(&a->json, SEALED_MAX * 2);
@@ -82,12 +112,11 @@ static bool prepare(struct apply *a)
     buf_init(&a->tk, SEALED_MAX * 2);
     if (!egress_check_endpoint(a->file.cfg->policy.insecure_http, a->file.cfg->token_url, &a->err))
         return err_prefix(&a->err, "connection %.*s: token_url: ", SLICE_FMT(a->id));
-    if (!connection_cfg_to_json(&a->json, a->file.cfg))
-        return err_set(&a->err, ERR_CONFIG, "connection %.*s: its settings are too long",
-                       SLICE_FMT(a->id));
-    seal_digest(buf_slice(&a->json), a->cd);
-    return connection_cfg_sign(k, a->prefix, a->id, buf_slice(&a->json), &a->cm, &a->err) &&
-           (refresh.len == 0 || seal_link_digest(a, refresh));
+    if (a->file.cfg->profile.refresh_url.len > 0 &&
+        !egress_check_endpoint(a->file.cfg->policy.insecure_http, a->file.cfg->profile.refresh_url,
+                               &a->err))
+        return err_prefix(&a->err, "connection %.*s: refresh_url: ", SLICE_FMT(a->id));
+    return write_settings(a) && (refresh.len == 0 || seal_link_digest(a, refresh));
 }
 
 static bool read_record(struct apply *a)
@@ -325,8 +354,8 @@ static bool seal_link(struct apply *a)
         return err_set(&a->err, ERR_CONFIG,
                        "connection %.*s must be linked (%s): its file needs a refresh_token",
                        SLICE_FMT(a->id), a->why);
-    buf_clear(&a->at);
-    if (!seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt) ||
+    if (!seal(a, KEY_ACCESS, "at", 1, a->token.access, &a->at) ||
+        !seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt) ||
         !seal_dpop_key(a, true))
         return false;
     if (a->linked_cd) /* the newest there is: it may have been applied while the owner was asked */
@@ -370,7 +399,7 @@ static bool write_record(struct apply *a, bool *moved)
     bool fresh = !a->rec.exists || slice_is(a->rec.state, "REMOVED");
     struct key conn, lease, changed;
     struct redis_reply *r;
-    char gen[24], ver[24], next_gen[24];
+    char gen[24], ver[24], next_gen[24], life[24];
 
     key_conn(&conn, a->id);
     key_conn_lease(&lease, a->id);
@@ -378,6 +407,7 @@ static bool write_record(struct apply *a, bool *moved)
     snprintf(gen, sizeof gen, "%" PRIu64, a->rec.gen);
     snprintf(ver, sizeof ver, "%" PRIu64, a->rec.ver);
     snprintf(next_gen, sizeof next_gen, "%" PRIu64, a->gen);
+    snprintf(life, sizeof life, "%" PRId64, a->token.lifetime_ms);
     const struct slice argv[] = {
         key_slice(&conn),
         key_slice(&lease),
@@ -397,6 +427,8 @@ static bool write_record(struct apply *a, bool *moved)
         slice_cstr(next_gen),
         buf_slice(&a->dk),
         buf_slice(&a->tk),
+        slice_cstr(life),
+        a->token.scope,
     };
 
     r = link_script(a->c->link, SCRIPT_apply, 2, ARRAY_LEN(argv), argv, &a->err);
@@ -411,26 +443,28 @@ static bool write_record(struct apply *a, bool *moved)
 static bool is_unlinked(const struct apply *a)
 {
     return a->change == CHANGE_LINK && grant_is_asked(a->file.cfg->grant) &&
-           a->file.grant_secret.len == 0;
+           a->file.grant_secret.len == 0 && a->token.access.len == 0;
 }
 
 /* Renewers find it in P:conns; jobs that waited for it look again. */
 static bool announce(struct apply *a)
 {
+    bool has_token = a->token.access.len > 0;
     struct key conns;
     struct redis_reply *r;
 
     /* A first token at once: a mistake shows now, not at night. So does whether it is mended. */
-    if ((a->change == CHANGE_LINK && !is_unlinked(a)) || slice_is(a->rec.state, "BACKOFF") ||
-        (a->change == CHANGE_SETTINGS && a->other_cert)) {
+    if ((a->change == CHANGE_LINK && !is_unlinked(a) && !has_token) ||
+        slice_is(a->rec.state, "BACKOFF") || (a->change == CHANGE_SETTINGS && a->other_cert)) {
         if (conn_ask(a->c, a->id) != CTL_OK)
             return err_set(&a->err, ERR_UNREACHABLE, "written, but no renewal could be asked for");
         ctl_wake(a->c, a->id);
         return true;
     }
     key_conns(&conns);
-    const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns), SLICE_LIT("NX"),
-                                 SLICE_LIT("0"), a->id};
+    const struct slice argv[] = {SLICE_LIT("ZADD"), key_slice(&conns),
+                                 has_token ? SLICE_LIT("XX") : SLICE_LIT("NX"), SLICE_LIT("0"),
+                                 a->id};
 
     r = link_argv(a->c->link, ARRAY_LEN(argv), argv, &a->err);
     redis_reply_free(r);
@@ -446,7 +480,7 @@ static bool apply(struct apply *a)
     if (!prepare(a))
         return false;
     for (int i = 0; moved && i < TRIES; i++) {
-        if (!read_record(a) || !decide(a) ||
+        if (!read_record(a) || !keep_callback(a) || !decide(a) ||
             !(a->change == CHANGE_LINK ? seal_link(a) : seal_settings(a)))
             return false;
         if (a->change == CHANGE_NONE)
@@ -505,6 +539,8 @@ static void report(struct apply *a)
         out_note(o,
                  "connection %.*s: written (%s); its owner is to be asked: awq-ctl conn link %.*s",
                  SLICE_FMT(a->id), a->why, SLICE_FMT(a->id));
+    else if (a->change == CHANGE_LINK && a->token.access.len > 0)
+        out_note(o, "connection %.*s: linked (%s)", SLICE_FMT(a->id), a->why);
     else if (a->change == CHANGE_LINK)
         out_note(o, "connection %.*s: linked (%s); its first token is due now", SLICE_FMT(a->id),
                  a->why);
@@ -541,14 +577,15 @@ int conn_apply(struct ctl *c, const struct args *args)
     return code;
 }
 
-int conn_apply_linked(struct ctl *c, const struct connection_file *linked, const char *cd,
-                      uint64_t gen)
+int conn_apply_linked(struct ctl *c, const struct connection_file *linked,
+                      const struct linked_token *token, const char *cd, uint64_t gen)
 {
     struct apply a = {.c = c,
                       .prefix = slice_cstr(c->common.prefix),
                       .id = linked->cfg->id,
                       .file = *linked,
                       .linked_cd = cd,
+                      .token = *token,
                       .linked_gen = gen};
     int code = CTL_OK;
 

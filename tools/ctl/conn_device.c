@@ -30,10 +30,10 @@ static void on_code(void *owner, const struct http_result *answer)
 static bool ask(struct device *v, struct slice secret)
 {
     struct oauth_request rq;
-    bool ok =
-        oauth_device_ask(&rq, v->cfg, secret, v->err) &&
-        once_form(v->cfg, v->cert, "the device authorization endpoint", &rq, NULL, on_code, v, v->err) &&
-        v->ok;
+    bool ok = oauth_device_ask(&rq, v->cfg, secret, v->err) &&
+              once_form(v->cfg, v->cert, "the device authorization endpoint", &rq, NULL, on_code, v,
+                        v->err) &&
+              v->ok;
 
     oauth_request_deinit(&rq);
     return ok;
@@ -60,7 +60,8 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
     v->dpop->again = false;
     do { /* anew for a nonce: an assertion is for one request */
         ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->err);
-        *came = ok && once_form(v->cfg, v->cert, "the token endpoint", &rq, v->dpop, on_poll, v, &why);
+        *came =
+            ok && once_form(v->cfg, v->cert, "the token endpoint", &rq, v->dpop, on_poll, v, &why);
         oauth_request_deinit(&rq);
     } while (*came && v->dpop->again);
     if (ok && !*came && why.code != ERR_UNREACHABLE && why.code != ERR_UNKNOWN) {

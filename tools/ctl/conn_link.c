@@ -12,6 +12,7 @@
 #include <unistd.h>
 #include <sodium.h>
 #include <uv.h>
+#include "common/access.h"
 #include "common/clock.h"
 #include "common/httpd.h"
 #include "common/oauth_code.h"
@@ -40,7 +41,11 @@ struct consent {
     struct ctl *c;
     struct connection_file file; /* what conn apply would have read */
     struct oauth_code question;
-    char redirect_uri[64];
+    char redirect_uri[2048];
+    struct slice callback;        /* its path, where the listener waits for the browser */
+    struct oauth_brought brought; /* beside the code */
+    struct buf access;            /* what is stored of the token (access.h) */
+    int64_t answered_ms;
     uv_loop_t loop;
     uv_timer_t timer;
     struct httpd *httpd;
@@ -105,20 +110,35 @@ static void page(struct httpd_answer *a, int status, const char *title, const ch
              title, title, text);
 }
 
+/* The code, and what the settings want to know beside it. */
+static bool take_answer(struct consent *l, struct slice query, struct err *err)
+{
+    struct profile *p = &l->file.cfg->profile;
+
+    if (!oauth_code_read(l->file.cfg, &l->question, query, &l->code, err) ||
+        !oauth_code_brought(l->file.cfg, query, &l->brought, err))
+        return false;
+    if (l->brought.count > 0) {
+        p->callback = (struct name_map){l->brought.at, l->brought.count};
+        profile_say(p, "callback");
+    }
+    return true;
+}
+
 /* An answer that is not to this question is somebody's attempt, or an old tab: it ends nothing. */
 static void on_redirect(void *owner, const struct httpd_request *rq, struct httpd_answer *a)
 {
     struct consent *l = owner;
     struct err err = {0};
 
-    if (!slice_is(rq->path, CALLBACK))
+    if (!slice_eq(rq->path, l->callback))
         return;
     if (l->over) {
         page(a, 410, "This was answered already",
              "Nothing was done with this second answer. The terminal says how it went.");
         return;
     }
-    if (oauth_code_read(l->file.cfg, &l->question, rq->query, &l->code, &err)) {
+    if (take_answer(l, rq->query, &err)) {
         page(a, 200, "Thank you",
              "The answer has arrived. You can close this page; the terminal says whether the "
              "account is linked.");
@@ -198,7 +218,7 @@ static bool read_pasted(struct consent *l, int64_t limit_ms)
             line.len--;
         query = slice_sub(line, slice_find(line, '?') + 1, line.len);
         query = slice_sub(query, 0, slice_find(query, '#'));
-        if (query.len > 0 && oauth_code_read(l->file.cfg, &l->question, query, &l->code, &err))
+        if (query.len > 0 && take_answer(l, query, &err))
             return true;
         if (query.len > 0 && !slice_is(slice_cstr(err.rule), "state_mismatch")) {
             l->err = err;
@@ -241,25 +261,52 @@ static bool find_url(struct consent *l, struct buf *url)
         return oauth_code_url(url, cfg, &l->question, back, &l->err);
     p.ok =
         oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back, &l->err) &&
-        once_form(cfg, l->cert, "the pushed authorization request", &rq, NULL, on_pushed, &p, &l->err) &&
+        once_form(cfg, l->cert, "the pushed authorization request", &rq, NULL, on_pushed, &p,
+                  &l->err) &&
         p.ok;
     oauth_request_deinit(&rq);
     return p.ok;
 }
 
+/* Where the browser is sent back to: a port of ours, or what is registered with the provider to the
+ * letter. A redirect_uri of another machine, or that the profile sends otherwise, is pasted. */
+static bool choose_redirect(struct consent *l, bool *listen)
+{
+    const struct profile *p = &l->file.cfg->profile;
+    struct slice uri = p->redirect_uri, rest;
+    char address[32] = "127.0.0.1:0";
+    uint64_t port = 80;
+    size_t path;
+
+    l->callback = SLICE_LIT(CALLBACK);
+    if (uri.len > 0) {
+        rest = slice_sub(uri, 7, uri.len); /* http:// */
+        path = slice_find_any(rest, "/?");
+        l->callback = slice_sub(rest, path, slice_find(rest, '?') - path);
+        slice_to_u64(slice_sub(rest, slice_find(rest, ':') + 1,
+                               path > slice_find(rest, ':') ? path - slice_find(rest, ':') - 1 : 0),
+                     &port);
+        snprintf(address, sizeof address, "127.0.0.1:%u", (unsigned)port);
+        *listen = *listen && slice_starts(uri, SLICE_LIT("http://")) && port <= 65535;
+    }
+    *listen = *listen && !name_map_find(&p->authorize.params, SLICE_LIT("redirect_uri"));
+    if (*listen && !(l->httpd = httpd_new(&l->loop, address, on_redirect, l, &l->err)))
+        return false;
+    if (uri.len > 0)
+        return slice_copy(uri, l->redirect_uri, sizeof l->redirect_uri) ||
+               err_set(&l->err, ERR_CONFIG, "redirect_uri is too long");
+    snprintf(l->redirect_uri, sizeof l->redirect_uri, "http://127.0.0.1:%u" CALLBACK,
+             *listen ? httpd_port(l->httpd) : PORT_FIRST + randombytes_uniform(PORTS));
+    return true;
+}
+
 static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
 {
-    unsigned port = PORT_FIRST + randombytes_uniform(PORTS);
     struct buf url;
     bool ok;
 
-    if (listen) {
-        l->httpd = httpd_new(&l->loop, "127.0.0.1:0", on_redirect, l, &l->err);
-        if (!l->httpd)
-            return false;
-        port = httpd_port(l->httpd);
-    }
-    snprintf(l->redirect_uri, sizeof l->redirect_uri, "http://127.0.0.1:%u" CALLBACK, port);
+    if (!choose_redirect(l, &listen))
+        return false;
     buf_init(&url, URL_ROOM);
     ok = find_url(l, &url);
     if (ok) {
@@ -275,47 +322,87 @@ static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
 
 /* ---- the tokens ---- */
 
+struct exchanging {
+    struct consent *l;
+    const struct answer_shape *shape;
+    const char *what; /* was asked for */
+};
+
 static void on_token(void *owner, const struct http_result *answer)
 {
-    struct consent *l = owner;
+    struct exchanging *e = owner;
+    struct consent *l = e->l;
 
-    oauth_answer_judge(&l->answer, l->file.cfg, answer->status, buf_slice(answer->body),
-                       http_header_get(answer, "content-type"),
-                       http_header_get(answer, "retry-after"), clock_wall_ms());
+    oauth_answer_judge_as(&l->answer, l->file.cfg, e->shape, answer->status,
+                          buf_slice(answer->body), http_header_get(answer, "content-type"),
+                          http_header_get(answer, "retry-after"), clock_wall_ms());
     if (l->answer.outcome != OAUTH_TOKEN)
-        err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the code: %s",
+        err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the %s: %s", e->what,
                 l->answer.text);
 }
 
 static bool exchange(struct consent *l)
 {
     const struct connection_cfg *cfg = l->file.cfg;
+    struct exchanging e = {.l = l, .shape = &cfg->profile.answer, .what = "code"};
     bool ok;
 
     do { /* anew for a nonce: an assertion is for one request */
         oauth_request_deinit(&l->rq);
         ok = oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
                                 buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) &&
-             once_form(cfg, l->cert, "the token endpoint", &l->rq, &l->dpop, on_token, l, &l->err);
+             once_form(cfg, l->cert, "the token endpoint", &l->rq, &l->dpop, on_token, &e, &l->err);
     } while (ok && l->dpop.again);
     return ok && l->err.code == ERR_NONE;
 }
 
-/* By whichever way: l->answer is a token then, and its refresh token is what is stored. */
-static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
+/* The token that came, for the one that is kept. */
+static bool exchange_again(struct consent *l)
 {
-    if (l->file.cfg->grant == GRANT_DEVICE_CODE
-            ? !conn_by_device(l->c, l->file.cfg, buf_slice(&l->file.client_secret), &l->dpop,
-                              l->cert, limit_ms, &l->answer, &l->err)
-            : !ask_owner(l, listen, limit_ms) || !exchange(l))
-        return false;
+    const struct connection_cfg *cfg = l->file.cfg;
+    struct exchanging e = {.l = l, .shape = &cfg->profile.chain_answer, .what = "first token"};
+    struct oauth_answer first = l->answer;
+    bool ok;
+
+    oauth_request_deinit(&l->rq);
+    ok = oauth_code_chain(&l->rq, cfg, buf_slice(&l->file.client_secret), first.access_token,
+                          &l->err) &&
+         once_form(cfg, l->cert, "chain.url", &l->rq, NULL, on_token, &e, &l->err);
+    oauth_answer_deinit(&first);
+    return ok && l->err.code == ERR_NONE;
+}
+
+/* Where nothing is renewed, the token is all there is. */
+static bool take_grant(struct consent *l)
+{
+    if (l->file.cfg->profile.not_renewed)
+        return true;
     if (l->answer.refresh_token.len == 0)
         return err_set(&l->err, ERR_DENIED,
                        "the answer has no refresh token, so the link would end with its access "
                        "token. Providers want to be asked for one: often a scope "
-                       "(offline_access), or a parameter of authorize_url (access_type=offline)");
+                       "(offline_access), or a parameter (authorize: {params: {access_type: "
+                       "offline}}). Where there is none: token: {renewal: none}");
     return buf_add_slice(&l->file.grant_secret, l->answer.refresh_token) ||
            err_set(&l->err, ERR_NOMEM, "the refresh token is too long");
+}
+
+/* By whichever way: l->answer is a token then, and it is ready to be stored. */
+static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
+{
+    const struct connection_cfg *cfg = l->file.cfg;
+    bool ok;
+
+    if (cfg->grant == GRANT_DEVICE_CODE)
+        ok = conn_by_device(l->c, cfg, buf_slice(&l->file.client_secret), &l->dpop, l->cert,
+                            limit_ms, &l->answer, &l->err);
+    else
+        ok = ask_owner(l, listen, limit_ms) && exchange(l) &&
+             (cfg->profile.chain_url.len == 0 || exchange_again(l));
+    l->answered_ms = clock_wall_ms();
+    return ok && take_grant(l) &&
+           (access_write(&l->access, &l->answer) ||
+            err_set(&l->err, ERR_NOMEM, "the access token is too long"));
 }
 
 /* ---- the verb ---- */
@@ -327,6 +414,7 @@ static bool consent_init(struct consent *l)
     buf_init(&l->file.dpop_key, SECRET_MAX);
     buf_init(&l->code, OAUTH_CODE_MAX);
     buf_init(&l->pasted, PASTE_MAX);
+    buf_init(&l->access, 4 * SECRET_MAX);
     oauth_code_begin(&l->question);
     if (uv_loop_init(&l->loop) != 0)
         return err_set(&l->err, ERR_NOMEM, "cannot make a loop");
@@ -345,6 +433,7 @@ static void consent_deinit(struct consent *l)
     oauth_request_deinit(&l->rq);
     oauth_code_deinit(&l->question);
     buf_wipe(&l->code);
+    buf_wipe(&l->access);
     buf_wipe(&l->pasted);
     dpop_key_free(l->dpop_key);
     client_cert_unref(l->cert);
@@ -358,6 +447,34 @@ static void say_scopes(struct consent *l)
     if (granted.len > 0 && !slice_eq(asked, granted))
         out_note(&l->c->out, "asked for: %.*s\ngranted:   %.*s", SLICE_FMT(asked),
                  SLICE_FMT(granted));
+}
+
+/* A token that nothing renews: when the owner is needed again. */
+static void say_end(struct consent *l, int64_t lifetime_ms)
+{
+    const struct profile *p = &l->file.cfg->profile;
+
+    if (!p->not_renewed || p->answer.expiry_kind == EXPIRY_NEVER)
+        return;
+    out_note(&l->c->out,
+             "Its token cannot be renewed: in %lld h its jobs wait until it is linked again.",
+             (long long)(lifetime_ms / 3600000));
+}
+
+static int store(struct consent *l, const char *cd, uint64_t gen)
+{
+    int64_t life =
+        l->answer.lifetime_ms >= 0 ? l->answer.lifetime_ms : l->file.cfg->default_lifetime_ms;
+    struct linked_token token = {.access = buf_slice(&l->access), .scope = l->answer.scope};
+    int code;
+
+    token.lifetime_ms = life - (clock_wall_ms() - l->answered_ms);
+    code = conn_apply_linked(l->c, &l->file, &token, cd, gen);
+    if (code == CTL_OK) {
+        say_scopes(l);
+        say_end(l, life);
+    }
+    return code;
 }
 
 static bool reopen(struct consent *l)
@@ -390,8 +507,8 @@ int conn_link(struct ctl *c, const struct args *args)
         code = ctl_fail(c, &l.err);
     } else if (!reopen(&l)) { /* it may have been silent for minutes */
         code = ctl_fail(c, &l.err);
-    } else if ((code = conn_apply_linked(c, &l.file, cd, rec.gen)) == CTL_OK) {
-        say_scopes(&l);
+    } else {
+        code = store(&l, cd, rec.gen);
     }
     redis_reply_free(reply);
     consent_deinit(&l);

@@ -56,9 +56,10 @@ static bool send(struct revocation *v, const char *hint)
     for (int i = 0; i < TRIES; i++) {
         if (i > 0)
             link_sleep(v->c->link, v->wait_ms < WAIT_MAX ? v->wait_ms : WAIT_MAX);
-        ok = oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, buf_slice(&v->secret),
-                              buf_slice(&v->token), hint, &v->err) &&
-             once_form(v->cfg, v->cert, "the revocation endpoint", &rq, NULL, on_answer, v, &v->err);
+        ok =
+            oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, buf_slice(&v->secret),
+                             buf_slice(&v->token), hint, &v->err) &&
+            once_form(v->cfg, v->cert, "the revocation endpoint", &rq, NULL, on_answer, v, &v->err);
         oauth_request_deinit(&rq);
         if (!ok || v->status != 503)
             break;

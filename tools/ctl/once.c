@@ -139,8 +139,8 @@ bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
 }
 
 bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,
-               const struct oauth_request *form, struct once_dpop *dpop,
-               once_cb *cb, void *owner, struct err *err)
+               const struct oauth_request *form, struct once_dpop *dpop, once_cb *cb, void *owner,
+               struct err *err)
 {
     const struct once o = {.what = what,
                            .url = buf_slice(&form->url),

@@ -42,7 +42,7 @@ typedef void once_cb(void *owner, const struct http_result *answer);
 bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err);
 /* A form, to where the connection's policy allows. */
 bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,
-               const struct oauth_request *form, struct once_dpop *dpop,
-               once_cb *cb, void *owner, struct err *err);
+               const struct oauth_request *form, struct once_dpop *dpop, once_cb *cb, void *owner,
+               struct err *err);
 
 #endif

@@ -1,0 +1,85 @@
+/* The access token's place in a request: a header as a rule, as its profile says. */
+#include <string.h>
+
+#include "worker/step_parts.h"
+
+#define NAME_OF(s)  ((s)->conn->cfg->profile.api.token_name)
+#define PLACE_OF(s) ((s)->conn->cfg->profile.api.token_in)
+
+struct slice step_sent_token(const struct step *s)
+{
+    struct slice token = SLICE_NONE;
+
+    if (s->token)
+        access_token(&s->token->access, s->env.call.token, &token);
+    return token;
+}
+
+bool step_has_token(const struct step *s, struct err *err)
+{
+    struct slice token;
+
+    return access_token(&s->token->access, s->env.call.token, &token) ||
+           err_rule(err, ERR_DENIED, "token_unknown",
+                    "job %s: connection %s has no token named %.*s (answer.tokens)", s->name,
+                    s->conn->id, SLICE_FMT(s->env.call.token));
+}
+
+bool step_is_token_header(const struct step *s, struct slice name)
+{
+    return PLACE_OF(s) == TOKEN_IN_HEADER && NAME_OF(s).len > 0 &&
+           egress_same_header(name, NAME_OF(s));
+}
+
+/* In a URL of its own, so that s->url stays free of it. */
+static bool in_query(const struct step *s, struct buf *url)
+{
+    struct slice base = buf_slice(&s->url);
+
+    buf_add_slice(url, base);
+    buf_add_char(url, slice_find(base, '?') < base.len ? '&' : '?');
+    oauth_form_encode(url, NAME_OF(s));
+    buf_add_char(url, '=');
+    return oauth_form_encode(url, step_sent_token(s));
+}
+
+static bool in_header(const struct step *s, struct http_call *hc, struct buf *room)
+{
+    struct slice name = NAME_OF(s);
+
+    hc->secret.name = name.len > 0 ? name : SLICE_LIT("Authorization");
+    if (s->env.call.token.len == 0) { /* it stands ready */
+        hc->secret.value = slice_of(s->token->header, s->token->header_len);
+        return true;
+    }
+    buf_add(room, s->token->header, s->token->scheme_len);
+    buf_add_slice(room, step_sent_token(s));
+    hc->secret.value = buf_slice(room);
+    return buf_ok(room);
+}
+
+static bool in_cookie(const struct step *s, struct http_call *hc, struct buf *room)
+{
+    buf_addf(room, "%.*s=%.*s", SLICE_FMT(NAME_OF(s)), SLICE_FMT(step_sent_token(s)));
+    hc->secret = (struct http_header){SLICE_LIT("Cookie"), buf_slice(room)};
+    return buf_ok(room);
+}
+
+bool step_place_token(const struct step *s, struct http_call *hc, struct buf *room, struct err *err)
+{
+    bool ok = false;
+
+    switch (PLACE_OF(s)) {
+    case TOKEN_IN_HEADER:
+        ok = in_header(s, hc, room);
+        break;
+    case TOKEN_IN_QUERY:
+        ok = in_query(s, room);
+        hc->url = room->ptr;
+        break;
+    case TOKEN_IN_COOKIE:
+        ok = in_cookie(s, hc, room);
+        break;
+    }
+    return ok || err_set(err, ERR_NOMEM, "job %s: out of memory", s->name);
+}
