@@ -12,7 +12,7 @@
 #include "common/oauth.h"
 
 struct access {
-    struct slice token, base_url;                /* "" = none */
+    struct slice token, base_url;                 /* "" = none */
     struct name_value tokens[PROFILE_TOKENS_MAX]; /* by the names of the profile's answer.tokens */
     size_t token_count;
 };

@@ -100,6 +100,7 @@ struct awq_call { /* zero and NULL = not said */
     const char *ambiguous;    /* retry, dead */
     const char *const *needs; /* scopes that the connection must have been granted */
     size_t need_count;
+    const char *token; /* one of the connection's answer.tokens by name; NULL = its access token */
     int64_t timeout_ms;
     int64_t retry_max; /* as retry.max; -1 = none at all, 0 = not said */
     int64_t retry_base_ms, retry_cap_ms;

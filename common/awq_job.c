@@ -79,7 +79,7 @@ static size_t call_members(const struct awq_call *c)
     return (size_t)(c->conn != NULL) + (c->method != NULL) + (c->url != NULL) +
            (c->query_count > 0) + (c->header_count > 0) + (c->body_kind != AWQ_NO_BODY) +
            (c->as != NULL) + (c->idem != NULL) + (c->ambiguous != NULL) + (c->timeout_ms != 0) +
-           (c->need_count > 0) +
+           (c->need_count > 0) + (c->token != NULL) +
            (c->retry_max != 0 || c->retry_base_ms != 0 || c->retry_cap_ms != 0);
 }
 
@@ -97,6 +97,7 @@ static bool pack_call(msgpack_packer *pk, const struct awq_call *c, struct err *
     pack_text(pk, "idem", c->idem);
     pack_text(pk, "ambiguous", c->ambiguous);
     pack_texts(pk, "needs", c->needs, c->need_count);
+    pack_text(pk, "token", c->token);
     pack_ms(pk, "timeout_ms", c->timeout_ms);
     pack_retry(pk, c);
     return true;

@@ -209,8 +209,9 @@ static bool below(struct step *s, struct slice base, struct slice path, struct e
 
     buf_init(&url, s->url.max);
     buf_add_slice(&url, base);
-    ok = buf_add_slice(&url, path) ? step_check_url(s, buf_slice(&url), err)
-                                   : err_rule(err, ERR_FORMAT, "url_invalid", "its url is too long");
+    ok = buf_add_slice(&url, path)
+             ? step_check_url(s, buf_slice(&url), err)
+             : err_rule(err, ERR_FORMAT, "url_invalid", "its url is too long");
     buf_deinit(&url);
     return ok;
 }
@@ -232,9 +233,9 @@ static bool place_url(struct step *s, struct slice url, struct err *err)
     if (s->relative)
         return buf_add_slice(&s->url, url) || err_set(err, ERR_NOMEM, "out of memory");
     buf_init(&base, s->url.max);
-    ok = oauth_base_url(&base, p, NULL, err) ? below(s, buf_slice(&base), url, err)
-                                             : err_rule(err, ERR_FORMAT, "url_relative",
-                                                        "api.base_url: %s", err->msg);
+    ok = oauth_base_url(&base, p, NULL, err)
+             ? below(s, buf_slice(&base), url, err)
+             : err_rule(err, ERR_FORMAT, "url_relative", "api.base_url: %s", err->msg);
     buf_deinit(&base);
     return ok;
 }
@@ -277,4 +278,3 @@ bool step_build_request(struct step *s, struct err *err)
     buf_deinit(&url);
     return ok;
 }
-

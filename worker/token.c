@@ -63,7 +63,10 @@ struct token *token_new(struct tokens *t, const struct conn *c, size_t len)
     if (!k)
         return NULL;
     buf_init(&scheme, SCHEME_MAX);
-    oauth_token_scheme(c->cfg, &scheme);
+    if (c->cfg)
+        oauth_token_scheme(c->cfg, &scheme);
+    else
+        buf_add_cstr(&scheme, "Bearer ");
     k->refs = 1;
     k->pool = t->w->secrets;
     k->header = guarded(t, scheme.len + len + 1);

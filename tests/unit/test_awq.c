@@ -93,7 +93,8 @@ static void test_encode_is_the_same_as_json(void **state)
         "{\"v\":1,\"id\":\"a\",\"call\":{\"conn\":\"c\",\"method\":\"POST\",\"url\":\"https://h/\","
         "\"query\":{\"q\":\"1\"},\"headers\":{\"X\":\"y\"},\"body\":{\"n\":[1,null]},\"as\":"
         "\"raw\","
-        "\"idem\":\"none\",\"ambiguous\":\"dead\",\"needs\":[\"read\",\"write\"],\"timeout_ms\":5,"
+        "\"idem\":\"none\",\"ambiguous\":\"dead\",\"needs\":[\"read\",\"write\"],"
+        "\"token\":\"bot\",\"timeout_ms\":5,"
         "\"retry\":{\"max\":0,\"base_"
         "ms\":1,"
         "\"cap_ms\":2}},\"then\":[{\"conn\":\"c\",\"url\":\"https://h/{id}\",\"body\":\"text\"},"
@@ -116,6 +117,7 @@ static void test_encode_is_the_same_as_json(void **state)
          .idem = "none",
          .ambiguous = "dead",
          .needs = needs,
+         .token = "bot",
          .need_count = 2,
          .timeout_ms = 5,
          .retry_max = -1,

@@ -62,7 +62,7 @@ ENVELOPES = [
     ("all-of-a-call", "every key of a call", call(
         method="PATCH", query={"x": "1"}, headers={"If-Match": "\"abc\""}, body={"a": "b"},
         **{"as": "response"}, timeout_ms=15000, retry={"max": 3, "base_ms": 250, "cap_ms": 10000},
-        idem="order-77", ambiguous="dead", needs=["leads.read", "https://api.example.com/auth/leads"])),
+        idem="order-77", ambiguous="dead", token="bot_1", needs=["leads.read", "https://api.example.com/auth/leads"])),
     ("then", "three steps; each has the output before it as input", job(then=[
         {"conn": "crm-1", "method": "POST", "url": URL + "/{id}/notes", "query": {"as": "{kind}"},
          "headers": {"X-Lead": "{id}"}, "body": {"text": "about {name}", "lead": "{id}", "literal": "{{id}}"}},
@@ -244,6 +244,10 @@ BAD = [
     ("idem-empty", "1 character at least", pack(call(idem="")), "call_value_invalid"),
     ("idem-newline", "visible ASCII", pack(call(idem="a\nb")), "call_value_invalid"),
     ("ambiguous-unknown", "retry or dead", pack(call(ambiguous="maybe")), "call_value_invalid"),
+    ("token-empty", "1 character at least", pack(call(token="")), "call_value_invalid"),
+    ("token-long", "32 characters", pack(call(token="a" * 33)), "call_value_invalid"),
+    ("token-blank", "letters, digits and _", pack(call(token="bot 1")), "call_value_invalid"),
+    ("token-number", "a string", pack(call(token=1)), "call_value_invalid"),
     ("needs-text", "an array", pack(call(needs="read")), "call_value_invalid"),
     ("needs-integer", "of strings", pack(call(needs=["read", 1])), "call_value_invalid"),
     ("needs-nested", "of strings", pack(call(needs=[["read"]])), "call_value_invalid"),
