@@ -235,7 +235,7 @@ static int64_t lifetime_of(const struct judging *j)
         if (!oauth_date(date, &n))
             return -1;
     } else {
-        if (!number_of(v, &n) || n <= 0 || n > INT64_MAX / unit_ms[kind])
+        if (!number_of(v, &n) || n < 0 || n > INT64_MAX / unit_ms[kind])
             return -1;
         n *= unit_ms[kind];
     }
