@@ -158,9 +158,15 @@ static bool read_dpop(struct cfg_reader *r, const struct json_val *v)
             cfg_wrong(r, "must be ES256 or EdDSA"));
 }
 
+/* By a key, or by a secret that both sides know. */
 static bool read_assertion_alg(struct cfg_reader *r, const struct json_val *v)
 {
-    return read_jwt_alg(r, v, &r->cfg->assertion.alg);
+    struct slice s = SLICE_NONE;
+
+    r->cfg->assertion.alg = JWT_HS256;
+    json_str(v, &s);
+    return slice_is(s, "HS256") || jwt_alg_parse(s, &r->cfg->assertion.alg) ||
+           cfg_wrong(r, "must be HS256, RS256, PS256, ES256 or EdDSA");
 }
 
 static bool read_thumbprint(struct cfg_reader *r, const struct json_val *v, struct slice *to)
@@ -354,6 +360,7 @@ static const struct member {
     BOOL("assertion_scope", assertion.scope),
     TEXT("subject_token_type", subject_token_type),
     TEXT("requested_token_type", requested_token_type),
+    TEXT("actor_token_type", actor_token_type),
     TEXT("exchange_audience", exchange_audience),
     TEXT("username", username),
     BOOL("allow_insecure_grants", allow_insecure_grants),

@@ -117,11 +117,13 @@ struct connection_cfg {
     struct slice certificate; /* that it shows at all its servers (RFC 8705): x5t#S256; "" = none */
     struct assertion_cfg assertion;                                           /* of jwt_bearer */
     struct slice subject_token_type, requested_token_type, exchange_audience; /* token_exchange */
-    struct slice username;                                                    /* of password */
-    bool allow_insecure_grants;  /* password needs it */
-    int64_t default_lifetime_ms; /* when the answer has no expires_in: default 3600000 */
-    int64_t refresh_margin_ms;   /* renew so long before expiry: default 60000, never more than a
-                                    share (1/5) of the lifetime */
+    struct slice actor_token_type; /* "" = there is no actor; else the grant's secret is the
+                                      subject token, a NUL and the actor token */
+    struct slice username;         /* of password */
+    bool allow_insecure_grants;    /* password needs it */
+    int64_t default_lifetime_ms;   /* when the answer has no expires_in: default 3600000 */
+    int64_t refresh_margin_ms;     /* renew so long before expiry: default 60000, never more than a
+                                      share (1/5) of the lifetime */
     int64_t max_idle_ms; /* the refresh token dies unless it is used in so long; 0 = it does not */
     enum replay replay;
     bool shown;             /* not a setting: words stand for what would be signed (conn explain) */

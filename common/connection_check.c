@@ -34,6 +34,7 @@ static const char *in_file(const char *setting)
         {"assertion_scope", "assertion.scope"},
         {"subject_token_type", "exchange.subject_token_type"},
         {"requested_token_type", "exchange.requested_token_type"},
+        {"actor_token_type", "exchange.actor_token_type"},
         {"exchange_audience", "exchange.audience"},
         {"username", "login.username"},
         {"hosts", "policy.hosts"},
@@ -144,6 +145,7 @@ static bool check_grant(struct check *k)
         {"assertion_scope", a->scope, GRANT_JWT_BEARER},
         {"subject_token_type", c->subject_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
         {"requested_token_type", c->requested_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
+        {"actor_token_type", c->actor_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
         {"exchange_audience", c->exchange_audience.len > 0, GRANT_TOKEN_EXCHANGE},
         {"username", c->username.len > 0, GRANT_PASSWORD},
     };

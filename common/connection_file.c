@@ -83,6 +83,7 @@ static const struct row {
     {"assertion_scope", "assertion", "scope", FLAG},
     {"subject_token_type", "exchange", "subject_token_type", TEXT},
     {"requested_token_type", "exchange", "requested_token_type", TEXT},
+    {"actor_token_type", "exchange", "actor_token_type", TEXT},
     {"exchange_audience", "exchange", "audience", TEXT},
     {"username", "login", "username", TEXT},
     {"allow_insecure_grants", NULL, "allow_insecure_grants", FLAG},
@@ -335,9 +336,17 @@ static bool put_settings(struct buf *json, const struct yaml_node *root, const c
 
 /* What a connection's file may have beside its settings. */
 static const char *const others[] = {
-    "values",         "client.secret",  "client.key", "refresh_token",
-    "assertion.key",  "assertion.saml", "dpop.key",   "exchange.subject_token",
-    "login.password", "tls.key",
+    "values",
+    "client.secret",
+    "client.key",
+    "refresh_token",
+    "assertion.key",
+    "assertion.saml",
+    "dpop.key",
+    "exchange.subject_token",
+    "exchange.actor_token",
+    "login.password",
+    "tls.key",
 };
 
 struct known {
@@ -557,10 +566,36 @@ static bool check_key(struct connection_file *f, const struct yaml_node *n, cons
                       struct err *err)
 {
     struct err why = {0};
-    struct jwt_key *k = jwt_key_pem(buf_slice(&f->grant_secret), f->cfg->assertion.alg, &why);
+    struct jwt_key *k = oauth_grant_key(f->cfg, buf_slice(&f->grant_secret), &why);
 
     jwt_key_free(k);
     return k || yaml_err(n, err, "%s: %s", what, why.msg);
+}
+
+/* exchange.actor_token, behind a NUL (RFC 8693 section 2.1): who acts, for the subject. */
+static bool read_actor(struct connection_file *f, const char *path, const struct yaml_node *root,
+                       struct err *err)
+{
+    const struct yaml_node *n = yaml_at(root, "exchange.actor_token");
+    bool typed = f->cfg->actor_token_type.len > 0;
+    struct buf actor;
+    bool ok;
+
+    if (!n)
+        return !typed || yaml_err(yaml_at(root, "exchange.actor_token_type"), err,
+                                  "exchange.actor_token_type has no use without actor_token");
+    if (f->cfg->grant != GRANT_TOKEN_EXCHANGE)
+        return yaml_err(n, err, "exchange.actor_token has no use with grant: %s",
+                        grant_kind_name(f->cfg->grant));
+    if (!typed)
+        f->cfg->actor_token_type = SLICE_LIT(OAUTH_ACCESS_TOKEN_TYPE);
+    buf_init(&actor, SECRET_BYTES_MAX);
+    ok = read_secret(path, n, "exchange.actor_token", &actor, err);
+    if (ok && !(buf_add_char(&f->grant_secret, '\0') &&
+                buf_add_slice(&f->grant_secret, buf_slice(&actor))))
+        ok = yaml_err(n, err, "exchange.actor_token is too long");
+    buf_wipe(&actor);
+    return ok;
 }
 
 /* What the grant is asked for with, and nothing that another one would be. A refresh token may come
@@ -677,7 +712,7 @@ static bool read_secrets(struct connection_file *f, const char *path, const stru
                          struct err *err)
 {
     return read_client(f, path, root, err) && read_grant_secret(f, path, root, err) &&
-           read_dpop_key(f, path, root, err);
+           read_actor(f, path, root, err) && read_dpop_key(f, path, root, err);
 }
 
 /* A profile's texts move into the connection's document, and go on naming its file in messages. */

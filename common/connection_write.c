@@ -165,6 +165,7 @@ static void put_grant(struct json_writer *w, const struct connection_cfg *c)
     }
     put_some(w, "subject_token_type", c->subject_token_type);
     put_some(w, "requested_token_type", c->requested_token_type);
+    put_some(w, "actor_token_type", c->actor_token_type);
     put_some(w, "exchange_audience", c->exchange_audience);
     put_some(w, "username", c->username);
     if (c->allow_insecure_grants) {

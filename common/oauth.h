@@ -72,8 +72,11 @@ bool oauth_client_is_basic(const struct connection_cfg *c);
 /* Of auth: client_secret_jwt and private_key_jwt (RFC 7523 section 2.2). The key that its secret
  * is, or why it is none. */
 struct jwt_key;
+struct jwt_key *oauth_grant_key(const struct connection_cfg *c, struct slice secret,
+                                struct err *err); /* of jwt_bearer: assertion.key */
 struct jwt_key *oauth_client_key(const struct connection_cfg *c, struct slice secret,
                                  struct err *err);
+#define OAUTH_ACCESS_TOKEN_TYPE "urn:ietf:params:oauth:token-type:access_token" /* RFC 8693 */
 enum oauth_outcome {
     OAUTH_TOKEN,     /* a new access token */
     OAUTH_REFUSED,   /* invalid_grant and the like: the account must be linked again */

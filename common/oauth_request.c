@@ -167,14 +167,19 @@ static bool add_some(struct oauth_request *rq, const char *name, struct slice va
 /* ---- what each grant says ---- */
 
 static bool add_exchange(struct oauth_request *rq, const struct connection_cfg *c,
-                         struct slice token)
+                         struct slice tokens)
 {
-    struct slice type = c->subject_token_type;
+    struct slice type = c->subject_token_type, subject = tokens;
 
     if (type.len == 0)
-        type = SLICE_LIT("urn:ietf:params:oauth:token-type:access_token");
-    return oauth_request_add(rq, "subject_token", token) &&
+        type = SLICE_LIT(OAUTH_ACCESS_TOKEN_TYPE);
+    if (c->actor_token_type.len > 0)
+        slice_cut(&tokens, '\0', &subject);
+    return oauth_request_add(rq, "subject_token", subject) &&
            oauth_request_add(rq, "subject_token_type", type) &&
+           (c->actor_token_type.len == 0 ||
+            (oauth_request_add(rq, "actor_token", tokens) &&
+             oauth_request_add(rq, "actor_token_type", c->actor_token_type))) &&
            add_some(rq, "requested_token_type", c->requested_token_type) &&
            add_some(rq, "audience", c->exchange_audience);
 }
@@ -225,10 +230,17 @@ bool oauth_request_build_from(struct oauth_request *rq, const struct connection_
     return oauth_request_end(rq, c, client_secret, err);
 }
 
+struct jwt_key *oauth_grant_key(const struct connection_cfg *c, struct slice secret,
+                                struct err *err)
+{
+    return c->assertion.alg == JWT_HS256 ? jwt_key_secret(secret, err)
+                                         : jwt_key_pem(secret, c->assertion.alg, err);
+}
+
 static bool sign_assertion(struct buf *out, const struct connection_cfg *c, struct slice pem,
                            struct err *err)
 {
-    struct jwt_key *k = jwt_key_pem(pem, c->assertion.alg, err);
+    struct jwt_key *k = oauth_grant_key(c, pem, err);
     struct oauth_assertion a;
     bool ok;
 

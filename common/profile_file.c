@@ -90,6 +90,7 @@ static bool check_own(const struct yaml_node *root, struct err *err)
                                           "client.id",
                                           "assertion.key",
                                           "exchange.subject_token",
+                                          "exchange.actor_token",
                                           "dpop.key",
                                           "assertion.saml",
                                           "tls.certificate",

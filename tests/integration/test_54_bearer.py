@@ -150,3 +150,37 @@ def test_a_token_of_another_type(rig):
     w.works(1)
     rig.apply(w.conn("password") | {"id": "other"})
     wait_until(lambda: rig.ctl("conn", "show", "other", "-o", "json").json()["why"] == "token_type", 10, "its refusal")
+
+
+# ---- who acts for the subject (RFC 8693 section 2.1), and assertions by a shared secret --------------------------
+
+def test_an_actor_goes_with_the_subject(rig):
+    w = Way(rig, "basic")
+    rig.worker()
+    conn = w.conn("token_exchange")
+    conn["exchange"]["actor_token"] = w.file("actor", w.auth.mint("bob", "basic")["access_token"])
+    rig.apply(conn)
+    w.works(1)
+    body = explained(rig)
+    assert "subject_token=SUBJECT_TOKEN&" in body and "&actor_token=ACTOR_TOKEN&actor_token_type=urn%3Aietf" in body
+    held = b"".join(rig.redis.client.hgetall("awq:{c:crm}").values())
+    assert (rig.folder / "actor").read_bytes() not in held
+    assert "unchanged" in rig.apply(conn).out
+    (rig.folder / "actor").write_text("not a token")
+    assert "linked (another secret)" in rig.apply(conn).out
+    wait_until(lambda: state(rig)["state"] == "NEEDS_CONSENT", 10, "its refusal")
+
+
+def test_an_assertion_by_a_shared_secret(rig):
+    w = Way(rig, "none")
+    rig.worker()
+    secret = "a secret that both sides know, of 32 bytes and more"
+    w.auth.control("POST", "jwt-issuers", {"iss": "robot", "secret": secret})
+    conn = w.conn("jwt_bearer")
+    w.auth.control("POST", "jwt-issuers", {"iss": "robot", "secret": secret})
+    conn["assertion"] = {"key": w.file("shared", secret), "alg": "HS256", "issuer": "robot", "subject": "alice"}
+    rig.apply(conn)
+    w.works(1)
+    assert '"alg":"HS256"' in explained(rig)
+    (rig.folder / "shared").write_text("short")
+    assert "HS256 needs 32 at least" in rig.apply(conn, code=1).err

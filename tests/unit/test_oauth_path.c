@@ -13,8 +13,8 @@ static void test_paths(void **state)
     static const struct {
         const char *path, *text;
     } cases[] = {
-        {"a", "1"},  {"b.c", "2"}, {"l.1.x", "3"}, {"l.0", "4"},   {"l.2", NULL},
-        {"l.x", ""}, {"b", ""},    {"b.d", NULL},  {"a.b", NULL},  {"l.-1", NULL},
+        {"a", "1"},  {"b.c", "2"}, {"l.1.x", "3"}, {"l.0", "4"},    {"l.2", NULL},
+        {"l.x", ""}, {"b", ""},    {"b.d", NULL},  {"a.b", NULL},   {"l.-1", NULL},
         {"", ""},    {"b.", NULL}, {"l.00.x", ""}, {"b.c.0", NULL},
     };
     struct json *doc = json_parse(
@@ -168,8 +168,8 @@ static void test_access(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_paths),     cmocka_unit_test(test_dates),
-        cmocka_unit_test(test_forms),     cmocka_unit_test(test_base_urls),
+        cmocka_unit_test(test_paths),  cmocka_unit_test(test_dates),
+        cmocka_unit_test(test_forms),  cmocka_unit_test(test_base_urls),
         cmocka_unit_test(test_access),
     };
 

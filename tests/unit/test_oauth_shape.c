@@ -52,14 +52,15 @@ static void test_renewals(void **state)
     static const struct {
         const char *members, *request;
     } cases[] = {
-        {"\"pkce\":true", "POST https://as.example/token" FORM
-                          "grant_type=refresh_token&refresh_token=r%2Bt&client_id=me&client_secret=s"},
+        {"\"pkce\":true",
+         "POST https://as.example/token" FORM
+         "grant_type=refresh_token&refresh_token=r%2Bt&client_id=me&client_secret=s"},
         {"\"refresh_url\":\"https://as.example/again\"",
          "POST https://as.example/again" FORM
          "grant_type=refresh_token&refresh_token=r%2Bt&client_id=me&client_secret=s"},
         {"\"token_request.params\":{\"audience\":\"x y\"}",
          "POST https://as.example/token" FORM "grant_type=refresh_token&refresh_token=r%2Bt&client_"
-                                              "id=me&client_secret=s&audience=x+y"},
+         "id=me&client_secret=s&audience=x+y"},
         {"\"token_request.params\":{\"audience\":\"x\"},\"refresh_request.params\":{\"grant_type\":"
          "\"again\"}",
          "POST https://as.example/token" FORM
@@ -67,7 +68,8 @@ static void test_renewals(void **state)
         {"\"refresh_request.rename\":{\"refresh_token\":\"token\",\"client_id\":\"key\"},"
          "\"refresh_request.omit\":[\"grant_type\"]",
          "POST https://as.example/token" FORM "token=r%2Bt&key=me&client_secret=s"},
-        {"\"token_request.body\":\"json\",\"token_request.headers\":{\"X-V\":\"1\",\"accept\":\"*/*\"}",
+        {"\"token_request.body\":\"json\",\"token_request.headers\":{\"X-V\":\"1\",\"accept\":\"*/"
+         "*\"}",
          "POST https://as.example/token\nContent-Type: application/json\nX-V: 1\naccept: */*\n"
          "{\"grant_type\":\"refresh_token\",\"refresh_token\":\"r+t\",\"client_id\":\"me\","
          "\"client_secret\":\"s\"}"},
@@ -105,7 +107,8 @@ static void test_questions(void **state)
          "https://as.example/auth?x=1&response_type=code&client_id=me&redirect_uri=http%3A%2F%2Fr"
          "&scope=a%2Cb&state=S"},
         {"\"pkce\":false,\"authorize.params\":{\"access_type\":\"offline\",\"scope\":\"all\"},"
-         "\"authorize.rename\":{\"client_id\":\"client_key\"},\"authorize.omit\":[\"redirect_uri\"]",
+         "\"authorize.rename\":{\"client_id\":\"client_key\"},\"authorize.omit\":[\"redirect_"
+         "uri\"]",
          "https://as.example/auth?x=1&response_type=code&client_key=me&state=S&access_type=offline"
          "&scope=all"},
     };
@@ -127,16 +130,16 @@ static void test_questions(void **state)
 static void test_the_code_and_the_chain(void **state)
 {
     static const struct oauth_code q = {.verifier = "V", .challenge = "C", .state = "S"};
-    struct connection_cfg *c =
-        settings("\"pkce\":false,\"chain.url\":\"https://as.example/longer\",\"chain.method\":"
-                 "\"GET\",\"chain.rename\":{\"access_token\":\"old\"},\"chain.omit\":[\"client_id\"]"
-                 ",\"chain.params\":{\"grant_type\":\"longer\"}");
+    struct connection_cfg *c = settings(
+        "\"pkce\":false,\"chain.url\":\"https://as.example/longer\",\"chain.method\":"
+        "\"GET\",\"chain.rename\":{\"access_token\":\"old\"},\"chain.omit\":[\"client_id\"]"
+        ",\"chain.params\":{\"grant_type\":\"longer\"}");
     struct oauth_request rq;
     struct err err = {0};
 
     (void)state;
-    assert_true(oauth_code_request(&rq, c, &q, SLICE_LIT("s"), SLICE_LIT("c"), SLICE_LIT("http://r"),
-                                   &err));
+    assert_true(oauth_code_request(&rq, c, &q, SLICE_LIT("s"), SLICE_LIT("c"),
+                                   SLICE_LIT("http://r"), &err));
     assert_string_equal(rq.body.ptr, "grant_type=authorization_code&code=c&redirect_uri=http%3A%2F"
                                      "%2Fr&client_id=me&client_secret=s");
     oauth_request_deinit(&rq);
@@ -183,7 +186,8 @@ static void test_answers(void **state)
         {"\"answer.format\":\"form\"", "access_token=t%2Bk&expires_in=60", OAUTH_TOKEN, "t+k",
          60000},
         {"\"answer.format\":\"form\"", "error=invalid_grant", OAUTH_REFUSED, "invalid_grant", 0},
-        {"\"answer.format\":\"form\"", "{\"access_token\":\"tok\"}", OAUTH_TRANSIENT, "not_json", 0},
+        {"\"answer.format\":\"form\"", "{\"access_token\":\"tok\"}", OAUTH_TRANSIENT, "not_json",
+         0},
         {"\"pkce\":true", "access_token=tok", OAUTH_TRANSIENT, "not_json", 0},
         {"\"answer.success.at\":\"ok\",\"answer.success.is\":\"true\"",
          "{\"ok\":true,\"access_token\":\"tok\",\"error\":\"odd\"}", OAUTH_TOKEN, "tok", -1},
@@ -214,8 +218,8 @@ static void test_answers(void **state)
          0},
         {"\"api.base_url\":\"{answer.url}\"",
          "{\"access_token\":\"tok\",\"url\":\"http://api.example\"}", OAUTH_CONFIG, "base_url", 0},
-        {"\"api.base_url\":\"{answer.url}\"", "{\"access_token\":\"tok\"}", OAUTH_CONFIG, "base_url",
-         0},
+        {"\"api.base_url\":\"{answer.url}\"", "{\"access_token\":\"tok\"}", OAUTH_CONFIG,
+         "base_url", 0},
         {"\"answer.tokens\":{\"bot\":\"b\"}", "{\"access_token\":\"tok\",\"b\":\"a b\"}",
          OAUTH_TRANSIENT, "access_token_invalid", 0},
     };

@@ -10,7 +10,8 @@
 
 #define BASE                                                                                       \
     "{\"grant\":\"authorization_code\",\"token_url\":\"https://as.example/token\","                \
-    "\"authorize_url\":\"https://as.example/auth\",\"client_id\":\"me\",\"hosts\":[\"api.example\"" \
+    "\"authorize_url\":\"https://as.example/"                                                      \
+    "auth\",\"client_id\":\"me\",\"hosts\":[\"api.example\""                                       \
     "]"
 
 static struct connection_cfg *parse(const char *members, const char **setting, struct err *err)
@@ -28,7 +29,8 @@ static const char everything[] =
     "\"authorize.params\":{\"access_type\":\"offline\"},\"authorize.rename\":{\"scope\":\"s\"},"
     "\"authorize.omit\":[\"redirect_uri\"],"
     "\"token_request.method\":\"GET\",\"token_request.body\":\"query\","
-    "\"token_request.params\":{\"audience\":\"x\"},\"token_request.rename\":{\"client_id\":\"key\"},"
+    "\"token_request.params\":{\"audience\":\"x\"},\"token_request.rename\":{\"client_id\":\"key\"}"
+    ","
     "\"token_request.omit\":[\"redirect_uri\"],\"token_request.headers\":{\"Accept\":\"*/*\"},"
     "\"refresh_request.method\":\"POST\",\"refresh_request.body\":\"json\","
     "\"refresh_request.params\":{},\"refresh_request.rename\":{\"refresh_token\":\"t\"},"
@@ -149,7 +151,8 @@ static void test_refused(void **state)
          "token_request.omit", "as well"},
         {"\"token_request.headers\":{\"Authorization\":\"x\"}", "token_request.headers",
          "not for it to set"},
-        {"\"token_request.headers\":{\"a(b\":\"x\"}", "token_request.headers", "no header may have"},
+        {"\"token_request.headers\":{\"a(b\":\"x\"}", "token_request.headers",
+         "no header may have"},
         {"\"token_request.method\":\"PUT\"", "token_request.method", "POST or GET"},
         {"\"token_request.body\":\"xml\"", "token_request.body", "form, json or query"},
         {"\"token_request.method\":\"GET\",\"token_request.body\":\"form\"", "token_request.body",

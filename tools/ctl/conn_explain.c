@@ -241,19 +241,20 @@ static bool explain_device(struct explaining *e)
     return ok;
 }
 
-static const char *sent_for(enum grant_kind g)
+static struct slice sent_for(const struct connection_cfg *c)
 {
-    switch (g) {
+    switch (c->grant) {
     case GRANT_JWT_BEARER:
-        return "GRANT_ASSERTION";
+        return SLICE_LIT("GRANT_ASSERTION");
     case GRANT_SAML2_BEARER:
-        return "SAML_ASSERTION_IN_BASE64URL";
+        return SLICE_LIT("SAML_ASSERTION_IN_BASE64URL");
     case GRANT_TOKEN_EXCHANGE:
-        return "SUBJECT_TOKEN";
+        return c->actor_token_type.len > 0 ? SLICE_LIT("SUBJECT_TOKEN\0ACTOR_TOKEN")
+                                           : SLICE_LIT("SUBJECT_TOKEN");
     case GRANT_PASSWORD:
-        return "PASSWORD";
+        return SLICE_LIT("PASSWORD");
     default:
-        return "REFRESH_TOKEN";
+        return SLICE_LIT("REFRESH_TOKEN");
     }
 }
 
@@ -264,7 +265,7 @@ static bool explain_token(struct explaining *e)
 
     if (e->c.profile.not_renewed)
         return true;
-    ok = oauth_request_build_from(&rq, &e->c, secret, slice_cstr(sent_for(e->c.grant)), e->err);
+    ok = oauth_request_build_from(&rq, &e->c, secret, sent_for(&e->c), e->err);
     if (ok)
         show_request(e,
                      grant_is_renewed(e->c.grant) ? "the access token is renewed"
