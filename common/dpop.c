@@ -3,12 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sodium.h>
-#include "common/clock.h"
-#include "common/id.h"
 #include "common/json.h"
 
-#define TEXT_MAX  2048
-#define JTI_BYTES 16
+#define TEXT_MAX 2048
 
 struct dpop_key {
     struct jwt_key *key;
@@ -110,24 +107,26 @@ bool dpop_json(const struct dpop_key *k, const struct dpop_request *r, const cha
     return buf_ok(header) && buf_ok(claims);
 }
 
+struct proof {
+    const struct dpop_key *key;
+    const struct dpop_request *request;
+};
+
+static bool texts(const void *of, const char *alg, const char *jti, int64_t now_ms,
+                  struct buf *header, struct buf *claims)
+{
+    const struct proof *p = of;
+
+    (void)alg; /* the key says it */
+    return dpop_json(p->key, p->request, jti, now_ms, header, claims);
+}
+
 bool dpop_proof(const struct dpop_key *k, const struct dpop_request *r, struct buf *out,
                 struct err *err)
 {
-    char jti[2 * JTI_BYTES + 1];
-    struct buf header, claims;
-    bool ok;
+    const struct proof p = {k, r};
 
-    id_hex(jti, JTI_BYTES);
-    buf_init(&header, TEXT_MAX);
-    buf_init(&claims, DPOP_PROOF_MAX * 4);
-    ok = dpop_json(k, r, jti, clock_wall_ms(), &header, &claims);
-    if (ok)
-        ok = jwt_sign(k->key, buf_slice(&header), buf_slice(&claims), out, err);
-    else
-        err_set(err, ERR_NOMEM, "the DPoP proof is too long");
-    buf_deinit(&header);
-    buf_deinit(&claims);
-    return ok;
+    return jwt_make(k->key, texts, &p, out, err) || err_prefix(err, "the DPoP proof: ");
 }
 
 void dpop_take_nonce(char nonce[DPOP_NONCE_MAX + 1], struct slice header)

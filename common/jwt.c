@@ -12,12 +12,16 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <sodium.h>
+#include "common/clock.h"
+#include "common/id.h"
 
 #define SIGNATURE_MAX 1024 /* RSA of 8192 bits */
 #define RSA_BITS_MIN  2048
 #define RSA_BITS_MAX  8192
 #define SECRET_MIN    32
 #define P256_BYTES    32
+#define JTI_BYTES     16
+#define TEXT_MAX      16384
 
 struct jwt_key {
     enum jwt_alg alg;
@@ -289,4 +293,24 @@ bool jwt_sign(const struct jwt_key *k, struct slice header, struct slice claims,
     }
     return (ok && buf_add_char(out, '.') && add_base64url(out, s.bytes, s.len)) ||
            err_set(err, ERR_NOMEM, "the assertion is too long");
+}
+
+bool jwt_make(const struct jwt_key *k, jwt_texts *texts, const void *of, struct buf *out,
+              struct err *err)
+{
+    char jti[2 * JTI_BYTES + 1];
+    struct buf header, claims;
+    bool ok;
+
+    id_hex(jti, JTI_BYTES);
+    buf_init(&header, TEXT_MAX);
+    buf_init(&claims, TEXT_MAX);
+    ok = texts(of, jwt_alg_name(jwt_key_alg(k)), jti, clock_wall_ms(), &header, &claims);
+    if (ok)
+        ok = jwt_sign(k, buf_slice(&header), buf_slice(&claims), out, err);
+    else
+        err_set(err, ERR_NOMEM, "what it says is too long");
+    buf_deinit(&header);
+    buf_deinit(&claims);
+    return ok;
 }

@@ -12,6 +12,7 @@
 #define AWQ_JWT_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/slice.h"
@@ -38,6 +39,13 @@ enum jwt_alg jwt_key_alg(const struct jwt_key *k);
 
 /* Adds header.claims.signature; header and claims are JSON texts. */
 bool jwt_sign(const struct jwt_key *k, struct slice header, struct slice claims, struct buf *out,
+              struct err *err);
+
+/* Adds one that says what `texts` writes of `of`, now, with a jti of its own. The longest: 32 KiB.
+ */
+typedef bool jwt_texts(const void *of, const char *alg, const char *jti, int64_t now_ms,
+                       struct buf *header, struct buf *claims);
+bool jwt_make(const struct jwt_key *k, jwt_texts *texts, const void *of, struct buf *out,
               struct err *err);
 
 #endif

@@ -136,21 +136,22 @@ static bool says_error(const struct json_val *v)
     }
 }
 
+/* One that may stand in our texts: it looks like a code, or the settings have it. */
+static bool is_known_code(const struct judging *j, const struct json_val *error, struct slice code)
+{
+    return json_type(error) == JSON_STR &&
+           (oauth_is_error_code(code) || word_list_has(&j->shape->refused, code) ||
+            word_list_has(&j->shape->transient, code));
+}
+
 static void judge_error(const struct judging *j, const struct json_val *error)
 {
     struct oauth_answer *a = j->a;
-    struct slice code = SLICE_NONE;
-    char number[24];
-    int64_t n;
+    char room[24];
+    struct slice code = oauth_text_of(error, room);
 
-    if (json_int(error, &n)) {
-        snprintf(number, sizeof number, "%lld", (long long)n);
-        code = slice_cstr(number);
-    } else if (!json_str(error, &code) ||
-               !(oauth_is_error_code(code) || word_list_has(&j->shape->refused, code) ||
-                 word_list_has(&j->shape->transient, code))) {
+    if (json_type(error) != JSON_INT && !is_known_code(j, error, code))
         code = SLICE_LIT("unnamed_error");
-    }
     a->outcome = outcome_of_code(j, code);
     slice_copy(slice_sub(code, 0, sizeof a->reason - 1), a->reason, sizeof a->reason);
     snprintf(a->text, sizeof a->text, "the token endpoint answered %d with error %s", j->status,
@@ -161,24 +162,11 @@ static void judge_error(const struct judging *j, const struct json_val *error)
 static bool is_error(const struct judging *j)
 {
     const struct answer_shape *shape = j->shape;
-    char number[24];
-    struct slice s = SLICE_NONE;
-    int64_t n;
-    bool b;
+    char room[24];
 
-    if (shape->success_at.len > 0) {
-        const struct json_val *v = oauth_path(j->root, shape->success_at);
-
-        if (json_bool(v, &b))
-            s = b ? SLICE_LIT("true") : SLICE_LIT("false");
-        else if (json_int(v, &n)) {
-            snprintf(number, sizeof number, "%lld", (long long)n);
-            s = slice_cstr(number);
-        } else {
-            json_str(v, &s);
-        }
-        return !slice_eq(s, shape->success_is);
-    }
+    if (shape->success_at.len > 0)
+        return !slice_eq(oauth_text_of(oauth_path(j->root, shape->success_at), room),
+                         shape->success_is);
     return says_error(at(j, shape->error, "error"));
 }
 

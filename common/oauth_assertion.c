@@ -1,12 +1,8 @@
 #include "common/oauth_assertion.h"
 
-#include "common/clock.h"
-#include "common/id.h"
 #include "common/json.h"
 #include "common/jwt.h"
 
-#define TEXT_MAX       8192
-#define JTI_BYTES      16
 #define CLIENT_LIFE_MS 60000 /* it is made for one request */
 
 static struct slice either(struct slice a, struct slice b)
@@ -76,23 +72,14 @@ bool oauth_assertion_json(const struct oauth_assertion *a, const char *alg, cons
     return buf_ok(header) && buf_ok(claims);
 }
 
+static bool texts(const void *of, const char *alg, const char *jti, int64_t now_ms,
+                  struct buf *header, struct buf *claims)
+{
+    return oauth_assertion_json(of, alg, jti, now_ms, header, claims);
+}
+
 bool oauth_assertion_sign(const struct oauth_assertion *a, const struct jwt_key *k, struct buf *out,
                           struct err *err)
 {
-    char jti[2 * JTI_BYTES + 1];
-    struct buf header, claims;
-    bool ok;
-
-    id_hex(jti, JTI_BYTES);
-    buf_init(&header, TEXT_MAX);
-    buf_init(&claims, TEXT_MAX);
-    ok = oauth_assertion_json(a, jwt_alg_name(jwt_key_alg(k)), jti, clock_wall_ms(), &header,
-                              &claims);
-    if (ok)
-        ok = jwt_sign(k, buf_slice(&header), buf_slice(&claims), out, err);
-    else
-        err_set(err, ERR_NOMEM, "its assertion is too long");
-    buf_deinit(&header);
-    buf_deinit(&claims);
-    return ok;
+    return jwt_make(k, texts, a, out, err) || err_prefix(err, "its assertion: ");
 }

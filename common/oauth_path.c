@@ -31,6 +31,22 @@ const struct json_val *oauth_path(const struct json_val *root, struct slice path
     return root;
 }
 
+struct slice oauth_text_of(const struct json_val *v, char room[24])
+{
+    struct slice s = SLICE_NONE;
+    int64_t n;
+    bool b;
+
+    if (json_bool(v, &b))
+        return b ? SLICE_LIT("true") : SLICE_LIT("false");
+    if (!json_int(v, &n)) {
+        json_str(v, &s);
+        return s;
+    }
+    snprintf(room, 24, "%lld", (long long)n);
+    return slice_cstr(room);
+}
+
 static bool is_plain(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++)
@@ -55,18 +71,9 @@ static bool add_value(struct buf *out, struct slice s, struct slice name, struct
 static bool add_answered(struct buf *out, const struct json_val *answer, struct slice name,
                          struct err *err)
 {
-    const struct json_val *v = oauth_path(answer, name);
-    struct slice s = SLICE_NONE;
-    char number[24];
-    int64_t n;
+    char room[24];
 
-    if (json_int(v, &n)) {
-        snprintf(number, sizeof number, "%lld", (long long)n);
-        s = slice_cstr(number);
-    } else {
-        json_str(v, &s);
-    }
-    return add_value(out, s, name, err);
+    return add_value(out, oauth_text_of(oauth_path(answer, name), room), name, err);
 }
 
 /* What stands in braces. */

@@ -24,6 +24,9 @@ const struct json_val *oauth_path(const struct json_val *root, struct slice path
 bool oauth_base_url(struct buf *out, const struct profile *p, const struct json_val *answer,
                     struct err *err);
 
+/* A text as it is, a whole number or a flag as it is spelled (in `room`); "" for all else. */
+struct slice oauth_text_of(const struct json_val *v, char room[24]);
+
 /* %XX and + decoded, added to out; false when it is no form, or holds a control character. */
 bool oauth_form_decode(struct slice text, struct buf *out);
 /* The parameters of a form as one JSON object of texts; false when it is none. */

@@ -6,7 +6,26 @@
 #include "common/oauth.h"
 #include "tests/fuzz/fuzz.h"
 
-static const struct connection_cfg plain = {.grant = GRANT_REFRESH_TOKEN};
+static const struct name_value more[] = {{{"bot", 3}, {"b.0.t", 5}}};
+static const struct slice words[] = {{"gone", 4}};
+/* As the standards have it, and as one that differs in all that can be read otherwise. */
+static const struct connection_cfg kinds[] = {
+    {.grant = GRANT_REFRESH_TOKEN},
+    {.grant = GRANT_REFRESH_TOKEN, .profile = {.answer = {.format = ANSWER_FORM}}},
+    {.grant = GRANT_REFRESH_TOKEN,
+     .profile = {.api = {.base_url = {"{answer.url}/x", 14}},
+                 .answer = {.access_token = {"a.0.token", 9},
+                            .refresh_token = {"r", 1},
+                            .expiry = {"at", 2},
+                            .expiry_kind = EXPIRY_DATE,
+                            .error = {"e.code", 6},
+                            .success_at = {"ok", 2},
+                            .success_is = {"true", 4},
+                            .scope_separator = {",", 1},
+                            .token_type = {"any", 3},
+                            .refused = {words, 1},
+                            .tokens = {more, 1}}}},
+};
 
 static void check_text(const char *s, size_t size)
 {
@@ -27,14 +46,14 @@ static void check_token(const struct oauth_answer *a, int status)
     CHECK(a->text[0] == '\0' && a->reason[0] == '\0');
 }
 
-static void answers(struct slice body)
+static void answers(const struct connection_cfg *c, struct slice body)
 {
     static const int statuses[] = {200, 299, 302, 400, 401, 429, 500, 503};
 
     for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
         struct oauth_answer a;
 
-        oauth_answer_judge(&a, &plain, statuses[i], body, SLICE_LIT("application/json"),
+        oauth_answer_judge(&a, c, statuses[i], body, SLICE_LIT("application/json"),
                            slice_sub(body, 0, 40), 1445412420000);
         check_text(a.reason, sizeof a.reason);
         check_text(a.text, sizeof a.text);
@@ -67,7 +86,8 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size)
 {
     struct slice in = slice_of(data, size);
 
-    answers(in);
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        answers(&kinds[i], in);
     CHECK(oauth_challenge_read(in) <= CHALLENGE_OTHER);
     forms(in);
     return 0;

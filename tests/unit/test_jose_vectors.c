@@ -26,12 +26,11 @@
 #define JOE_X "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU"
 #define JOE_Y "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"
 /* The key of A.3.1 in PKCS #8. */
-static const char joe_pem[] =
-    "-----BEGIN PRIVATE KEY-----\n"
-    "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgjpsQnnGQmL+YBIff\n"
-    "H1136cspYG6+0iY7X1fCE9+E9LKhRANCAAR/zc4ncPbEXUGDy+5v20t7WAczNXvp\n"
-    "7xO6z248e9FURcfxRM0bvZt+hyzf7bnuufSzaV1uqQskrYpGIyiFiOWt\n"
-    "-----END PRIVATE KEY-----\n";
+static const char joe_pem[] = "-----BEGIN PRIVATE KEY-----\n"
+                              "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgjpsQnnGQmL+YBIff\n"
+                              "H1136cspYG6+0iY7X1fCE9+E9LKhRANCAAR/zc4ncPbEXUGDy+5v20t7WAczNXvp\n"
+                              "7xO6z248e9FURcfxRM0bvZt+hyzf7bnuufSzaV1uqQskrYpGIyiFiOWt\n"
+                              "-----END PRIVATE KEY-----\n";
 
 #define PROOF_X "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"
 #define PROOF_Y "9VE4jf_Ok_o64zbTTlcuNJajHmt6v9TDVrU0CdvGRDA"
@@ -115,8 +114,8 @@ static void test_es256(void **state)
     assert_false(verifies(buf_slice(&out), JOE_X, JOE_Y));
     buf_clear(&out);
     assert_true(jwt_key_jwk(k, &out)); /* members in the order of RFC 7638 section 3.3 */
-    assert_string_equal(out.ptr, "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"" JOE_X "\",\"y\":\"" JOE_Y
-                                 "\"}");
+    assert_string_equal(out.ptr, "{\"crv\":\"P-256\",\"kty\":\"EC\",\"x\":\"" JOE_X
+                                 "\",\"y\":\"" JOE_Y "\"}");
     buf_deinit(&out);
     jwt_key_free(k);
 }
@@ -166,13 +165,13 @@ static void test_dpop_proof(void **state)
     len = from64(claims, text, sizeof text);
     assert_true(slice_eq(slice_of(text, len), buf_slice(&our_claims)));
     len = from64(header, text, sizeof text);
-    assert_true(slice_eq(slice_of(text, len),
-                         SLICE_LIT("{\"typ\":\"dpop+jwt\",\"alg\":\"ES256\",\"jwk\":{\"kty\":\"EC\","
-                                   "\"x\":\"" PROOF_X "\",\"y\":\"" PROOF_Y
-                                   "\",\"crv\":\"P-256\"}}")));
-    assert_string_equal(our_header.ptr, "{\"typ\":\"dpop+jwt\",\"alg\":\"ES256\",\"jwk\":{\"crv\":"
-                                        "\"P-256\",\"kty\":\"EC\",\"x\":\"" JOE_X "\",\"y\":\"" JOE_Y
-                                        "\"}}");
+    assert_true(
+        slice_eq(slice_of(text, len),
+                 SLICE_LIT("{\"typ\":\"dpop+jwt\",\"alg\":\"ES256\",\"jwk\":{\"kty\":\"EC\","
+                           "\"x\":\"" PROOF_X "\",\"y\":\"" PROOF_Y "\",\"crv\":\"P-256\"}}")));
+    assert_string_equal(our_header.ptr,
+                        "{\"typ\":\"dpop+jwt\",\"alg\":\"ES256\",\"jwk\":{\"crv\":"
+                        "\"P-256\",\"kty\":\"EC\",\"x\":\"" JOE_X "\",\"y\":\"" JOE_Y "\"}}");
     assert_true(dpop_proof(k, &r, &ours, &err));
     assert_true(verifies(buf_slice(&ours), JOE_X, JOE_Y));
     buf_deinit(&our_header);
@@ -228,8 +227,10 @@ static void test_assertion_requests(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_es256),      cmocka_unit_test(test_others_are_refused),
-        cmocka_unit_test(test_dpop_proof), cmocka_unit_test(test_thumbprint),
+        cmocka_unit_test(test_es256),
+        cmocka_unit_test(test_others_are_refused),
+        cmocka_unit_test(test_dpop_proof),
+        cmocka_unit_test(test_thumbprint),
         cmocka_unit_test(test_assertion_requests),
     };
 

@@ -110,7 +110,7 @@ static void test_base_urls(void **state)
         {"https://{answer.h}.example/", "{\"h\":\"a?b\"}", NULL},
         {"https://{answer.h}.example/", "{\"h\":\"\"}", NULL},
         {"https://api.example/{answer.h}", "{\"h\":\"..\"}", NULL},
-        {"https://api.example/{answer.h}", "{\"h\":true}", NULL},
+        {"https://api.example/{answer.h}", "{\"h\":[1]}", NULL},
         {"https://api.example/{answer.h}", "{}", NULL},
         {"{answer.url}", "{\"url\":\"https://x@eu.example/\"}", NULL},
         {"{answer.url}", "{\"url\":\"https://eu.example/#\"}", NULL},
