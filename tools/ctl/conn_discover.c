@@ -11,11 +11,14 @@
 #define URL_MAX  2048
 #define AUTH_MAX 16
 
-enum { D_INSECURE_HTTP, D_ALLOW_PRIVATE };
-const struct flag conn_discover_flags[2] = {
+enum { D_INSECURE_HTTP, D_ALLOW_PRIVATE, D_MTLS };
+const struct flag conn_discover_flags[3] = {
     [D_INSECURE_HTTP] = {"--insecure-http", NULL, NULL, "http:// too"},
     [D_ALLOW_PRIVATE] = {"--allow-private", NULL, NULL,
                          "loopback, private and link-local addresses too"},
+    [D_MTLS] =
+        {"--mtls", NULL, NULL,
+         "for a connection with `tls`: the addresses that want certificates, where there are"},
 };
 
 /* Endpoints, literally as published, and what they are called in a connection's file. */
@@ -36,13 +39,15 @@ static const struct {
     {"client_secret_post", "post"},
     {"client_secret_jwt", "client_secret_jwt"},
     {"private_key_jwt", "private_key_jwt"},
+    {"tls_client_auth", "tls_client_auth"},
+    {"self_signed_tls_client_auth", "self_signed_tls_client_auth"},
     {"none", "none"},
 };
 
 struct discovery {
     struct ctl *c;
     struct slice issuer;
-    bool insecure_http, allow_private;
+    bool insecure_http, allow_private, mtls;
     bool found, no_json;
     int status;
     struct err err;
@@ -105,6 +110,16 @@ static void show_methods(struct out *o, const struct json_val *root)
     buf_deinit(&text);
 }
 
+/* RFC 8705 section 5: who shows a certificate asks at the alias, where there is one, and else at
+ * the endpoint of all. The owner's browser, who has another certificate or none, has no alias. */
+static bool alias(const struct json_val *root, size_t endpoint, struct slice *url)
+{
+    const char *published = endpoints[endpoint].published;
+
+    return strcmp(published, "authorization_endpoint") != 0 &&
+           json_str(json_get(json_get(root, "mtls_endpoint_aliases"), published), url);
+}
+
 /* RFC 8414 section 3.3: the issuer in it must be the one that was asked for, to the letter. */
 static bool check(struct discovery *d, const struct json_val *root)
 {
@@ -120,6 +135,10 @@ static bool check(struct discovery *d, const struct json_val *root)
         url = SLICE_NONE;
         if (json_str(json_get(root, endpoints[i].published), &url) && !is_address(d, url))
             return err_set(&d->err, ERR_DENIED, "its %s is no https:// address",
+                           endpoints[i].published);
+        if (d->mtls && alias(root, i, &url) && !is_address(d, url))
+            return err_set(&d->err, ERR_DENIED,
+                           "its %s of mtls_endpoint_aliases is no https:// address",
                            endpoints[i].published);
     }
     url = SLICE_NONE;
@@ -137,11 +156,14 @@ static void report(struct discovery *d, const struct json_val *root)
         out_thing(o);
     json_bool(json_get(root, "authorization_response_iss_parameter_supported"), &iss);
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
-        if (json_str(json_get(root, endpoints[i].published), &url))
+        if ((d->mtls && alias(root, i, &url)) ||
+            json_str(json_get(root, endpoints[i].published), &url))
             show(o, endpoints[i].setting, url);
     if (iss) /* RFC 9207: each of its redirects has it, and one without is none */
         show(o, "issuer", d->issuer);
     show_methods(o, root);
+    if (!o->json && !d->mtls && json_type(json_get(root, "mtls_endpoint_aliases")) == JSON_OBJ)
+        out_note(o, "# with tls in the file it has other addresses: --mtls");
     if (json_str(json_get(root, "registration_endpoint"), &url) && is_address(d, url)) {
         if (o->json)
             show(o, "registration", url);
@@ -216,7 +238,8 @@ int conn_discover(struct ctl *c, const struct args *a)
     struct discovery d = {.c = c,
                           .issuer = slice_cstr(a->names[0]),
                           .insecure_http = a->flag[D_INSECURE_HTTP] != NULL,
-                          .allow_private = a->flag[D_ALLOW_PRIVATE] != NULL};
+                          .allow_private = a->flag[D_ALLOW_PRIVATE] != NULL,
+                          .mtls = a->flag[D_MTLS] != NULL};
     int code;
 
     if (!is_address(&d, d.issuer) || slice_find(d.issuer, '?') < d.issuer.len ||
