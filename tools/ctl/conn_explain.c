@@ -37,7 +37,7 @@ static void proof(const struct connection_cfg *c, const char *method, struct sli
 
 struct shown {
     const char *what, *method;
-    struct slice url, body;
+    struct slice url, body, certificate; /* that is shown in the handshake; "" = none */
     struct buf headers, authorization, dpop;
 };
 
@@ -67,9 +67,14 @@ static void show(struct out *o, const struct shown *s)
         out_text(o, buf_slice(&s->authorization));
         out_text(o, buf_slice(&s->dpop));
         out_text(o, s->body);
+        out_text(o, s->certificate);
         return;
     }
-    out_note(o, "# %s\n%s %.*s", s->what, s->method, SLICE_FMT(s->url));
+    out_note(o, "# %s", s->what);
+    if (s->certificate.len > 0)
+        out_note(o, "# with the TLS client certificate whose x5t#S256 is %.*s",
+                 SLICE_FMT(s->certificate));
+    out_note(o, "%s %.*s", s->method, SLICE_FMT(s->url));
     if (s->headers.len > 0)
         out_note(o, "%.*s", SLICE_FMT(slice_sub(buf_slice(&s->headers), 0, s->headers.len - 1)));
     if (s->dpop.len > 0)
@@ -148,6 +153,7 @@ static void show_request(struct explaining *e, const char *what, const struct oa
     s.method = rq->method;
     s.url = buf_slice(&url);
     s.body = buf_slice(&body);
+    s.certificate = e->c.certificate;
     for (size_t i = 0; i < count; i++)
         buf_addf(&s.headers, "%.*s: %.*s\n", SLICE_FMT(headers[i].name),
                  SLICE_FMT(headers[i].value));
@@ -323,6 +329,7 @@ static void explain_call(struct explaining *e)
         buf_add_slice(&s.authorization, buf_slice(&header));
     s.method = "GET";
     s.url = buf_slice(&url);
+    s.certificate = c->certificate;
     proof(c, "GET", s.url, true, &s.dpop);
     show(e->o, &s);
     buf_deinit(&header);
@@ -334,8 +341,8 @@ static void explain_call(struct explaining *e)
 
 static void explain(struct ctl *c, const struct connection_cfg *cfg, struct err *err)
 {
-    static const char *const columns[] = {"what",          "method", "url", "headers",
-                                          "authorization", "dpop",   "body"};
+    static const char *const columns[] = {"what",          "method", "url",  "headers",
+                                          "authorization", "dpop",   "body", "certificate"};
     struct explaining e = {.o = &c->out, .c = *cfg, .err = err};
 
     e.c.shown = true;
