@@ -159,6 +159,46 @@ static struct slice url_origin(const char *url)
     return user ? slice_of(user + 1, (size_t)(url + end - user) - 1) : slice_sub(s, 0, end);
 }
 
+/* What the server said of the certificate that we showed, or of there being none: a TLS alert, in
+ * the words of the TLS library (RFC 8446 section 6.2). NULL: nothing. */
+static const char *cert_alert(const struct http_request *rq)
+{
+    static const char *const alerts[] = {
+        "bad certificate",     "unsupported certificate", "certificate revoked",
+        "certificate expired", "certificate unknown",     "certificate required",
+        "unknown ca",          "access denied",
+    };
+    const char *alert = strstr(rq->why, " alert ");
+
+    /* libcurl 7.88 takes this alert for a failure of ours, but has none to name then */
+    if (strcmp(rq->why, "SSL certificate verification failed") == 0)
+        return "certificate expired";
+    for (size_t i = 0; alert && i < ARRAY_LEN(alerts); i++) {
+        if (strncmp(alert + 7, alerts[i], strlen(alerts[i])) == 0)
+            return alerts[i];
+    }
+    return NULL;
+}
+
+/* With TLS 1.3 our side of the handshake is over, and the request on its way, before the server has
+ * looked at the certificate. It reads no request before that (RFC 8446 section 4.4.4), so on a link
+ * of this request's own nothing was done. */
+static bool cert_was_refused(const struct http_request *rq)
+{
+    return rq->opened == 1 && rq->tries == 1 && rq->head_seen == 0 && cert_alert(rq);
+}
+
+static void explain_cert(struct http_request *rq, struct err *err)
+{
+    char *url = NULL;
+
+    curl_easy_getinfo(rq->easy, CURLINFO_EFFECTIVE_URL, &url);
+    err_rule(err, ERR_UNREACHABLE, "tls_client_certificate",
+             "%s %.*s: the server %s (TLS alert: %s)", rq->method, SLICE_FMT(url_origin(url)),
+             rq->cert ? "does not take the client's certificate" : "wants a client certificate",
+             cert_alert(rq));
+}
+
 static void explain(struct http_request *rq, CURLcode code, struct err *err)
 {
     const struct fault *f = fault_of(code);
@@ -254,13 +294,15 @@ void http_judge(struct http_request *rq, CURLcode code, struct http_result *r)
         ours = true;
         err_set(&rq->err, ERR_NOMEM, "out of memory for the answer's headers");
     }
-    if (rq->wrote && nothing_left(rq))
+    if (rq->wrote && (nothing_left(rq) || cert_was_refused(rq)))
         rq->wrote = false;
     r->sent = rq->wrote ? HTTP_MAYBE_SENT : HTTP_NOT_SENT;
     if (ours)
         r->err = rq->err;
     else if (rq->refused > 0 && rq->opened == 0 && rq->denied.code)
         r->err = rq->denied;
+    else if (!rq->wrote && cert_alert(rq))
+        explain_cert(rq, &r->err);
     else
         explain(rq, code, &r->err);
 }
