@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from procs import wait_until
+from procs import Process, program, wait_until
 from test_50_consent import Link
 from test_51_client_auth import BEARERS, STRICT, Way
 from tls import Authority, openssl
@@ -344,6 +344,19 @@ def test_a_link_keeps_the_certificate_that_was_applied_meanwhile(rig, certs):
     w.shown_everywhere()
 
 
+def test_more_certificates_than_guarded_memory(rig, certs):
+    """Keys of connections at rest make room; jobs of those that find none wait, and all are done."""
+    w = Mutual(rig, certs, "mtls-self")
+    rig.worker(slots=64, token_cache="64KiB", connections_cached=64)
+    conns = [f"c{n}" for n in range(40)]  # 2 KiB each
+    for conn in conns:
+        rig.apply(w.conn("client_credentials", conn))
+    ids = rig.enqueue([w.job("/echo?delay=100", conn=conn) for _ in range(3) for conn in conns])
+    got = rig.results(ids, 60)
+    assert {r[-1]["state"] for r in got.values()} == {"done"}
+    assert {e.get("cert") for e in w.api.log()} == {w.x5t}, "none went out without it"
+
+
 # ---- what cannot work ----
 
 @pytest.mark.parametrize("change, says", [
@@ -385,3 +398,26 @@ def test_the_end_of_a_certificate_is_said(rig, certs, days, says, code):
     wait_until(lambda: rig.ctl("conn", "show", "crm", "-o", "json").json()["state"] == "FRESH", 15, "its token")
     [line] = [row for row in rig.ctl("conn", "test", "crm", code=code).out.splitlines() if "TLS certificate" in row]
     assert says in line, line
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+def test_a_certificate_that_the_server_does_not_take_costs_no_grant(rig, certs, version):
+    """With TLS 1.3 the token request has left when the server says so. It was not read: the refresh token is still good,
+    and not counted as sent again."""
+    w = Mutual(rig, certs, "mtls-self")
+    server = Process("strict", rig.folder)
+    rig.things.append(server)
+    server.start([program("openssl"), "s_server", "-accept", "127.0.0.1:0", "-cert", certs.server[0], "-key", certs.server[1],
+                  "-www", version, "-Verify", "1", "-verify_return_error", "-CAfile", certs.ca.cert])
+    accept = wait_until(lambda: [n for n in server.lines() if n.startswith("ACCEPT 127")], 15, "its port")
+    conn = w.conn("refresh_token", token_url=f"https://127.0.0.1:{accept[0].rsplit(':')[-1]}/token")
+    rig.apply(conn, refresh_token=w.auth.mint("alice", w.id)["refresh_token"])
+    rig.worker(renew_lease="2s", renew_grace="1s", renew_timeout="1s")
+    shown = wait_until(lambda: (s := rig.ctl("conn", "show", "crm", "-o", "json").json())["state"] == "BACKOFF" and s, 15, "its refusal")
+    assert shown["why"] == "not_sent" and "does not take the client's certificate (TLS alert: unknown ca)" in shown["last_failure"]
+    tried = shown["failed_tries"]
+    wait_until(lambda: rig.run_ctl("conn", "refresh", "crm").code != 0 and
+               rig.ctl("conn", "show", "crm", "-o", "json").json()["failed_tries"] > tried, 30, "another try")
+    assert not rig.redis.client.hexists("awq:{c:crm}", "rn")
+    rig.apply(w.conn("refresh_token"))  # the right server: the same refresh token is sent there
+    w.works(0)
