@@ -230,3 +230,26 @@ def test_a_registration_keeps_what_is_there(rig):
         assert "File exists" in done.err and len(s.asked) == 1, "it is not asked for a secret that has no place"
     rig.ctl("conn", "register", "https://x.example/", code=2)
     register(rig, "https://x.example/", "--auth", "private_key_jwt", code=2)
+
+
+def test_conn_test_compares_with_what_is_published(rig):
+    """The server has moved, or the file is wrong: it is said where the two differ."""
+    server, _ = rig.use_peers()
+    rig.use_redis()
+    conn = rig.conn("crm", "authorization_code", "basic", "basic", authorize_url=f"{server.base}/auth", issuer=server.base)
+    rig.apply(conn)
+    assert f"{server.base} publishes the same addresses" in rig.run_ctl("conn", "test", "crm").out
+    rig.apply({**conn, "token_url": f"{server.base}/old/token"})
+    said = rig.run_ctl("conn", "test", "crm").out
+    assert f"token_url is {server.base}/old/token, and its issuer publishes {server.base}/token" in said
+    assert "conn discover prints its addresses" in said
+
+
+@pytest.mark.parametrize("page, says", [((404, ""), None), ((200, '{"issuer": "https://another.example", "token_endpoint": "https://x.example/"}'), "another issuer")])
+def test_conn_test_where_nothing_or_nonsense_is_published(rig, page, says):
+    rig.use_peers()
+    rig.use_redis()
+    with Server({OAUTH: page, OPENID: page}) as s:
+        rig.apply(rig.conn("crm", "authorization_code", "basic", "basic", authorize_url=f"{rig.auth.base}/auth", issuer=s.base))
+        said = rig.run_ctl("conn", "test", "crm").out
+        assert ("discovery" in said) == bool(says) and (says or "") in said

@@ -52,6 +52,10 @@ struct checks;
 void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct slice id,
                      const struct connection_record *rec, struct checks *checks);
 
+/* conn_discover.c: does the issuer, where the settings name one, publish the addresses that they
+ * have? Lines of conn test. */
+void conn_compare(struct ctl *c, const struct connection_cfg *cfg, struct checks *checks);
+
 /* Ask the workers for a new access token now. */
 int conn_ask(struct ctl *c, struct slice id);
 

@@ -1,10 +1,12 @@
 /* awq-ctl conn discover: what an authorization server publishes of itself (RFC 8414, OpenID Connect
  * Discovery), as lines for a connection's file. They are printed, not applied: a file says itself
  * where secrets are sent, and shows in its history when that changes. */
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include "common/egress.h"
 #include "common/json.h"
+#include "tools/ctl/checks.h"
 #include "tools/ctl/conn.h"
 #include "tools/ctl/once.h"
 
@@ -22,16 +24,19 @@ const struct flag conn_discover_flags[3] = {
 };
 
 /* Endpoints, literally as published, and what they are called in a connection's file. */
+#define AT(member) offsetof(struct connection_cfg, member)
 static const struct {
     const char *published, *setting;
+    size_t at;
 } endpoints[] = {
-    {"token_endpoint", "token_url"},
-    {"authorization_endpoint", "authorize_url"},
-    {"pushed_authorization_request_endpoint", "par_url"},
-    {"device_authorization_endpoint", "device_url"},
-    {"revocation_endpoint", "revoke_url"},
-    {"introspection_endpoint", "introspect_url"},
+    {"token_endpoint", "token_url", AT(token_url)},
+    {"authorization_endpoint", "authorize_url", AT(authorize_url)},
+    {"pushed_authorization_request_endpoint", "par_url", AT(par_url)},
+    {"device_authorization_endpoint", "device_url", AT(device_url)},
+    {"revocation_endpoint", "revoke_url", AT(revoke_url)},
+    {"introspection_endpoint", "introspect_url", AT(introspect_url)},
 };
+#undef AT
 static const struct {
     const char *published, *setting;
 } methods[] = {
@@ -50,6 +55,8 @@ struct discovery {
     bool insecure_http, allow_private, mtls;
     bool found, no_json;
     int status;
+    const struct connection_cfg *cfg; /* to compare with; NULL: it is printed */
+    struct checks *checks;
     struct err err;
 };
 
@@ -146,6 +153,37 @@ static bool check(struct discovery *d, const struct json_val *root)
            err_set(&d->err, ERR_DENIED, "its metadata has no token_endpoint");
 }
 
+/* As who asks it uses it; false: it publishes none. */
+static bool published(const struct discovery *d, const struct json_val *root, size_t endpoint,
+                      struct slice *url)
+{
+    return (d->mtls && alias(root, endpoint, url)) ||
+           json_str(json_get(root, endpoints[endpoint].published), url);
+}
+
+/* Has the server moved, or does the file send secrets to another place than its issuer's? */
+static void compare(struct discovery *d, const struct json_val *root)
+{
+    bool same = true;
+    struct slice url;
+
+    for (size_t i = 0; i < ARRAY_LEN(endpoints); i++) {
+        const struct slice *ours = (const struct slice *)((const char *)d->cfg + endpoints[i].at);
+
+        if (ours->len == 0 || !published(d, root, i, &url) || slice_eq(*ours, url))
+            continue;
+        same = false;
+        checks_add(d->checks, CHECK_WARN, "discovery",
+                   "If the provider has moved, conn discover prints its addresses for the file; if "
+                   "not, the file is wrong",
+                   "%s is %.*s, and its issuer publishes %.*s", endpoints[i].setting,
+                   SLICE_FMT(*ours), SLICE_FMT(url));
+    }
+    if (same)
+        checks_add(d->checks, CHECK_OK, "discovery", NULL, "%.*s publishes the same addresses",
+                   SLICE_FMT(d->issuer));
+}
+
 static void report(struct discovery *d, const struct json_val *root)
 {
     struct out *o = &d->c->out;
@@ -156,8 +194,7 @@ static void report(struct discovery *d, const struct json_val *root)
         out_thing(o);
     json_bool(json_get(root, "authorization_response_iss_parameter_supported"), &iss);
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
-        if ((d->mtls && alias(root, i, &url)) ||
-            json_str(json_get(root, endpoints[i].published), &url))
+        if (published(d, root, i, &url))
             show(o, endpoints[i].setting, url);
     if (iss) /* RFC 9207: each of its redirects has it, and one without is none */
         show(o, "issuer", d->issuer);
@@ -185,8 +222,12 @@ static void on_metadata(void *owner, const struct http_result *answer)
     doc = json_parse(buf_slice(answer->body), NULL);
     d->no_json = d->no_json || !doc; /* a page for people, perhaps: the next place is asked */
     d->found = doc != NULL;
-    if (doc && check(d, json_root(doc)))
-        report(d, json_root(doc));
+    if (doc && check(d, json_root(doc))) {
+        if (d->cfg)
+            compare(d, json_root(doc));
+        else
+            report(d, json_root(doc));
+    }
     json_free(doc);
 }
 
@@ -231,6 +272,22 @@ static bool discover(struct discovery *d)
                        "addresses",
                        d->status);
     return ok && d->err.code == ERR_NONE;
+}
+
+void conn_compare(struct ctl *c, const struct connection_cfg *cfg, struct checks *checks)
+{
+    struct discovery d = {.c = c,
+                          .issuer = cfg->issuer,
+                          .insecure_http = cfg->policy.insecure_http,
+                          .allow_private = cfg->policy.allow_private,
+                          .mtls = cfg->certificate.len > 0,
+                          .cfg = cfg,
+                          .checks = checks};
+
+    if (cfg->issuer.len == 0 || discover(&d) || d.err.code == ERR_NOT_FOUND)
+        return; /* not every server publishes something */
+    checks_add(checks, CHECK_WARN, "discovery", "Is issuer right? Workers do not ask it",
+               "%.*s: %s", SLICE_FMT(d.issuer), d.err.msg);
 }
 
 int conn_discover(struct ctl *c, const struct args *a)

@@ -327,8 +327,10 @@ int conn_test(struct ctl *c, const struct args *args)
     check_certificate(&t);
     check_sealed(&t, KEY_GRANT, "rt", "sealed grant", t.rec.rt);
     check_sealed(&t, KEY_GRANT, "cs", "sealed client secret", t.rec.cs);
-    if (cfg)
+    if (cfg) {
         check_endpoint(&t, cfg);
+        conn_compare(c, cfg, &t.checks);
+    }
     check_token(&t);
     if (cfg)
         conn_introspect(c, cfg, t.id, &t.rec, &t.checks);
