@@ -27,7 +27,7 @@ const char *profile_folder(const char *asked)
         slash = strrchr(path, '/');
         if (!slash)
             break;
-        strcpy(slash, beside[i]);
+        snprintf(slash, sizeof path - (size_t)(slash - path), "%s", beside[i]);
         if (access(path, R_OK) == 0)
             return path;
     }
