@@ -214,6 +214,8 @@ static bool put_texts(struct json_writer *w, const struct yaml_node *n, const ch
     for (size_t i = 0; i < n->count; i++) {
         if (!yaml_expect(n->items[i], place, YAML_SCALAR, err))
             return false;
+        if (yaml_is_null(n->items[i]))
+            return yaml_err(n->items[i], err, "%s: null is no text; an empty one is \"\"", place);
         jw_key_slice(w, n->keys[i]->text);
         jw_str(w, n->items[i]->text);
     }

@@ -82,16 +82,19 @@ static bool check_names(struct check *k, const struct shape_places *at)
 
         if (!one_of(p->name, standard, ARRAY_LEN(standard)))
             return wrong(k, "names a parameter that no request of a standard has");
-        if (p->value.len == 0 || slice_is(p->value, "state"))
+        if (p->value.len == 0)
             return wrong(k, "must say the new name (omit leaves a parameter out)");
+        if (slice_is(p->value, "state"))
+            return wrong(k, "may not call a parameter state: that name is taken");
     }
     k->setting = at->omit;
     for (size_t i = 0; i < at->shape->omit.count; i++) {
         struct slice name = at->shape->omit.at[i];
 
-        if (!one_of(name, standard, ARRAY_LEN(standard)) || one_of(name, needed, ARRAY_LEN(needed)))
-            return wrong(k, "names a parameter that no request of a standard has, or that must be "
-                            "there");
+        if (!one_of(name, standard, ARRAY_LEN(standard)))
+            return wrong(k, "names a parameter that no request of a standard has");
+        if (one_of(name, needed, ARRAY_LEN(needed)))
+            return wrong(k, "leaves out one that must be there: a code, a token, response_type");
         if (name_map_find(&at->shape->rename, name) || name_map_find(&at->shape->params, name))
             return wrong(k, "names a parameter that is renamed or set as well");
     }
@@ -231,8 +234,8 @@ static bool check_base_url(struct check *k)
         if (slice_starts(part, SLICE_LIT("callback.")) &&
             k->cfg->grant != GRANT_AUTHORIZATION_CODE &&
             !name_map_find(&k->p->callback, slice_sub(part, 9, part.len)))
-            return wrong(k, "has {callback.NAME}, which only grant: authorization_code brings, and "
-                            "callback: {NAME: ...} does not say");
+            return wrong(k, "has {callback.NAME}, which comes with grant: authorization_code only; "
+                            "say it: callback: {NAME: ...}");
     }
     return true;
 }

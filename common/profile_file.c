@@ -60,7 +60,8 @@ static bool is_date(struct slice s)
     for (size_t i = 0; i < DATE_LEN; i++)
         if (i == 4 || i == 7 ? s.ptr[i] != '-' : !(s.ptr[i] >= '0' && s.ptr[i] <= '9'))
             return false;
-    return true;
+    return strncmp(s.ptr + 5, "01", 2) >= 0 && strncmp(s.ptr + 5, "12", 2) <= 0 &&
+           strncmp(s.ptr + 8, "01", 2) >= 0 && strncmp(s.ptr + 8, "31", 2) <= 0;
 }
 
 static bool check_source(const struct yaml_node *root, struct err *err)
@@ -128,7 +129,9 @@ static bool read_text(const char *path, struct buf *text, struct err *err)
     bool ok;
 
     if (!f)
-        return err_set(err, ERR_CONFIG, "%s: there is no such profile", path);
+        return err_set(err, ERR_CONFIG,
+                       "%s: there is no such profile (awq-ctl profile ls lists those that are)",
+                       path);
     while ((n = fread(chunk, 1, sizeof chunk, f)) > 0 && buf_add(text, chunk, n))
         ;
     ok = !ferror(f) && buf_ok(text);
@@ -217,7 +220,7 @@ static bool check_value(const struct yaml_node *declared, const char *name,
     return one_of || fits(n->text, is) ||
            yaml_err(n, err, "values.%s is no %s: see variables in the profile", name,
                     slice_is(is, "host")   ? "host name"
-                    : slice_is(is, "text") ? "text without blanks, quotes and / ? # & = % \\ @"
+                    : slice_is(is, "text") ? "text without blanks, quotes and / ? # & = % \\ @ { }"
                                            : "part of a host name (letters, digits, - and _)");
 }
 
@@ -378,6 +381,19 @@ static bool is_own(struct slice key)
     return false;
 }
 
+/* What is left of them took nothing away. */
+static bool check_nulls(const struct yaml_node *n, struct err *err)
+{
+    if (yaml_is_null(n))
+        return yaml_err(n, err,
+                        "null takes a key of the profile away, and it does not have this "
+                        "one for this grant");
+    for (size_t i = 0; i < n->count; i++)
+        if (!check_nulls(n->items[i], err))
+            return false;
+    return true;
+}
+
 bool profile_fill(struct yaml_doc *connection, struct yaml_doc *profile, struct err *err)
 {
     struct yaml_node *root = yaml_doc_edit(connection), *p = yaml_doc_edit(profile);
@@ -398,5 +414,6 @@ bool profile_fill(struct yaml_doc *connection, struct yaml_doc *profile, struct 
             return false;
     for (size_t i = 0; i < ARRAY_LEN(own_keys); i++)
         yaml_drop(p, own_keys[i]);
-    return yaml_put(p, "grant", slice_cstr(grant), err) && yaml_fill(root, p, err);
+    return yaml_put(p, "grant", slice_cstr(grant), err) && yaml_fill(root, p, err) &&
+           check_nulls(root, err);
 }

@@ -193,8 +193,8 @@ static bool read_signal_member(struct cfg_reader *r, struct slice key, const str
     int64_t n = 0;
 
     if (slice_is(key, "status")) {
-        if (!cfg_int(r, v, STATUS_MIN, STATUS_MAX, &n))
-            return false;
+        if (!json_int(v, &n) || n < STATUS_MIN || n > STATUS_MAX)
+            return cfg_wrong(r, "have a status that is not 100 to 599");
         to->status = (int)n;
         return true;
     }
