@@ -328,25 +328,41 @@ static bool read_tokens(const struct judging *j)
     return true;
 }
 
-/* Where the account's API is, if the answer says it: never elsewhere than on its policy's hosts. */
-static bool read_base_url(const struct judging *j)
+static bool is_allowed(const struct judging *j, struct slice url)
 {
-    struct buf *to = &j->a->base_url;
     struct policy hosts = j->c->policy;
-    struct err why = {0};
     struct buf checked, origin;
+    struct err why = {0};
     bool ok;
 
-    buf_init(to, BASE_URL_MAX);
-    if (!profile_base_is_answered(&j->c->profile))
-        return true;
     hosts.path_count = hosts.method_count = 0;
     buf_init(&checked, BASE_URL_MAX);
     buf_init(&origin, BASE_URL_MAX);
-    ok = oauth_base_url(to, &j->c->profile, j->root, &why) &&
-         egress_check(&hosts, SLICE_LIT("GET"), buf_slice(to), &checked, &origin, &why);
+    ok = egress_check(&hosts, SLICE_LIT("GET"), url, &checked, &origin, &why);
     buf_deinit(&checked);
     buf_deinit(&origin);
+    return ok;
+}
+
+/* Where the account's API is, if the answer says it: never elsewhere than on its policy's hosts. A
+ * renewal that does not say it leaves it where the link's answer had it. */
+static bool read_base_url(const struct judging *j)
+{
+    const struct profile *p = &j->c->profile;
+    const struct slice *linked = name_map_find(&p->callback, SLICE_LIT(PROFILE_LINKED_BASE));
+    struct buf *to = &j->a->base_url;
+    struct err why = {0};
+    bool ok;
+
+    buf_init(to, BASE_URL_MAX);
+    if (!profile_base_is_answered(p))
+        return true;
+    ok = oauth_base_url(to, p, j->root, &why);
+    if (!ok && linked && strcmp(why.rule, "base_url_missing") == 0) {
+        buf_clear(to);
+        ok = buf_add_slice(to, *linked);
+    }
+    ok = ok && is_allowed(j, buf_slice(to));
     if (!ok)
         buf_clear(to);
     return ok;

@@ -48,7 +48,7 @@ bool oauth_code_read(const struct connection_cfg *c, const struct oauth_code *q,
 #define OAUTH_BROUGHT_MAX 4
 struct oauth_brought {
     char value[OAUTH_BROUGHT_MAX][256];
-    struct name_value at[OAUTH_BROUGHT_MAX];
+    struct name_value at[OAUTH_BROUGHT_MAX + 1]; /* room for one that comes otherwise */
     size_t count;
 };
 bool oauth_code_brought(const struct connection_cfg *c, struct slice query, struct oauth_brought *b,

@@ -59,7 +59,7 @@ static bool is_plain(struct slice s)
 static bool add_value(struct buf *out, struct slice s, struct slice name, struct err *err)
 {
     if (s.len == 0)
-        return err_set(err, ERR_FORMAT, "there is no %.*s", SLICE_FMT(name));
+        return err_rule(err, ERR_FORMAT, "base_url_missing", "there is no %.*s", SLICE_FMT(name));
     if (out->len > 0 ? !is_plain(s) : !slice_is_visible(s) || slice_find_any(s, "#?\\@") < s.len)
         return err_set(err, ERR_FORMAT, "%.*s has a character that an address may not have there",
                        SLICE_FMT(name));

@@ -20,7 +20,7 @@ const struct json_val *oauth_path(const struct json_val *root, struct slice path
 /* Adds where calls begin: api.base_url with {answer.PATH} from an answer (NULL: it stays) and
  * {callback.NAME} from the settings. A value that makes up the beginning is taken as it is; any
  * other has no more than letters, digits and - . _ ~ in it: it cannot lead to another host or path.
- * False and *err: nothing stands there, or something that may not. */
+ * False and *err: nothing stands there (rule base_url_missing), or something that may not. */
 bool oauth_base_url(struct buf *out, const struct profile *p, const struct json_val *answer,
                     struct err *err);
 

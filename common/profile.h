@@ -92,7 +92,8 @@ struct limit_signal {           /* an answer for which all that is given holds s
     struct slice wait_header;   /* for how long */
     enum wait_kind wait_kind;
 };
-#define PROFILE_BODY_LOOK 65536
+#define PROFILE_BODY_LOOK   65536
+#define PROFILE_LINKED_BASE "base_url" /* in callback */
 
 struct profile {
     struct slice name; /* "" = none: all of it stands in the connection's file */
@@ -104,7 +105,8 @@ struct profile {
     struct request_shape chain;
     struct answer_shape answer, chain_answer;
     struct api_shape api;
-    struct name_map callback; /* what the redirect brought beside the code, as base_url wants it */
+    struct name_map callback; /* what the redirect brought beside the code, as base_url wants it;
+                                 and what base_url was for the token of the link */
     struct limit_signal signals[PROFILE_SIGNALS_MAX];
     size_t signal_count;
     uint64_t said; /* private: which of its members were given */

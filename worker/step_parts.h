@@ -188,6 +188,9 @@ bool step_is_token_header(const struct step *s, struct slice name);
 bool step_place_token(const struct step *s, struct http_call *hc, struct buf *room,
                       struct err *err);
 
+/* Adds the address without it, where it goes into the query. */
+bool step_drop_token(const struct step *s, struct slice url, struct buf *out);
+
 /* step_limits.c: an answer that says, in its provider's way, that it is too much; *wait_ms: for how
  * long, 0 = it does not say. */
 bool step_is_too_much(const struct step *s, const struct http_result *res, int64_t *wait_ms);

@@ -289,10 +289,11 @@ static void change_method(struct step *s)
 
 bool step_follow_redirect(struct step *s, struct err *err)
 {
-    struct buf next;
+    struct buf where, next;
     char *before = slice_dup(buf_slice(&s->url));
     bool ok;
 
+    buf_init(&where, s->url.max);
     buf_init(&next, s->url.max);
     ok = before || err_set(err, ERR_NOMEM, "out of memory");
     if (ok && ++s->redirects > STEP_REDIRECTS)
@@ -300,7 +301,9 @@ bool step_follow_redirect(struct step *s, struct err *err)
                       STEP_REDIRECTS);
     if (ok)
         change_method(s);
-    ok = ok && egress_resolve(buf_slice(&s->url), buf_slice(&s->location), &next, err) &&
+    ok = ok && egress_resolve(buf_slice(&s->url), buf_slice(&s->location), &where, err) &&
+         (step_drop_token(s, buf_slice(&where), &next) ||
+          err_set(err, ERR_NOMEM, "out of memory")) &&
          step_check_url(s, buf_slice(&next), err);
     if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
         s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
@@ -310,6 +313,7 @@ bool step_follow_redirect(struct step *s, struct err *err)
     if (!ok)
         err_prefix(err, "job %s: redirect: ", s->name);
     free(before);
+    buf_wipe(&where);
     buf_deinit(&next);
     return ok;
 }

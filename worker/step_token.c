@@ -31,6 +31,26 @@ bool step_is_token_header(const struct step *s, struct slice name)
            egress_same_header(name, NAME_OF(s));
 }
 
+/* A redirect may have it in its address already: there it is dropped, to be put in anew. */
+bool step_drop_token(const struct step *s, struct slice url, struct buf *out)
+{
+    size_t mark = slice_find(url, '?'), end = slice_find(url, '#');
+    struct slice query = slice_sub(url, mark + 1, end > mark ? end - mark - 1 : 0), one;
+    char sep = '?';
+
+    if (PLACE_OF(s) != TOKEN_IN_QUERY)
+        return buf_add_slice(out, url);
+    buf_add_slice(out, slice_sub(url, 0, mark < end ? mark : end));
+    while (slice_cut(&query, '&', &one)) {
+        if (slice_eq(slice_sub(one, 0, slice_find(one, '=')), NAME_OF(s)))
+            continue;
+        buf_add_char(out, sep);
+        buf_add_slice(out, one);
+        sep = '&';
+    }
+    return buf_add_slice(out, slice_sub(url, end, url.len));
+}
+
 /* In a URL of its own, so that s->url stays free of it. */
 static bool in_query(const struct step *s, struct buf *url)
 {

@@ -205,6 +205,8 @@ void tokens_want(struct tokens *t, struct conn *c, uint64_t ver)
 {
     if (c->no_room && worker_now_ms(t->w) < c->exp_ms)
         return; /* there is one; a new one would find no room either */
+    if (c->cfg && c->cfg->profile.not_renewed && c->token && worker_now_ms(t->w) < c->token->exp_ms)
+        return; /* nothing renews it: to ask would only put its owner's consent in doubt */
     if (!c->renewal && c->linked)
         renewal_start(t->w, c, ver);
 }

@@ -1,6 +1,8 @@
 """A redirect to another origin never takes the token along."""
 import pytest
 
+from rawserver import RawServer, answer
+
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_the_other_origin_never_sees_the_token(rig, code):
@@ -42,3 +44,36 @@ def test_a_loop_ends(rig):
     r = rig.result(rig.job("acct", "/redirect?to=loop", method="GET", retry={"max": 0}))
     assert r["state"] in ("failed", "dead")
     assert len(api.log()) < 30
+
+
+class Echo:
+    """An API that takes the token in the query, and hands the whole query on when it redirects."""
+
+    def __init__(self):
+        self.server, self.other = RawServer(), RawServer()
+        self.server.routes["/a"] = lambda rq: self.on(rq, "/b")
+        self.server.routes["/away"] = lambda rq: self.on(rq, self.other.base + "/c")
+        self.server.routes["/b"] = self.other.routes["/c"] = answer(200, b"{}")
+
+    def on(self, rq, to):
+        return answer(302, location=f"{to}?x=1&{rq.target.partition('?')[2]}&y=2")(rq)
+
+
+def test_a_token_in_the_query_goes_once_and_nowhere_else(rig):
+    rig.use_redis()
+    rig.use_peers()
+    rig.worker()
+    api = Echo()
+    try:
+        rig.apply(rig.conn("acct", policy={"hosts": [f"127.0.0.1:{api.server.port}", f"127.0.0.1:{api.other.port}"]},
+                           api={"token_in": "query", "token_name": "access_token"}))
+        assert rig.result(rig.job("acct", api.server.base + "/a?q=1", method="GET"))["state"] == "done"
+        first, second = [r.target for r in api.server.requests]
+        token = first.partition("access_token=")[2]
+        assert len(token) > 20 and first == f"/a?q=1&access_token={token}"
+        assert second == f"/b?x=1&q=1&y=2&access_token={token}"
+        assert rig.result(rig.job("acct", api.server.base + "/away?q=1", method="GET"))["state"] == "done"
+        assert [r.target for r in api.other.requests] == ["/c?x=1&q=1&y=2"]
+    finally:
+        api.server.end()
+        api.other.end()

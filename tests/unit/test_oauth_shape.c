@@ -220,6 +220,13 @@ static void test_answers(void **state)
          "{\"access_token\":\"tok\",\"url\":\"http://api.example\"}", OAUTH_CONFIG, "base_url", 0},
         {"\"api.base_url\":\"{answer.url}\"", "{\"access_token\":\"tok\"}", OAUTH_CONFIG,
          "base_url", 0},
+        /* a renewal does not say it: where it was for the token of the link */
+        {"\"api.base_url\":\"{answer.url}\",\"callback\":{\"base_url\":\"https://x.eu.example\"}",
+         "{\"access_token\":\"tok\"}", OAUTH_TOKEN, "tok", -1},
+        {"\"api.base_url\":\"{answer.url}\",\"callback\":{\"base_url\":\"https://x.evil\"}",
+         "{\"access_token\":\"tok\"}", OAUTH_CONFIG, "base_url", 0},
+        {"\"api.base_url\":\"{answer.url}\",\"callback\":{\"base_url\":\"https://x.eu.example\"}",
+         "{\"access_token\":\"tok\",\"url\":\"https://x.evil\"}", OAUTH_CONFIG, "base_url", 0},
         {"\"answer.tokens\":{\"bot\":\"b\"}", "{\"access_token\":\"tok\",\"b\":\"a b\"}",
          OAUTH_TRANSIENT, "access_token_invalid", 0},
     };

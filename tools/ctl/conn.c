@@ -222,11 +222,14 @@ struct glance {
     uint64_t gen, ver;
     int64_t fail_ms, next_ms;
     char state[24], text[256];
+    bool not_renewed;
 };
 
 static int look(struct ctl *c, struct slice id, struct glance *g)
 {
     struct connection_record rec = {.exists = false};
+    struct connection_cfg *cfg;
+    struct err err = {0};
     struct redis_reply *reply;
     int code = conn_read(c, id, &rec, &reply);
 
@@ -238,6 +241,9 @@ static int look(struct ctl *c, struct slice id, struct glance *g)
     g->next_ms = rec.next_ms;
     snprintf(g->state, sizeof g->state, "%.*s", SLICE_FMT(rec.state));
     snprintf(g->text, sizeof g->text, "%.*s: %.*s", SLICE_FMT(rec.why), SLICE_FMT(rec.fail_text));
+    cfg = connection_cfg_parse(rec.cfg, &err);
+    g->not_renewed = cfg && cfg->profile.not_renewed;
+    connection_cfg_free(cfg);
     redis_reply_free(reply);
     return CTL_OK;
 }
@@ -288,6 +294,12 @@ static int conn_refresh(struct ctl *c, const struct args *a)
                        "connection %.*s needs consent (%s): it cannot be renewed; link the account "
                        "again with conn apply (authorization_code, device_code: conn link)",
                        SLICE_FMT(id), before.text);
+    if (before.not_renewed)
+        return ctl_say(
+            CTL_FAILED,
+            "connection %.*s has token: {renewal: none}: its provider renews nothing. conn "
+            "link asks its owner for another token",
+            SLICE_FMT(id));
     if (strcmp(before.state, "BACKOFF") == 0 && before.next_ms > now_ms)
         return ctl_say(CTL_FAILED,
                        "connection %.*s is held back for %" PRId64 " s after a failure (%s); conn "

@@ -387,6 +387,20 @@ static bool take_grant(struct consent *l)
            err_set(&l->err, ERR_NOMEM, "the refresh token is too long");
 }
 
+/* A renewal's answer may leave out where the API is: then it is where this one says. */
+static void note_base(struct consent *l)
+{
+    struct profile *p = &l->file.cfg->profile;
+    struct oauth_brought *b = &l->brought;
+
+    if (l->answer.base_url.len == 0)
+        return;
+    b->at[b->count++] =
+        (struct name_value){SLICE_LIT(PROFILE_LINKED_BASE), buf_slice(&l->answer.base_url)};
+    p->callback = (struct name_map){b->at, b->count};
+    profile_say(p, "callback");
+}
+
 /* By whichever way: l->answer is a token then, and it is ready to be stored. */
 static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
 {
@@ -400,6 +414,8 @@ static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
         ok = ask_owner(l, listen, limit_ms) && exchange(l) &&
              (cfg->profile.chain_url.len == 0 || exchange_again(l));
     l->answered_ms = clock_wall_ms();
+    if (ok)
+        note_base(l);
     return ok && take_grant(l) &&
            (access_write(&l->access, &l->answer) ||
             err_set(&l->err, ERR_NOMEM, "the access token is too long"));
