@@ -141,6 +141,7 @@ static void take_answer(struct step *s, const struct http_result *res)
     int64_t wait_ms;
     struct buf ours = s->answer; /* goes back in exchange, to be filled by another answer */
 
+    s->too_much = step_is_too_much(s, res, &wait_ms); /* while its body is there */
     s->status = res->status;
     s->answer = *res->body;
     s->answer.max = ours.max;
@@ -154,7 +155,6 @@ static void take_answer(struct step *s, const struct http_result *res)
     if (!http_retry_after(http_header_get(res, "retry-after"), clock_wall_ms(), &s->retry_after_ms))
         s->retry_after_ms = 0;
     s->spent_ms = limit_spent_ms(res);
-    s->too_much = step_is_too_much(s, res, &wait_ms);
     if (s->too_much && wait_ms > s->retry_after_ms)
         s->retry_after_ms = wait_ms;
     step_take_nonce(s, res);
