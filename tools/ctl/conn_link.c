@@ -379,10 +379,9 @@ static bool take_grant(struct consent *l)
         return true;
     if (l->answer.refresh_token.len == 0)
         return err_set(&l->err, ERR_DENIED,
-                       "the answer has no refresh token, so the link would end with its access "
-                       "token. Providers want to be asked for one: often a scope "
-                       "(offline_access), or a parameter (authorize: {params: {access_type: "
-                       "offline}}). Where there is none: token: {renewal: none}");
+                       "the answer has no refresh token. Ask for one, often by a scope "
+                       "(offline_access) or a parameter (authorize: {params: {access_type: "
+                       "offline}}); where there is none: token: {renewal: none}");
     return buf_add_slice(&l->file.grant_secret, l->answer.refresh_token) ||
            err_set(&l->err, ERR_NOMEM, "the refresh token is too long");
 }
