@@ -34,7 +34,7 @@ import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from procs import PATIENCE
+from procs import PATIENCE, free_port
 
 STANDARD = {"path": "/token", "method": "POST", "body": "form", "client": "basic", "need": {}, "rename": {},
             "leave": (), "headers": {}}
@@ -55,17 +55,19 @@ class Dialect:
     callback    what the browser brings back beside code and state
     answer      (the real answer, kind) -> its own: something for JSON, or bytes
     refusal     (error, text) -> (status, its own)
+    back        the only redirect_uri that is registered
     by_token    a token is renewed by itself: there are no refresh tokens
     where       of an API: {"base", "place" header|query|cookie, "name", "scheme", "headers"}
     """
 
-    def __init__(self, auth, api, grant="authorization_code", client="basic", secret=None, scopes=("read", "write"), separator=" ", pkce=True, callback=None,
-                 question=None, token=None, renewal=None, chain=None, answer=None, refusal=None, by_token=False,
+    def __init__(self, auth, api, grant="authorization_code", client="basic", secret=None, scopes=("read", "write"), separator=" ", pkce=True,
+                 back=None, callback=None, question=None, token=None, renewal=None, chain=None, answer=None, refusal=None, by_token=False,
                  where=None):
         self.auth, self.real_api = auth, api
         self.grant = grant
         self.secret = secret or f"{client}-secret"
         self.client, self.scopes, self.separator, self.pkce = client, list(scopes), separator, pkce
+        self.back, self.port = back, free_port()  # the port is for who is to be called back
         self.callback, self.by_token = callback or {}, by_token
         self.kinds = {"question": {**STANDARD, "path": "/authorize", "method": "GET", "body": "query",
                                    "client": "id", **(question or {})}}
@@ -78,6 +80,7 @@ class Dialect:
                       **(where or {})}
         self.refused, self.log = [], []
         self._asked, self._codes, self._kept, self._told = {}, {}, {}, {}
+        self._first = set()  # tokens that are good for a chained request only
         self._lock = threading.Lock()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"dialect": self}))
         self._server.daemon_threads = True
@@ -210,10 +213,12 @@ class Dialect:
 
     def question(self, params):
         check_scopes(self, params)
+        back = params.get("redirect_uri")
+        check(not self.back or back == filled(self.back, self), f"redirect_uri is {back!r}")
         verifier = None if self.pkce else secrets.token_urlsafe(32)
         mine = secrets.token_urlsafe(8)
         with self._lock:
-            self._asked[mine] = (params.get("redirect_uri"), params["state"], verifier)
+            self._asked[mine] = (back, params["state"], verifier)
         standard = {"response_type": "code", "client_id": self.client, "redirect_uri": f"{self.base}/callback",
                     "scope": "read write", "state": mine, "login_hint": params.get("login_hint", "alice"),
                     "code_challenge_method": "S256",
@@ -255,6 +260,8 @@ class Dialect:
             return answer_of(*self.refusal(std["error"], std.get("error_description", "")))
         with self._lock:
             self._kept[std["access_token"]] = std.get("refresh_token")
+            if kind == "token" and self.kinds["chain"]:
+                self._first.add(std["access_token"])
         if self.by_token:
             std.pop("refresh_token", None)
         return answer_of(200, filled(self.answer(std, kind), self))
@@ -266,6 +273,7 @@ class Dialect:
         for name, value in w["headers"].items():
             check(request.headers.get(name.lower()) == value, f"the header {name} is {request.headers.get(name.lower())!r}")
         token, query = self.token_of(request)
+        check(token not in self._first, "a first token is not for the API")
         headers = {k: v for k, v in request.headers.items()
                    if k not in ("host", "content-length", "cookie", "authorization", w["name"].lower())}
         path = request.path[len(w["base"]):] + (f"?{urllib.parse.urlencode(query)}" if query else "")
@@ -353,12 +361,13 @@ def check_scopes(d, params):
 
 
 def filled(value, dialect):
-    """BASE and HOST in its texts are the dialect's."""
+    """BASE, HOST and PORT in its texts are the dialect's."""
     if isinstance(value, dict):
         return {k: filled(v, dialect) for k, v in value.items()}
     if isinstance(value, list):
         return [filled(v, dialect) for v in value]
-    return value.replace("BASE", dialect.base).replace("HOST", dialect.host) if isinstance(value, str) else value
+    return value.replace("BASE", dialect.base).replace("HOST", dialect.host).replace("PORT", str(dialect.port)) \
+        if isinstance(value, str) else value
 
 
 def answer_of(status, body, headers=None):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from dialect import Dialect
+from procs import PATIENCE, wait_until
 from rig import Rig
 from walk import Fails, Walk, merged
 
@@ -229,6 +230,27 @@ HABITS = {
     "an_api_where_the_answer_says": Habit(
         {"answer": lambda std, _: {**std, "api_domain": "BASE/eu1/"}, "where": {"base": "/eu1"}},
         {"api": {"base_url": "{answer.api_domain}"}}, "api", "has no api.base_url", call={"relative": True}),
+    "a_registered_address_to_come_back_to": Habit(
+        {"back": "http://127.0.0.1:PORT/cb"}, {"redirect_uri": "http://127.0.0.1:PORT/cb"}, "redirect_uri", "question: redirect_uri is"),
+    "a_second_request_for_the_token_that_is_kept": Habit(
+        {"token": {"client": "post"}, "chain": {"path": "/long", "method": "GET", "body": "query", "client": "post",
+                                               "rename": {"access_token": "first"}, "need": {"grant_type": "exchange"}},
+         "answer": lambda std, kind: {"kept": std} if kind == "chain" else std},
+        {**POST, "chain": {"url": "BASE/long", "method": "GET", "rename": {"access_token": "first"}, "params": {"grant_type": "exchange"},
+                           "answer": {"access_token": "kept.access_token", "refresh_token": "kept.refresh_token",
+                                      "expiry": "kept.expires_in"}}},
+        "chain", "api: a first token is not for the API"),
+    "what_the_second_request_leaves_out": Habit(
+        {"token": {"client": "post"}, "chain": {"client": "post", "leave": ["client_id"], "need": {"grant_type": "exchange"}}},
+        {**POST, "chain": {"url": "BASE/chain", "omit": ["client_id"], "params": {"grant_type": "exchange"}}},
+        "chain.omit", "chain: client_id is not known"),
+    "a_token_that_is_renewed_by_itself": Habit(
+        {"by_token": True, "token": {"client": "post"}, "renewal": {"path": "/renew", "method": "GET", "body": "query", "client": "none",
+                                       "rename": {"refresh_token": "access_token"}, "need": {"grant_type": "renew_me"}}},
+        {**POST, "answer": {"refresh_token": "access_token"}, "refresh_url": "BASE/renew",
+         "refresh_request": {"method": "GET", "params": {"grant_type": "renew_me"}, "rename": {"refresh_token": "access_token"},
+                             "omit": ["client_id", "client_secret"]}},
+        "answer", "the answer has no refresh token"),
     "an_api_where_the_browser_says": Habit(
         {"callback": {"realmId": "4620"}, "where": {"base": "/company/4620"}},
         {"api": {"base_url": "BASE/company/{callback.realmId}"}}, "api", "has no api.base_url", call={"relative": True}),
@@ -244,3 +266,242 @@ def test_with_its_lines_it_works(here, name):
 def test_without_them_it_does_not(here, name):
     with pytest.raises(Fails, match=HABITS[name].fails):
         HABITS[name].walk(here, whole=False).whole()
+
+
+def linked(rig, lines, spec=None, **more):
+    d = Dialect(rig.auth, rig.api, **(spec or {}))
+    rig.dialects.append(d)
+    w = Walk(rig, d, lines, **more)
+    w.apply()
+    w.link()
+    return w
+
+
+# ---- what a renewal is answered with ----
+
+GONE = {"error": "app_uninstalled"}
+BUSY = {"error": "internal_error"}
+
+# the profile's lines, the answer, and as what it is taken with them and without
+ANSWERS = {
+    "refused": ({"refused": ["app_uninstalled"]}, 400, GONE, "consent", "config"),
+    "refused_by_number": ({"error": "error.code", "refused": ["190"]}, 400, {"error": {"code": 190, "type": "OAuthException"}},
+                          "consent", "config"),
+    "refused_with_200": ({"refused": ["app_uninstalled"]}, 200, GONE, "consent", "transient"),
+    "transient": ({"transient": ["internal_error"]}, 400, BUSY, "transient", "config"),
+    "an_error_elsewhere": ({"error": "errors.0.type"}, 401, {"errors": [{"type": "invalid_grant"}]}, "consent", "config"),
+    "no_success": ({"success": {"at": "ok", "is": "true"}, "error": "why", "refused": ["gone"]}, 200,
+                   {"ok": False, "why": "gone", "access_token": "junk", "token_type": "Bearer"}, "consent", None),
+    "no_success_by_number": ({"success": {"at": "code", "is": "0"}, "error": "code", "transient": ["7"]}, 200,
+                             {"code": 7, "access_token": "junk", "token_type": "Bearer"}, "transient", None),
+}
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["with", "without"])
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_renewal_is_answered(here, name, lines):
+    """None: as a token, for nothing says that it is none."""
+    shape, status, body, with_lines, without = ANSWERS[name]
+    good = {"ok": True, "code": 0}
+    w = linked(here, {"answer": shape} if lines else {}, {"answer": with_members(**good)})
+    w.dialect.say("renewal", status, body)
+    taken_as = with_lines if lines else without
+    worker = here.things[-1]
+    if taken_as is None:
+        w.renew()
+        with pytest.raises(Fails, match="401"):
+            w.works()
+        return
+    with pytest.raises(Fails):
+        w.renew()
+    if taken_as == "consent":
+        assert w.show()["state"] == "NEEDS_CONSENT"
+        w.link()
+        w.works()
+        return
+    assert w.show()["state"] == "BACKOFF"
+    assert worker.wait_log("token.failed", connection=w.id)["class"] == taken_as
+    if lines:
+        wait_until(lambda: here.run_ctl("conn", "refresh", w.id).code == 0, 20, "a renewal after one that failed")
+
+
+def test_an_api_that_the_policy_does_not_allow_is_not_called(here):
+    """The answer says where the API is; the file says where it may be."""
+    lines = {"api": {"base_url": "{answer.api_domain}"}}
+    for domain in ("http://evil.example", "http://HOST@evil.example", "http://HOST:1"):
+        with pytest.raises(Fails, match="names no address of the API that policy.hosts allows"):
+            linked(here, lines, {"answer": with_members(api_domain=domain)})
+
+
+def test_an_api_that_moves_is_not_followed_out_of_the_policy(here):
+    """At a renewal as at the link; what was stored stays."""
+    moved = {}
+    w = linked(here, {"api": {"base_url": "{answer.api_domain}"}},
+               {"answer": lambda std, _: {**std, "api_domain": "BASE/api", **moved}}, calling={"relative": True})
+    w.works()
+    moved["api_domain"] = "http://evil.example"
+    with pytest.raises(Fails, match="policy.hosts"):
+        w.renew()
+    w.works()
+
+
+def test_an_api_that_moves_within_the_policy_is_followed(here):
+    moving = {"at": "/old"}
+    w = linked(here, {"api": {"base_url": "{answer.api_domain}"}},
+               {"answer": lambda std, _: {**std, "api_domain": "BASE" + moving["at"]}, "where": {"base": "/old"}},
+               calling={"relative": True})
+    w.works()
+    w.dialect.where["base"] = moving["at"] = "/new"
+    w.renew()
+    w.works()
+
+
+def test_what_the_browser_brought_is_kept(here):
+    """The same file again, another limit, and a renewal: the company is still known. A new link brings another."""
+    w = linked(here, {"api": {"base_url": "BASE/company/{callback.realmId}"}},
+               {"callback": {"realmId": "4620"}, "where": {"base": "/company/4620"}}, calling={"relative": True})
+    w.works()
+    assert "unchanged" in w.apply()
+    w.works()
+    w.more = merged(w.more, {"limits": {"concurrency": 3}})
+    assert "settings written" in w.apply()
+    w.works()
+    w.renew()
+    w.works()
+    w.dialect.callback, w.dialect.where["base"] = {"realmId": "77"}, "/company/77"
+    w.link()
+    w.works()
+
+
+def test_a_browser_that_brings_no_company_links_nothing(here):
+    with pytest.raises(Fails, match="the answer has no realmId, which api.base_url needs"):
+        linked(here, {"api": {"base_url": "BASE/company/{callback.realmId}"}})
+    with pytest.raises(Fails, match="policy|address"):
+        w = linked(here, {"api": {"base_url": "BASE/company/{callback.realmId}"}},
+                   {"callback": {"realmId": "../../x"}, "where": {"base": "/x"}}, calling={"relative": True})
+        w.works()
+
+
+def test_a_calls_own_header_wins(here):
+    w = linked(here, {"api": {"headers": {"Acme-Version": "1"}}}, {"where": {"headers": {"Acme-Version": "2"}}})
+    with pytest.raises(Fails, match="Acme-Version is '1'"):
+        w.works()
+    assert w.call(headers={"acme-version": "2"})["state"] == "done"
+
+
+def test_several_tokens_of_one_answer(here):
+    """A call names the one that it wants; the name that nothing has is no call at all."""
+    bobs = here.auth.mint("bob", "basic")["access_token"]
+    answer = with_members(authed_user={"access_token": bobs})
+    w = linked(here, {"answer": {"tokens": {"user": "authed_user.access_token"}}}, {"answer": answer})
+    w.works()
+    assert w.call(token="user")["state"] == "done"
+    assert [e["token"] == bobs for e in w.dialect.asked("api")] == [False, True]
+    got = w.call(token="owner")
+    assert (got["state"], got["error"]["code"]) == ("dead", "token_unknown")
+    w.renew()
+    assert w.call(token="user")["state"] == "done"
+    got = linked(here, {}, {"answer": answer}).call(token="user")
+    assert (got["state"], got["error"]["code"]) == ("dead", "token_unknown")
+
+
+# ---- tokens that nothing renews ----
+
+def without_renewal(std, _):
+    return {k: v for k, v in std.items() if k != "refresh_token"}
+
+
+def of_life(seconds):
+    return lambda std, _: {**without_renewal(std, _), "expires_in": seconds}
+
+
+def waits(w, job_id):
+    """A job of its own, that waits for its owner."""
+    job = w.rig.job(w.id, "http:", job_id=job_id)
+    job["call"]["url"] = w.dialect.api + "/echo"
+    w.rig.enqueue(job)
+    wait_until(lambda: w.show()["state"] == "NEEDS_CONSENT", 20, "its owner to be needed")
+
+
+def test_without_a_line_a_token_that_nothing_renews_is_not_linked(here):
+    with pytest.raises(Fails, match="renewal: none"):
+        linked(here, {}, {"answer": without_renewal})
+
+
+def test_a_token_that_nothing_renews_is_used_until_it_is_refused(here):
+    """Its owner took it back at the provider: then he is asked again, and the jobs that waited go on."""
+    w = linked(here, {"token": {"renewal": "none"}}, {"answer": of_life(8)})
+    w.works()
+    begun = time.monotonic()
+    here.auth.revoke(account=w.id)
+    here.auth.expire(account=w.id)
+    waits(w, f"{w.id}-waits")
+    assert time.monotonic() - begun < 8 * PATIENCE, "before its end"
+    assert not w.dialect.asked("renewal")
+    w.link()
+    assert here.results([f"{w.id}-waits"])[f"{w.id}-waits"][-1]["state"] == "done"
+
+
+def test_a_token_that_nothing_renews_is_used_until_it_ends(here):
+    w = linked(here, {"token": {"renewal": "none"}}, {"answer": of_life(3)})
+    w.works()
+    wait_until(lambda: w.show()["expires"] < time.time() * 1000, 15, "its end")
+    waits(w, f"{w.id}-waits")
+    assert not w.dialect.asked("renewal") and not w.dialect.refused
+    w.dialect.answer = without_renewal
+    w.link()
+    assert here.results([f"{w.id}-waits"])[f"{w.id}-waits"][-1]["state"] == "done"
+
+
+# ---- limits that are said in the provider's own way ----
+
+def epoch_in(seconds):
+    return {"X-Rate-Reset": str(int(time.time()) + seconds)}
+
+
+LIMITS = {
+    "status_and_body": ({"status": 403, "body": "rateLimitExceeded"},
+                        lambda: (403, {"errors": [{"reason": "rateLimitExceeded"}]}, {}), "failed"),
+    "header_and_wait": ({"status": 403, "header": "X-Rate-Left: 0", "wait_header": "X-Rate-Reset", "wait_kind": "epoch"},
+                        lambda: (403, {}, {"X-Rate-Left": "0", **epoch_in(2)}), "failed"),
+    "an_error_with_200": ({"status": 200, "body": '"error": "ratelimited"'}, lambda: (200, {"ok": False, "error": "ratelimited"}, {}),
+                          "done"),
+}
+
+
+@pytest.mark.parametrize("lines", [True, False], ids=["with", "without"])
+@pytest.mark.parametrize("name", LIMITS)
+def test_too_much(here, name, lines):
+    """The lane is closed for everybody's calls, and the job done later, once; without the line it is an answer like another."""
+    signal, answer, without = LIMITS[name]
+    w = linked(here, {"limits": {"signals": [signal]}} if lines else {})
+    status, body, headers = answer()
+    w.dialect.say("api", status, body, headers)
+    got = w.call(f"/effect/{w.id}", retry={"max": 5})
+    if not lines:
+        assert (got["state"], got["status"], got["attempts"]) == (without, status, 1)
+        return
+    assert (got["state"], got["status"], got["attempts"]) == ("done", 200, 2)
+    assert here.api.effects()[w.id] == 1
+    [retried] = [e for e in here.things[-1].logged("job.retry", connection=w.id) if e["status"]]
+    assert retried["status"] == status
+    if headers:
+        assert time.time() >= int(headers["X-Rate-Reset"])
+
+
+def test_no_signal_but_half_of_one_is_no_limit(here):
+    w = linked(here, {"limits": {"signals": [{"status": 403, "header": "X-Rate-Left: 0", "body": "slow"}]}})
+    for status, headers, body in ((403, {"X-Rate-Left": "1"}, "slow"), (403, {}, "slow"), (429 - 1, {"X-Rate-Left": "0"}, "slow"),
+                                  (403, {"X-Rate-Left": "0"}, "fast")):
+        w.dialect.say("api", status, {"so": body}, headers)
+        assert w.call()["state"] == "failed"
+    w.works()
+
+
+def test_two_shops_of_one_profile(here):
+    """The same lines, another value: another address."""
+    lines = {"variables": {"shop": {"about": "its name"}}, "authorize_url": "BASE/{shop}/ask", "token_url": "BASE/{shop}/token"}
+    for shop in ("acme", "bolt"):
+        d = Dialect(here.auth, here.api, question={"path": f"/{shop}/ask"}, token={"path": f"/{shop}/token"})
+        here.dialects.append(d)
+        Walk(here, d, lines, values={"shop": shop}).whole()
