@@ -35,6 +35,12 @@ static int no_passphrase(char *buf, int size, int writing, void *owner)
     return -1;
 }
 
+/* Where the text begins in it, or NULL. */
+static const char *find(struct slice in, const char *text)
+{
+    return in.len > 0 ? memmem(in.ptr, in.len, text, strlen(text)) : NULL;
+}
+
 static BIO *reader(struct slice pem)
 {
     return pem.len > 0 ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
@@ -52,7 +58,7 @@ static EVP_PKEY *read_key(struct slice pem, struct err *err)
 {
     BIO *bio = reader(pem);
     EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
-    bool encrypted = memmem(pem.ptr, pem.len, "ENCRYPTED", 9) != NULL;
+    bool encrypted = find(pem, "ENCRYPTED") != NULL;
 
     BIO_free(bio);
     ERR_clear_error();
@@ -191,7 +197,7 @@ static bool take_key(struct client_cert *c, struct slice key, struct err *err)
 
 struct client_cert *client_cert_open(struct slice packed, struct secret_pool *pool, struct err *err)
 {
-    const char *key = memmem(packed.ptr, packed.len, KEY_BEGINS, strlen(KEY_BEGINS));
+    const char *key = find(packed, KEY_BEGINS);
     size_t chain = key ? (size_t)(key - packed.ptr) : 0;
     struct client_cert *c = calloc(1, sizeof *c);
     BIO *bio = reader(slice_sub(packed, 0, chain));

@@ -12,10 +12,10 @@
  *
  * Key file: text, mode 0600 or 0400 (or 0440, 0640: readable by one group), lines
  * `KIND KEYID HEX64`, KEYID 8 hex digits; '#' starts a comment. KIND is run (authenticates
- * continuations), access (access tokens, settings), grant (refresh tokens, client secrets). The
- * first key of a kind seals; the others only open. A key with the word `staged` behind it only
- * opens, wherever it stands: it is made known everywhere before the first of them seals with it. A
- * worker without a grant key runs steps and never renews.
+ * continuations), access (access tokens, keys that they are bound to, settings), grant (refresh
+ * tokens, client secrets). The first key of a kind seals; the others only open. A key with the word
+ * `staged` behind it only opens, wherever it stands: it is made known everywhere before the first
+ * of them seals with it. A worker without a grant key runs steps and never renews.
  */
 #ifndef AWQ_SEAL_H
 #define AWQ_SEAL_H

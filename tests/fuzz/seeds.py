@@ -42,4 +42,5 @@ SETTINGS = {"id": "crm", "grant": "client_credentials", "token_url": "https://h/
             "scopes": "a b", "default_lifetime_ms": 3600000, "refresh_margin_ms": 0, "hosts": ["*.B.c:1", "a"],
             "methods": ["get"], "paths": ["/v1/"], "insecure_http": False, "allow_private": True, "concurrency": 3}
 put("connection", "all", json.dumps(SETTINGS).encode())
+put("connection", "certificate", json.dumps({**SETTINGS, "auth": "tls_client_auth", "certificate": "A" * 43}).encode())
 put("connection", "least", json.dumps({k: SETTINGS[k] for k in ("id", "grant", "token_url", "client_id", "hosts")}).encode())
