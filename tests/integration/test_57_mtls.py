@@ -1,5 +1,6 @@
 """Certificates in the TLS handshake (RFC 8705): a client that shows who it is by one, tokens bound to one."""
 import base64
+import datetime
 import hashlib
 import http.cookiejar
 import signal
@@ -10,6 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from procs import Process, program, wait_until
 from test_50_consent import Link
@@ -34,6 +39,20 @@ class Certificates:
         cert, key = self.ca.issue("mtls-client", name=f"renewed{days}", days=days)
         key.chmod(0o600)
         return cert, key
+
+    def brief(self, folder, seconds):
+        """One whose end comes so soon."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.datetime.now(datetime.timezone.utc)
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mtls-client")])
+        made = x509.CertificateBuilder(name, name, key.public_key(), 1, now - datetime.timedelta(days=1),
+                                       now + datetime.timedelta(seconds=seconds)).sign(key, hashes.SHA256())
+        cert, pem = folder / "brief.pem", folder / "brief.key"
+        cert.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+        pem.touch(0o600)
+        pem.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                          serialization.NoEncryption()))
+        return cert, pem
 
     def expired(self):
         return self.ca.issue("late", days=-1)
@@ -273,6 +292,7 @@ def test_discovered_addresses_for_certificates(rig, certs):
     browse(w)
     w.works(1)
     w.shown_everywhere()
+    assert f"{w.auth.tls} publishes the same addresses" in " ".join(rig.ctl("conn", "test", "crm").out.split())
 
 
 # ---- the record, and what changes it ----
@@ -421,3 +441,16 @@ def test_a_certificate_that_the_server_does_not_take_costs_no_grant(rig, certs, 
     assert not rig.redis.client.hexists("awq:{c:crm}", "rn")
     rig.apply(w.conn("refresh_token"))  # the right server: the same refresh token is sent there
     w.works(0)
+
+
+def test_a_certificate_that_has_ended(rig, certs):
+    """It was good when it was applied; conn test says in plain words why nothing works any more."""
+    w = Mutual(rig, certs)
+    rig.worker()
+    w.cert, w.cert_key = certs.brief(rig.folder, seconds=4)
+    rig.apply(w.conn("client_credentials"))
+    [line] = wait_until(lambda: [row for row in rig.run_ctl("conn", "test", "crm").out.splitlines()
+                                 if "TLS certificate" in row and "has expired" in row], 30, "its end")
+    assert line.startswith("BAD") and "CN=mtls-client has expired (20" in line, line
+    assert rig.run_ctl("conn", "test", "crm").code == 1
+    assert "tls.certificate: it has expired" in rig.apply(w.conn("client_credentials"), code=1).err
