@@ -268,7 +268,7 @@ fmt: ## rewrite the sources with clang-format
 VERSION  = $(shell sed -n 's/.*AWQ_VERSION "\(.*\)"/\1/p' common/version.h)
 UNIT_DIR = $(DESTDIR)$(PREFIX)/lib/systemd/system
 OWN_LIBS = $(filter $(DEPS_DIR)/%,$(DEPS_LIBS)) # libraries built by deps, where the system's are too old
-install: build ## copy the programs, the library (pkg-config awq) and the systemd unit under $(DESTDIR)$(PREFIX)
+install: build ## copy the programs, the library (pkg-config awq), the provider profiles and the systemd unit under $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/include
 	$(if $(PROGRAMS),install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin)
 	install -d $(DESTDIR)$(PREFIX)/lib/awq $(DESTDIR)$(PREFIX)/lib/pkgconfig
@@ -278,8 +278,9 @@ install: build ## copy the programs, the library (pkg-config awq) and the system
 	    deploy/awq.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/awq.pc
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/pkgconfig/awq.pc
 	$(if $(wildcard common/awq.h),install -m 644 common/awq.h $(DESTDIR)$(PREFIX)/include)
-	install -d $(DESTDIR)$(PREFIX)/share/awq
+	install -d $(DESTDIR)$(PREFIX)/share/awq/providers
 	install -m 644 common/scripts/enqueue.lua $(DESTDIR)$(PREFIX)/share/awq
+	install -m 644 deploy/providers/README.md deploy/providers/*.yaml $(DESTDIR)$(PREFIX)/share/awq/providers
 	install -d $(UNIT_DIR)
 	sed 's|/usr/local/bin|$(PREFIX)/bin|' deploy/systemd/awq-worker@.service > $(UNIT_DIR)/awq-worker@.service
 	chmod 644 $(UNIT_DIR)/awq-worker@.service

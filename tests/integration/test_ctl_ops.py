@@ -14,7 +14,7 @@ from procs import BUILD, ROOT, free_port, wait_until
 from servers import Redis
 
 NOUNS = ["keys", "conn", "job", "queue", "dead", "worker"]
-VERBS = ["keys new", "conn apply", "conn ls", "conn show", "conn register", "conn test", "conn refresh", "conn rm",
+VERBS = ["keys new", "profile ls", "conn apply", "conn ls", "conn show", "conn register", "conn test", "conn refresh", "conn rm",
          "job enqueue", "job get", "job wait", "job cancel", "queue ls", "dead ls", "dead show",
          "dead replay", "dead purge", "worker ls", "doctor"]
 

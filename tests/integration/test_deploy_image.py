@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import golden
 from image import Box, Store, box_argv
 from procs import ROOT, free_port, wait_until
 from rig import Answer
@@ -117,6 +118,8 @@ def test_the_image_says_who_runs_what(image):
     assert not [e for e in settings.get("Env") or [] if not e.startswith("PATH=")]
     ours = {p.name for p in (root / "usr/local/bin").iterdir()}
     assert ours == {"awq-worker", "awq-ctl"}
+    profiles = {p.stem for p in (root / "usr/local/share/awq/providers").glob("*.yaml")}
+    assert profiles == set(golden.names())
     for waste in ("usr/bin/gcc", "usr/bin/make", "src", "var/lib/apt/lists/lock"):
         assert not (root / waste).exists(), waste
     assert "trixie" in (root / "etc/os-release").read_text()

@@ -1,4 +1,5 @@
 """deploy/systemd: the unit is hardened, and a worker can live under what it allows."""
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ import sys
 
 import pytest
 
+import golden
 from procs import ROOT, SANITIZED, built, program
 from rig import clean_env
 from units import UNIT, span_s, unit, worker_settings
@@ -52,6 +54,13 @@ def test_installed_unit_starts_the_installed_program(installed):
         assert os.access(installed / "bin" / name, os.X_OK)
     rc, text = analyze("verify", "--man=no", there)
     assert rc == 0 and "awq-worker" not in text, text
+
+
+def test_the_installed_awq_ctl_has_the_provider_profiles(installed):
+    done = subprocess.run([installed / "bin/awq-ctl", "profile", "ls", "-o", "json"], env=clean_env(), text=True,
+                          capture_output=True, timeout=100, check=True)
+    assert [row["profile"] for row in json.loads(done.stdout)] == golden.names() and done.stderr == ""
+    assert (installed / "share/awq/providers/README.md").exists()
 
 
 def test_a_program_is_built_with_what_is_installed(installed, tmp_path):
