@@ -454,3 +454,27 @@ def test_a_certificate_that_has_ended(rig, certs):
     assert line.startswith("BAD") and "CN=mtls-client has expired (20" in line, line
     assert rig.run_ctl("conn", "test", "crm").code == 1
     assert "tls.certificate: it has expired" in rig.apply(w.conn("client_credentials"), code=1).err
+
+
+def test_without_its_certificate_nothing_is_sent(rig, certs):
+    """Somebody took it out of the record: neither a call nor a request for a token leaves without it."""
+    w = Mutual(rig, certs)
+    client = {"id": "bound", "auth": "basic", "secret": w.file("client.secret", "bound-secret")}
+    w.client = lambda: client
+    more = {"par_url": f"{w.auth.tls}/request"}
+    worker = rig.worker()
+    link(w, "authorization_code", **more)
+    w.works(0)
+    worker.term()
+    worker.wait()
+    calls, tokens = len(w.api.log()), w.auth.counters()["token"]["arrived"]
+    rig.redis.client.hdel("awq:{c:crm}", "tk")
+    rig.worker()
+    got = rig.result(w.job())
+    assert (got["state"], got["error"]["code"]) == ("dead", "connection_broken"), got
+    assert "its TLS certificate" in str(got["error"]), got
+    said = rig.ctl("conn", "link", "crm", code=1).err
+    assert "certificate that its settings name is not stored" in said, said
+    assert (len(w.api.log()), w.auth.counters()["token"]["arrived"]) == (calls, tokens)
+    rig.apply(w.conn("authorization_code", authorize_url=f"{w.auth.tls}/auth", **more))
+    assert rig.result(w.job())["state"] == "done"

@@ -150,5 +150,11 @@ bool once_form(const struct connection_cfg *c, struct client_cert *cert, const c
                            .dpop = dpop,
                            .cert = cert};
 
+    /* A token that is asked for without it would be bound to nothing. */
+    if (!slice_is(c->certificate, cert ? client_cert_x5t(cert) : ""))
+        return err_set(
+            err, ERR_CONFIG,
+            "the certificate that its settings name is not stored beside them; apply its "
+            "file again");
     return once_ask(&o, cb, owner, err);
 }
