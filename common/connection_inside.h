@@ -7,16 +7,19 @@
 #ifndef AWQ_CONNECTION_INSIDE_H
 #define AWQ_CONNECTION_INSIDE_H
 
+#include "common/client_cert.h"
 #include "common/connection.h"
 #include "common/json.h"
+#include "common/yaml.h"
 
-#define BREAKER_DEFAULT      10
-#define ASSERTION_MS_DEFAULT 60000
-#define RATE_UNITS           4
-#define CFG_LIST_MAX         256
-#define CFG_SLICES_MAX       (3 * CFG_LIST_MAX) /* of all lists together */
-#define CFG_TEXT_MAX         1024               /* of ids and the like */
-#define CFG_URL_MAX          2048
+#define CONNECTION_SECRET_MAX 16384 /* bytes of a secret that a file names */
+#define BREAKER_DEFAULT       10
+#define ASSERTION_MS_DEFAULT  60000
+#define RATE_UNITS            4
+#define CFG_LIST_MAX          256
+#define CFG_SLICES_MAX        (3 * CFG_LIST_MAX) /* of all lists together */
+#define CFG_TEXT_MAX          1024               /* of ids and the like */
+#define CFG_URL_MAX           2048
 
 const char *connection_grant_name(int i);
 const char *connection_auth_name(int i);
@@ -70,6 +73,16 @@ bool cfg_words(struct cfg_reader *r, const struct json_val *v, bool (*is_word)(s
                const char *wrong_word, struct slice *to);
 /* Name to text; sorted by name. */
 bool cfg_pairs(struct cfg_reader *r, const struct json_val *v, struct name_map *to);
+
+/* ---- a connection's file, by its parts (`path`: names in it are relative to it) ---- */
+
+/* The certificate and its key, packed; x5t: its thumbprint, which the settings have. "" = none. */
+bool connection_file_tls(struct connection_file *f, const char *path, const struct yaml_node *root,
+                         char x5t[CLIENT_CERT_X5T_CHARS + 1], struct err *err);
+struct connection_cfg *connection_file_settings(const struct yaml_node *root, const char *x5t,
+                                                struct err *err);
+bool connection_file_secrets(struct connection_file *f, const char *path,
+                             const struct yaml_node *root, struct err *err);
 
 /* ---- the profile's members (profile_members.c) ---- */
 

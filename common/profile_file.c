@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include "common/char.h"
 #include "common/secret_file.h"
 
@@ -121,31 +122,16 @@ static bool check_own(const struct yaml_node *root, struct err *err)
              : yaml_err(root, err, "grants is missing: a list of those that it is for");
 }
 
-static bool read_text(const char *path, struct buf *text, struct err *err)
-{
-    FILE *f = fopen(path, "re");
-    char chunk[4096];
-    size_t n;
-    bool ok;
-
-    if (!f)
-        return err_set(err, ERR_CONFIG,
-                       "%s: there is no such profile (awq-ctl profile ls lists those that are)",
-                       path);
-    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0 && buf_add(text, chunk, n))
-        ;
-    ok = !ferror(f) && buf_ok(text);
-    fclose(f);
-    return ok || err_set(err, ERR_CONFIG, "%s cannot be read, or is too long", path);
-}
-
 struct yaml_doc *profile_doc(const char *path, struct err *err)
 {
     struct yaml_doc *doc = NULL;
     struct buf text;
 
     buf_init(&text, YAML_BYTES_MAX);
-    if (read_text(path, &text, err)) {
+    if (access(path, F_OK) != 0)
+        err_set(err, ERR_CONFIG,
+                "%s: there is no such profile (awq-ctl profile ls lists those that are)", path);
+    else if (secret_file_text(path, &text, err)) {
         doc = yaml_doc_parse(buf_slice(&text), err);
         if (doc)
             yaml_doc_label(doc, path);

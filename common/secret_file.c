@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,5 +84,26 @@ bool secret_file_read(const char *path, const char *what, struct buf *out, struc
 out:
     sodium_memzero(chunk, sizeof chunk);
     close(fd);
+    return ok;
+}
+
+bool secret_file_text(const char *path, struct buf *text, struct err *err)
+{
+    char chunk[8192];
+    FILE *f = fopen(path, "re");
+    size_t n;
+    bool ok;
+
+    if (!f)
+        return err_set(err, ERR_CONFIG, "%s: %s", path, strerror(errno));
+    errno = 0;
+    while ((n = fread(chunk, 1, sizeof chunk, f)) > 0 && buf_add(text, chunk, n))
+        ;
+    ok = !ferror(f);
+    if (!ok)
+        err_set(err, ERR_CONFIG, "%s: %s", path, strerror(errno));
+    else if (!buf_ok(text))
+        ok = err_set(err, ERR_CONFIG, "%s is larger than %zu bytes", path, text->max);
+    fclose(f);
     return ok;
 }

@@ -19,5 +19,7 @@
 bool secret_file_read(const char *path, const char *what, struct buf *out, struct err *err);
 /* Only look at what kind of file it is and who may read it. */
 bool secret_file_check(const char *path, const char *what, struct err *err);
+/* Any text file, at most as long as the buffer may be; whoever can read it. */
+bool secret_file_text(const char *path, struct buf *text, struct err *err);
 
 #endif
