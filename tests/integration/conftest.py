@@ -46,6 +46,31 @@ def rig(request, peers):
 
 
 @pytest.fixture(scope="module")
+def town(peers):
+    """One Redis and one worker, for all accounts of a file."""
+    folder = Path(tempfile.mkdtemp(prefix="awq-"))
+    r = Rig(folder, peers)
+    r.use_redis()
+    r.use_peers()
+    r.worker()
+    yield r
+    try:
+        r.close()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def here(request, town):
+    """The town, for a test that is over when its providers (dialect.py) are gone."""
+    request.node.awq_rig = town
+    town.dialects = []
+    yield town
+    for d in town.dialects:
+        d.end()
+
+
+@pytest.fixture(scope="module")
 def moves():
     folder = Path(tempfile.mkdtemp(prefix="awq-"))
     m = Moves(folder)

@@ -21,7 +21,7 @@ A request is a map:
     need       parameters beside the standard ones: {name: value}; None = any value
     rename     of standard parameters: {its name: the name here}
     leave      standard parameters that may not be there
-    headers    that must be there: {name: value}
+    headers    that must be there: {name: value}; None = any
 Its kinds: question (the browser's), token (a code, or the client itself), renewal (what is not said
 is as in token), chain (a first token for the one that is kept).
 """
@@ -48,7 +48,7 @@ class Refuse(Exception):
 
 class Dialect:
     """
-    grant       authorization_code (and its renewals), or client_credentials
+    grant       authorization_code or refresh_token (and their renewals), or client_credentials
     client      of the real server, whose secret there is its name and -secret; here it is `secret`
     scopes      what must be asked for, with `separator` between
     pkce        True: a challenge must be there, and its verifier; False: neither may
@@ -57,16 +57,19 @@ class Dialect:
     refusal     (error, text) -> (status, its own)
     back        the only redirect_uri that is registered
     by_token    a token is renewed by itself: there are no refresh tokens
+    lasting     a refresh token is good for ever, and the same again after a renewal
+    dress       what its access tokens and its refresh tokens begin with
     where       of an API: {"base", "place" header|query|cookie, "name", "scheme", "headers"}
     """
 
     def __init__(self, auth, api, grant="authorization_code", client="basic", secret=None, scopes=("read", "write"), separator=" ", pkce=True,
                  back=None, callback=None, question=None, token=None, renewal=None, chain=None, answer=None, refusal=None, by_token=False,
-                 where=None):
+                 lasting=False, dress=("", ""), where=None):
         self.auth, self.real_api = auth, api
         self.grant = grant
         self.secret = secret or f"{client}-secret"
         self.client, self.scopes, self.separator, self.pkce = client, list(scopes), separator, pkce
+        self.lasting, self.dress, self._lasts = lasting, dress, {}
         self.back, self.port = back, free_port()  # the port is for who is to be called back
         self.callback, self.by_token = callback or {}, by_token
         self.kinds = {"question": {**STANDARD, "path": "/authorize", "method": "GET", "body": "query",
@@ -141,11 +144,13 @@ class Dialect:
     def kind_of(self, request):
         if request.path == "/callback":
             return "back"
-        if request.path.startswith(self.where["base"] + "/"):
-            return "api"
         here = [k for k in self.kinds if self.kinds[k] and self.kinds[k]["path"] == request.path]
-        if len(here) < 2:
-            return here[0] if here else None
+        if not here:
+            return "api" if request.path.startswith(self.where["base"] + "/") else None
+        if self.grant == "refresh_token" and "renewal" in here:
+            return "renewal"
+        if len(here) == 1:
+            return here[0]
         said = dict(request.query + request.fields()).get("grant_type")
         return next((k for k in here if said == self.grant_type(k)), "token")
 
@@ -162,8 +167,7 @@ class Dialect:
         else:
             check(not request.query, f"{request.query[0][0] if request.query else ''} stands in the address")
             pairs = request.fields(spec["body"])
-        for name, value in spec["headers"].items():
-            check(request.headers.get(name.lower()) == value, f"the header {name} is not {value}")
+        self.check_headers(spec["headers"], request)
         params = dict(pairs)
         check(len(params) == len(pairs), "a parameter is there twice")
         for name, value in spec["need"].items():
@@ -196,6 +200,12 @@ class Dialect:
         if self.grant == "client_credentials":
             return ["grant_type", *scope, *client]
         return ["grant_type", "code", "redirect_uri", *(["code_verifier"] if self.pkce else []), *client]
+
+    @staticmethod
+    def check_headers(wanted, request):
+        for name, value in wanted.items():
+            given = request.headers.get(name.lower())
+            check(given == value if value is not None else given, f"the header {name} is {given!r}")
 
     def check_client(self, spec, request, params):
         given = request.headers.get("authorization")
@@ -239,11 +249,13 @@ class Dialect:
 
     def give(self, kind, params):
         if kind == "chain":
-            check(params["access_token"] in self._kept, "that token is not known")
-            form = {"grant_type": "refresh_token", "refresh_token": self._kept[params["access_token"]]}
+            sent = self.undressed(params["access_token"], 0)
+            check(sent in self._first, "that token is not known")
+            form = {"grant_type": "refresh_token", "refresh_token": self._kept[sent]}
         elif kind == "renewal":
-            sent = params["refresh_token"]
-            form = {"grant_type": "refresh_token", "refresh_token": self._kept.get(sent, "") if self.by_token else sent}
+            sent = self.undressed(params["refresh_token"], 0 if self.by_token else 1)
+            known = self._kept.get(sent, "") if self.by_token else self._lasts.get(sent, sent)
+            form = {"grant_type": "refresh_token", "refresh_token": known}
         elif "code" in params:
             check(params["code"] in self._codes, "that code is not known")
             back, verifier = self._codes[params["code"]]
@@ -262,17 +274,28 @@ class Dialect:
             self._kept[std["access_token"]] = std.get("refresh_token")
             if kind == "token" and self.kinds["chain"]:
                 self._first.add(std["access_token"])
+            if self.lasting and "refresh_token" in std:
+                mine = sent if kind == "renewal" else std["refresh_token"]
+                self._lasts[mine] = std["refresh_token"]
+                std["refresh_token"] = mine
         if self.by_token:
             std.pop("refresh_token", None)
+        for name, dress in zip(("access_token", "refresh_token"), self.dress):
+            if name in std:
+                std[name] = dress + std[name]
         return answer_of(200, filled(self.answer(std, kind), self))
+
+    def undressed(self, token, which):
+        check(token.startswith(self.dress[which]), f"a token does not begin with {self.dress[which]}")
+        return token[len(self.dress[which]):]
 
     # ---- its API ---------------------------------------------------------------------------------
 
     def call(self, request):
         w = self.where
-        for name, value in w["headers"].items():
-            check(request.headers.get(name.lower()) == value, f"the header {name} is {request.headers.get(name.lower())!r}")
+        self.check_headers(w["headers"], request)
         token, query = self.token_of(request)
+        token = self.undressed(token, 0)
         check(token not in self._first, "a first token is not for the API")
         headers = {k: v for k, v in request.headers.items()
                    if k not in ("host", "content-length", "cookie", "authorization", w["name"].lower())}
@@ -357,7 +380,7 @@ def check(good, why):
 
 
 def check_scopes(d, params):
-    check(not d.scopes or params["scope"].split(d.separator) == d.scopes, f"scope is {params.get('scope')!r}")
+    check(not d.scopes or sorted(params["scope"].split(d.separator)) == sorted(d.scopes), f"scope is {params.get('scope')!r}")
 
 
 def filled(value, dialect):

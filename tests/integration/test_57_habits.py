@@ -2,45 +2,16 @@
 account is linked, used and renewed at a provider that insists on it (dialect.py); without them it is not."""
 import copy
 import datetime
-import shutil
-import tempfile
 import time
 import urllib.parse
-from pathlib import Path
 
 import pytest
 
 from dialect import Dialect
 from procs import PATIENCE, wait_until
-from rig import Rig
 from walk import Fails, Walk, merged
 
 LIFE_S = 7200  # of a token, as these providers say it; not the hour that is taken when nothing is understood
-
-
-@pytest.fixture(scope="module")
-def town(peers):
-    """One Redis and one worker, for all accounts of this file."""
-    folder = Path(tempfile.mkdtemp(prefix="awq-"))
-    rig = Rig(folder, peers)
-    rig.use_redis()
-    rig.use_peers()
-    rig.worker()
-    yield rig
-    try:
-        rig.close()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def here(request, town):
-    """The town, for a test that is over when its providers are gone."""
-    request.node.awq_rig = town
-    town.dialects = []
-    yield town
-    for d in town.dialects:
-        d.end()
 
 
 class Habit:

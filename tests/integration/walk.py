@@ -19,7 +19,7 @@ class Fails(Exception):
 
 class Walk:
     """
-    lines    of the profile; HOST and BASE in them are the dialect's
+    lines    of the profile, or the text of a whole one; HOST and BASE in them are the dialect's
     calling  members of its calls; relative: their url is below the connection's base_url
     lives    seconds that its tokens live: from, to
     more     of the connection's own file
@@ -28,6 +28,8 @@ class Walk:
     def __init__(self, rig, dialect, lines, calling=None, lives=None, **more):
         self.rig, self.dialect, self.grant = rig, dialect, dialect.grant
         self.id = f"acct{next(NUMBERS)}"
+        self.shipped = lines if isinstance(lines, str) else None
+        lines = {} if self.shipped else lines
         self.profile = {"title": "A provider", "source": "https://provider.example", "checked": "2026-11-28",
                         "grants": [self.grant], "token_url": dialect.token_url, "client": {"auth": "basic"}}
         if self.grant == "authorization_code":
@@ -36,6 +38,7 @@ class Walk:
         self.more = filled(more, dialect)
         self.calling, self.lives = dict(calling or {}), lives
         self.relative = self.calling.pop("relative", False)
+        self.nothing_renews = yaml.safe_load(self.shipped or "{}").get("token", {}).get("renewal") == "none"
 
     def file(self, name, text, mode=0o600):
         path = self.rig.folder / name
@@ -54,8 +57,7 @@ class Walk:
     # ---- its parts -------------------------------------------------------------------------------
 
     def apply(self):
-        if isinstance(self.profile, dict):
-            self.file(f"{self.id}.profile.yaml", yaml.safe_dump(self.profile))
+        self.file(f"{self.id}.profile.yaml", self.shipped or yaml.safe_dump(self.profile))
         path = self.file(f"{self.id}.yaml", yaml.safe_dump(self.connection))
         done = self.rig.run_ctl("conn", "apply", "-f", path)
         self.must(done.code == 0, done.err)
@@ -112,6 +114,8 @@ class Walk:
             self.renew()
         self.look()
         self.works()
+        if self.nothing_renews:
+            return self
         before = len(self.dialect.asked(self.renewal))
         self.renew()
         assert len(self.dialect.asked(self.renewal)) == before + 1
@@ -121,7 +125,7 @@ class Walk:
 
     @property
     def renewal(self):
-        return "renewal" if self.grant == "authorization_code" else "token"
+        return "token" if self.grant == "client_credentials" else "renewal"
 
 
 def merged(base, over):
