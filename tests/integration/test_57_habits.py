@@ -121,7 +121,7 @@ HABITS = {
     "headers_of_a_token_request": Habit(
         {"token": {"headers": {"User-Agent": "shop (by acme)", "Accept": "application/vnd.acme"}}},
         {"token_request": {"headers": {"User-Agent": "shop (by acme)", "Accept": "application/vnd.acme"}}},
-        "token_request.headers.User-Agent", "token: the header User-Agent is not shop"),
+        "token_request.headers.User-Agent", "token: the header User-Agent is 'awq"),
     "a_secret_in_the_body": Habit(
         {"token": {"client": "post"}}, POST, "client", "token: client_id is missing"),
     "a_secret_in_basic": Habit(
