@@ -24,7 +24,8 @@ static bool read_named_file(const char *beside, struct slice name, const char *w
     if (!buf_add_slice(&path, name))
         ok = err_set(err, ERR_CONFIG, "%s: the name of its file is too long", what);
     else
-        ok = secret ? secret_file_read(path.ptr, what, out, err) : secret_file_text(path.ptr, out, err);
+        ok = secret ? secret_file_read(path.ptr, what, out, err)
+                    : secret_file_text(path.ptr, out, err);
     buf_deinit(&path);
     return ok;
 }
@@ -226,7 +227,7 @@ static bool pack_tls(struct connection_file *f, const struct yaml_node *tls,
 
 /* x5t: "" when there is none. */
 bool connection_file_tls(struct connection_file *f, const char *path, const struct yaml_node *root,
-                     char x5t[CLIENT_CERT_X5T_CHARS + 1], struct err *err)
+                         char x5t[CLIENT_CERT_X5T_CHARS + 1], struct err *err)
 {
     static const char *const keys[] = {"certificate", "key"};
     const struct yaml_node *tls = yaml_get(root, "tls"), *n = NULL;
@@ -254,8 +255,8 @@ bool connection_file_tls(struct connection_file *f, const char *path, const stru
     return ok;
 }
 
-bool connection_file_secrets(struct connection_file *f, const char *path, const struct yaml_node *root,
-                         struct err *err)
+bool connection_file_secrets(struct connection_file *f, const char *path,
+                             const struct yaml_node *root, struct err *err)
 {
     return read_client(f, path, root, err) && read_grant_secret(f, path, root, err) &&
            read_actor(f, path, root, err) && read_dpop_key(f, path, root, err);

@@ -399,7 +399,7 @@ static const struct yaml_node *node_of(const struct yaml_node *root, const char 
 }
 
 struct connection_cfg *connection_file_settings(const struct yaml_node *root, const char *x5t,
-                                            struct err *err)
+                                                struct err *err)
 {
     struct connection_cfg *cfg = NULL;
     const char *setting = "";
@@ -420,4 +420,3 @@ struct connection_cfg *connection_file_settings(const struct yaml_node *root, co
     buf_deinit(&json);
     return cfg;
 }
-
