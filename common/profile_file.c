@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 #include "common/char.h"
+#include "common/connection.h"
 #include "common/secret_file.h"
 
 #define PATH_ROOM 4096
@@ -84,6 +85,18 @@ static bool check_source(const struct yaml_node *root, struct err *err)
     return count > 0 || yaml_err(n, err, "source is empty");
 }
 
+static bool check_grants(const struct yaml_node *list, struct err *err)
+{
+    enum grant_kind kind;
+
+    if (!yaml_expect(list, "grants", YAML_LIST, err))
+        return false;
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i]->kind != YAML_SCALAR || !grant_kind_parse(list->items[i]->text, &kind))
+            return yaml_err(list->items[i], err, "grants has one that awq does not know");
+    return list->count > 0 || yaml_err(list, err, "grants is empty");
+}
+
 static bool check_own(const struct yaml_node *root, struct err *err)
 {
     static const char *const not_its[] = {"id", "values", "profile", "refresh_token", "login"};
@@ -117,8 +130,7 @@ static bool check_own(const struct yaml_node *root, struct err *err)
         return yaml_err(n ? n : root, err,
                         "checked must be the day on which it was, as 2026-11-28");
     n = yaml_get(root, "grants");
-    return n ? yaml_expect(n, "grants", YAML_LIST, err) &&
-                   (n->count > 0 || yaml_err(n, err, "grants is empty"))
+    return n ? check_grants(n, err)
              : yaml_err(root, err, "grants is missing: a list of those that it is for");
 }
 

@@ -183,6 +183,7 @@ OF_PROFILE = [
     ("grants: [authorization_code, client_credentials, device_code]\n", "",
      "line 1, column 1: grants is missing: a list of those that it is for"),
     ("[authorization_code, client_credentials, device_code]", "[]", "line 4, column 9: grants is empty"),
+    ("[authorization_code, client_credentials, device_code]", "[authorization_code, implicit]", "line 4, column 30: grants has one that awq does not know"),
     # what is a connection's own
     (None, "id: crm", f"line 18, column 5: id {OWNS}"),
     (None, "values: {shop: a}", f"line 18, column 9: values {OWNS}"),
