@@ -142,7 +142,7 @@ REAL = {
         first=SALESFORCE, again=without(SALESFORCE, "refresh_token"), lives=3600, gone=DEAD),
     "hubspot": Real(
         "api.hubapi.com/oauth/2026-03/token", "api.hubapi.com", ask="app.hubspot.com/oauth/authorize", at_token=POST,
-        scopes=["oauth", "crm.objects.contacts.read"], lasting=True, lives=1800,
+        scopes=["oauth", "crm.objects.contacts.read"], lasting=True, lives=1800, calling={"needs": ["crm.objects.contacts.read"]},
         first=usual(token_type="bearer", hub_id=62515, scopes=["oauth", "crm.objects.contacts.read"], expires_in=1800)),
     "notion": Real(
         "api.notion.com/v1/oauth/token", "api.notion.com/v1", ask="api.notion.com/v1/oauth/authorize",
@@ -193,7 +193,7 @@ REAL = {
         first={"token": {"access_token": "$AT", "user_id": 17841405793187218}, "chain": LONG}, again=LONG, dress=("TH", "")),
     "tiktok": Real(
         "open.tiktokapis.com/v2/oauth/token/", "open.tiktokapis.com/v2", ask="www.tiktok.com/v2/auth/authorize/", separator=",",
-        scopes=["user.info.basic", "video.list"], question={"rename": {"client_id": "client_key"}},
+        pkce=False, scopes=["user.info.basic", "video.list"], question={"rename": {"client_id": "client_key"}},
         at_token={**POST, "rename": {"client_id": "client_key"}}, dress=("act.", "rft."), calling={"needs": ["video.list"]}, lives=86400,
         first=usual(expires_in=86400, open_id="afd97af1-b87b", refresh_expires_in=31536000, scope="user.info.basic,video.list"), gone=DEAD),
     "linkedin": Real(
@@ -253,7 +253,10 @@ REAL = {
         "app.frontapp.com/oauth/token", "api2.frontapp.com", ask="app.frontapp.com/oauth/authorize", lives=3600,
         first=usual(expires_at="1773000000")),
     "monday": Real(
-        "auth.monday.com/oauth2/token", "api.monday.com/v2", ask="auth.monday.com/oauth2/authorize", at_token=POST,
+        "auth.monday.com/oauth_ms/oauth/token", "api.monday.com", ask="auth.monday.com/oauth2/authorize",
+        at_token={**POST, "body": "json"}, scopes=["me:read", "boards:read"], first=usual(expires_in=3600), lives=3600),
+    "monday-legacy": Real(
+        "auth.monday.com/oauth2/token", "api.monday.com", ask="auth.monday.com/oauth2/authorize", at_token=POST,
         scopes=["me:read", "boards:read"], lives=YEARS, first={"access_token": "$AT", "token_type": "Bearer", "scope": "me:read boards:read"}),
     "mailchimp": Real(
         "login.mailchimp.com/oauth2/token", "us19.api.mailchimp.com/3.0", ask="login.mailchimp.com/oauth2/authorize", at_token=POST,
