@@ -364,6 +364,7 @@ static bool exchange_again(struct consent *l)
     struct oauth_answer first = l->answer;
     bool ok;
 
+    l->answer = (struct oauth_answer){.outcome = OAUTH_TRANSIENT}; /* it may stay without one */
     oauth_request_deinit(&l->rq);
     ok = oauth_code_chain(&l->rq, cfg, buf_slice(&l->file.client_secret), first.access_token,
                           &l->err) &&
