@@ -98,6 +98,19 @@ bool egress_check(const struct policy *p, struct slice method, struct slice url,
     return egress_url_put(&u, out, origin, err);
 }
 
+bool egress_check_base(const struct policy *p, struct slice url, struct err *err)
+{
+    struct policy hosts = *p;
+    struct buf out;
+    bool ok;
+
+    hosts.path_count = hosts.method_count = 0;
+    buf_init(&out, url.len * 3 + 64);
+    ok = egress_check(&hosts, SLICE_LIT("GET"), url, &out, NULL, err);
+    buf_deinit(&out);
+    return ok;
+}
+
 bool egress_check_endpoint(bool insecure_http, struct slice url, struct err *err)
 {
     struct egress_url u;

@@ -41,6 +41,8 @@ struct policy {
  * "scheme://host:port". */
 bool egress_check(const struct policy *p, struct slice method, struct slice url, struct buf *out,
                   struct buf *origin, struct err *err);
+/* Where an API begins: an address on one of its hosts, whatever the method and path of calls. */
+bool egress_check_base(const struct policy *p, struct slice url, struct err *err);
 /* Token endpoints: the scheme and address rules, no host or path list. */
 bool egress_check_endpoint(bool insecure_http, struct slice url, struct err *err);
 /* The address really dialled. IPv4-mapped and other IPv4-in-IPv6 forms are unwrapped first. */

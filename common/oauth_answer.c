@@ -328,22 +328,6 @@ static bool read_tokens(const struct judging *j)
     return true;
 }
 
-static bool is_allowed(const struct judging *j, struct slice url)
-{
-    struct policy hosts = j->c->policy;
-    struct buf checked, origin;
-    struct err why = {0};
-    bool ok;
-
-    hosts.path_count = hosts.method_count = 0;
-    buf_init(&checked, BASE_URL_MAX);
-    buf_init(&origin, BASE_URL_MAX);
-    ok = egress_check(&hosts, SLICE_LIT("GET"), url, &checked, &origin, &why);
-    buf_deinit(&checked);
-    buf_deinit(&origin);
-    return ok;
-}
-
 /* Where the account's API is, if the answer says it: never elsewhere than on its policy's hosts. A
  * renewal that does not say it leaves it where the link's answer had it. */
 static bool read_base_url(const struct judging *j)
@@ -362,7 +346,7 @@ static bool read_base_url(const struct judging *j)
         buf_clear(to);
         ok = buf_add_slice(to, *linked);
     }
-    ok = ok && is_allowed(j, buf_slice(to));
+    ok = ok && egress_check_base(&j->c->policy, buf_slice(to), &why);
     if (!ok)
         buf_clear(to);
     return ok;

@@ -1,6 +1,7 @@
 #include "common/oauth_code.h"
 
 #include <sodium.h>
+#include "common/egress.h"
 #include "common/json.h"
 #include "common/oauth_path.h"
 
@@ -248,6 +249,23 @@ static bool bring(struct slice query, struct slice name, struct oauth_brought *b
     return true;
 }
 
+/* Who sends the browser back could say anything. What the token answer says is judged with it. */
+static bool leads_to_the_api(const struct connection_cfg *c, const struct oauth_brought *b,
+                             struct err *err)
+{
+    struct profile p = c->profile;
+    struct buf url;
+    bool ok;
+
+    if (b->count == 0 || profile_base_is_answered(&p))
+        return true;
+    p.callback = (struct name_map){b->at, b->count};
+    buf_init(&url, VALUE_MAX);
+    ok = oauth_base_url(&url, &p, NULL, err) && egress_check_base(&c->policy, buf_slice(&url), err);
+    buf_deinit(&url);
+    return ok || err_prefix(err, "api.base_url: ");
+}
+
 bool oauth_code_brought(const struct connection_cfg *c, struct slice query, struct oauth_brought *b,
                         struct err *err)
 {
@@ -261,7 +279,7 @@ bool oauth_code_brought(const struct connection_cfg *c, struct slice query, stru
             return false;
         rest = slice_sub(rest, 1, rest.len);
     }
-    return true;
+    return leads_to_the_api(c, b, err);
 }
 
 /* ---- the token request ---- */

@@ -44,7 +44,8 @@ bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int stat
 bool oauth_code_read(const struct connection_cfg *c, const struct oauth_code *q, struct slice query,
                      struct buf *code, struct err *err);
 /* What api.base_url wants to know from the same query ({callback.NAME}). ERR_DENIED when it is not
- * there. Names borrow from the settings, values from b. */
+ * there, or when what comes of it is no address that the policy's hosts allow. Names borrow from
+ * the settings, values from b. */
 #define OAUTH_BROUGHT_MAX 4
 struct oauth_brought {
     char value[OAUTH_BROUGHT_MAX][256];
