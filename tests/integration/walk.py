@@ -79,6 +79,7 @@ class Walk:
                 process.communicate()
                 raise Fails(page)
         out, err = process.communicate(timeout=30)
+        assert 0 <= process.returncode < 99, f"conn link ended with {process.returncode}\n{err}"
         self.must(process.returncode == 0, err)
         return out
 
