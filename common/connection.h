@@ -103,7 +103,7 @@ struct connection_cfg {
     struct slice authorize_url;  /* of authorization_code only; else "" */
     struct slice revoke_url;     /* RFC 7009; "" = its grants are revoked by hand */
     struct slice introspect_url; /* RFC 7662; "" = conn test asks nobody */
-    struct slice device_url;     /* of device_code only; else "" */
+    struct slice device_url;     /* of device_code; of authorization_code: another way to ask */
     struct slice par_url;        /* RFC 9126; "" = the question goes by the browser */
     struct slice issuer;         /* "" = its redirects are not said to have `iss` (RFC 9207) */
     struct slice client_id;      /* "" = none, where the grant allows it */

@@ -91,18 +91,18 @@ bool connection_check_url(const struct connection_cfg *c, const char *setting, s
 static const struct {
     const char *setting;
     size_t at;
-    bool any; /* of every grant; else: */
+    enum { NO_OTHER, ANY_GRANT, ANY_ASKED } more; /* grants than this one: */
     enum grant_kind grant;
     const char *missing; /* it cannot do without: why */
 } urls[] = {
-    {"token_url", offsetof(struct connection_cfg, token_url), true, 0, NULL},
-    {"revoke_url", offsetof(struct connection_cfg, revoke_url), true, 0, NULL},
-    {"introspect_url", offsetof(struct connection_cfg, introspect_url), true, 0, NULL},
-    {"authorize_url", offsetof(struct connection_cfg, authorize_url), false,
+    {"token_url", offsetof(struct connection_cfg, token_url), ANY_GRANT, 0, NULL},
+    {"revoke_url", offsetof(struct connection_cfg, revoke_url), ANY_GRANT, 0, NULL},
+    {"introspect_url", offsetof(struct connection_cfg, introspect_url), ANY_GRANT, 0, NULL},
+    {"authorize_url", offsetof(struct connection_cfg, authorize_url), NO_OTHER,
      GRANT_AUTHORIZATION_CODE, "is missing: it is where the owner is asked (RFC 6749 section 3.1)"},
-    {"par_url", offsetof(struct connection_cfg, par_url), false, GRANT_AUTHORIZATION_CODE, NULL},
-    {"issuer", offsetof(struct connection_cfg, issuer), false, GRANT_AUTHORIZATION_CODE, NULL},
-    {"device_url", offsetof(struct connection_cfg, device_url), false, GRANT_DEVICE_CODE,
+    {"par_url", offsetof(struct connection_cfg, par_url), NO_OTHER, GRANT_AUTHORIZATION_CODE, NULL},
+    {"issuer", offsetof(struct connection_cfg, issuer), NO_OTHER, GRANT_AUTHORIZATION_CODE, NULL},
+    {"device_url", offsetof(struct connection_cfg, device_url), ANY_ASKED, GRANT_DEVICE_CODE,
      "is missing: it gives the code that the owner enters (RFC 8628 section 3.1)"},
 };
 
@@ -112,10 +112,12 @@ static bool check_urls(struct check *k)
 
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         const struct slice *url = (const struct slice *)((const char *)c + urls[i].at);
-        bool used = urls[i].any || urls[i].grant == c->grant;
+        bool own = urls[i].more != ANY_GRANT && urls[i].grant == c->grant;
+        bool used = own || urls[i].more == ANY_GRANT ||
+                    (urls[i].more == ANY_ASKED && grant_is_asked(c->grant));
 
         k->setting = urls[i].setting;
-        if (used && urls[i].missing && url->len == 0)
+        if (own && urls[i].missing && url->len == 0)
             return wrong(k, urls[i].missing);
         if (!used && url->len > 0)
             return wrong(k, "has no use with this grant");

@@ -59,6 +59,8 @@ static enum MHD_Result send_answer(struct MHD_Connection *link, struct httpd_ans
         return MHD_NO;
     }
     MHD_add_response_header(r, "Content-Type", a->content_type);
+    if (a->location)
+        MHD_add_response_header(r, "Location", a->location);
     MHD_add_response_header(r, "Cache-Control", "no-store");
     ok = MHD_queue_response(link, (unsigned)a->status, r);
     MHD_destroy_response(r);

@@ -23,6 +23,7 @@ struct httpd_answer {
     int status;               /* 404 until the callback sets it */
     const char *content_type; /* static text; text/plain until set */
     struct buf body;          /* empty; what overflows becomes a 500 */
+    const char *location;     /* of a redirect; copied when the callback is back. NULL = none */
 };
 
 struct httpd_request {

@@ -25,7 +25,7 @@ static const struct {
     {"pkce", " authorization_code "},
     {"redirect_uri", " authorization_code "},
     {"chain", " authorization_code "},
-    {"device_url", " device_code "},
+    {"device_url", " device_code authorization_code "},
     {"refresh_url", " authorization_code device_code refresh_token "},
     {"refresh_request", " authorization_code device_code refresh_token "},
     {"assertion", " jwt_bearer "},

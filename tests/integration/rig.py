@@ -291,13 +291,13 @@ class Rig:
         assert "Sanitizer" not in done.stderr, done.stderr
         return Answer(done)
 
-    def start_ctl(self, *args):
+    def start_ctl(self, *args, env=None):
         """awq-ctl that goes on until it is told something; texts on its pipes. Ended with the rig."""
         self.need(keys=True)
         process = subprocess.Popen(
             [built("awq-ctl"), *map(str, args)], text=True, cwd=self.folder, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            env={**clean_env(), **SAN_ENV, **settings_env(self.ctl_settings(args, None))})
+            env={**clean_env(), **SAN_ENV, **settings_env(self.ctl_settings(args, None)), **(env or {})})
         self.started.append(process)
         return process
 

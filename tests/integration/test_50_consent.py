@@ -12,9 +12,9 @@ from procs import wait_until
 class Link:
     """An `awq-ctl conn link` that runs until it is answered."""
 
-    def __init__(self, rig, *args, paste=False):
+    def __init__(self, rig, *args, paste=False, env=None):
         self.rig = rig
-        self.process = rig.start_ctl("conn", "link", "crm", *args)
+        self.process = rig.start_ctl("conn", "link", "crm", *args, **({"env": env} if env else {}))
         self.url = self.process.stdout.readline().strip()
         assert self.url.startswith("http"), self.process.stderr.read()
         self.query = dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(self.url).query))
@@ -404,3 +404,47 @@ def test_a_resource_of_client_credentials(rig):
 ])
 def test_settings_around_it_that_cannot_be(rig, wrong, says):
     assert says in rig.apply({**rig.conn("acct"), **wrong}, code=1).err
+
+
+# ---- a browser that is opened here -------------------------------------------------------------------------------
+
+def a_browser(rig):
+    """A command that writes down what it was told to open."""
+    path, seen = rig.folder / "browser", rig.folder / "opened"
+    path.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {seen}.new && mv {seen}.new {seen}\n')
+    path.chmod(0o755)
+    return {"BROWSER": str(path)}, seen
+
+
+def test_a_browser_is_opened(rig):
+    """It is told an address of ours: the provider's, with the state in it, is in no process list."""
+    owned(rig)
+    env, seen = a_browser(rig)
+    link = Link(rig, env=env)
+    wait_until(seen.exists, 10, "the browser")
+    told = seen.read_text().strip()
+    assert told == link.back.replace("/callback", "/start") and link.query["state"] not in told
+    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+
+    class NoFollowing(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_):
+            return None
+
+    assert link.visit(told, NoFollowing)[1] == 302
+    _, status, page = link.visit(told, jar)
+    assert status == 410 and "If that was not you" in page, "who comes second notices"
+    link.browse()
+    assert link.end()[0] == 0
+
+
+def test_no_browser_is_opened(rig):
+    owned(rig)
+    env, seen = a_browser(rig)
+    for more in (["--no-browser"], ["--no-listen"]):
+        link = Link(rig, *more, env=env)
+        if more == ["--no-browser"]:
+            link.browse()
+            assert link.end()[0] == 0
+        else:
+            link.process.communicate("nothing\n", timeout=30)
+        assert not seen.exists()

@@ -7,8 +7,8 @@ from procs import wait_until
 class Device:
     """An `awq-ctl conn link` that has shown its code."""
 
-    def __init__(self, rig, *args):
-        self.process = rig.start_ctl("conn", "link", "tv", *args)
+    def __init__(self, rig, *args, conn="tv"):
+        self.process = rig.start_ctl("conn", "link", conn, *args)
         self.uri, self.code = (self.process.stdout.readline().strip() for _ in range(2))
         assert self.uri.startswith("http") and self.code, self.process.stderr.read()
 
@@ -109,3 +109,24 @@ def test_explain(rig):
 def test_settings(rig, wrong, says):
     conn = rig.conn("tv", "device_code", "basic", "basic", device_url="https://a.example/device")
     assert says in rig.apply({k: v for k, v in {**conn, **wrong}.items() if v is not None}, code=1).err
+
+
+def test_by_device_where_a_browser_is_the_rule(rig):
+    """The same account, linked from a machine without a browser: --device, where device_url says how."""
+    rig.use_redis()
+    server, _ = rig.use_peers(QUICK)
+    rig.worker()
+    conn = rig.conn("crm", "authorization_code", "basic", "basic", authorize_url=f"{server.base}/auth")
+    rig.apply(conn)
+    assert "its settings have no device_url" in rig.ctl("conn", "link", "crm", "--device", code=1).err
+    rig.apply({**conn, "device_url": f"{server.base}/device/auth"})
+    said = [r["what"] for r in rig.ctl("conn", "explain", "crm", "-o", "json").json()]
+    assert "the owner is asked (conn link)" in said and "a code is asked for (conn link --device)" in said
+    device = Device(rig, "--device", conn="crm")
+    answer(server, device, "approve")
+    code, out, err = device.end()
+    assert code == 0, out + err
+    assert rig.result(rig.job("crm", "/echo"))["state"] == "done"
+    rig.ctl("conn", "refresh", "crm")
+    rig.apply({**conn, "device_url": f"{server.base}/device/auth", "api": {"base_url": rig.api.base + "/{callback.realm}"}})
+    assert "which only a browser brings" in rig.ctl("conn", "link", "crm", "--device", code=1).err

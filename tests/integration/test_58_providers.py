@@ -326,7 +326,7 @@ def test_null_takes_away(files):
     text = files.explained(CONNECTION + "refresh_url: ~\nrevoke_url: ~\nchain: ~\nauthorize: {params: {tone: ~}}\n", FULL)
     assert "/renew" not in text and "/revoke" not in text and "/longer" not in text
     assert "&prompt=consent" in text and "tone" not in text
-    assert text.count("POST https://s1.acme.example/v1/token\n") == 2  # the renewal goes there then
+    assert text.count("POST https://s1.acme.example/v1/token\n") == 3  # the renewal goes there then; the code, by browser and by device
 
 
 def test_a_profile_of_one_s_own(files):

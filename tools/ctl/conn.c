@@ -457,14 +457,15 @@ const struct verb conn_verbs[] = {
      .run = conn_apply},
     {.noun = "conn",
      .name = "link",
-     .usage = "ID [--no-listen] [--timeout TIME]",
+     .usage = "ID [--device] [--no-listen] [--no-browser] [--timeout TIME]",
      .help =
          "Ask the account's owner (grant: authorization_code, device_code), and store the grant",
-     .more = "Prints the address to open. The browser comes back to 127.0.0.1 of this machine, or "
-             "with\n"
-             "--no-listen you paste the address that it ends on.",
+     .more =
+         "Prints the address to open, and opens it where there is a browser (BROWSER, or a\n"
+         "desktop). It comes back to 127.0.0.1 of this machine, or with --no-listen you paste the\n"
+         "address that it ends on.",
      .flags = conn_link_flags,
-     .flag_count = 2,
+     .flag_count = CONN_LINK_FLAGS,
      .least = 1,
      .most = 1,
      .changes = true,

@@ -22,7 +22,8 @@ struct linked_token { /* that came with the grant; access: as access.h has it, "
 };
 int conn_apply_linked(struct ctl *c, const struct connection_file *linked,
                       const struct linked_token *token, const char *cd, uint64_t gen);
-extern const struct flag conn_link_flags[2];
+#define CONN_LINK_FLAGS 4
+extern const struct flag conn_link_flags[CONN_LINK_FLAGS];
 int conn_link(struct ctl *c, const struct args *args); /* conn_link.c */
 extern const struct flag conn_explain_flags[2];
 int conn_explain(struct ctl *c, const struct args *args);

@@ -236,13 +236,16 @@ static bool explain_device(struct explaining *e)
     bool ok = oauth_device_ask(&rq, &e->c, secret, e->err);
 
     if (ok)
-        show_request(e, "a code is asked for (conn link)", &rq, false);
+        show_request(e,
+                     e->c.grant == GRANT_DEVICE_CODE ? "a code is asked for (conn link)"
+                                                     : "a code is asked for (conn link --device)",
+                     &rq, false);
     oauth_request_deinit(&rq);
     if (!ok)
         return false;
     ok = oauth_device_poll(&rq, &e->c, &d, secret, e->err);
     if (ok)
-        show_request(e, "until the owner has entered it (conn link)", &rq, true);
+        show_request(e, "until the owner has entered it", &rq, true);
     oauth_request_deinit(&rq);
     return ok;
 }
@@ -349,7 +352,7 @@ static void explain(struct ctl *c, const struct connection_cfg *cfg, struct err 
     if (c->out.json)
         out_list(&c->out, columns, ARRAY_LEN(columns));
     if ((cfg->grant != GRANT_AUTHORIZATION_CODE || explain_code(&e)) &&
-        (cfg->grant != GRANT_DEVICE_CODE || explain_device(&e)) && explain_token(&e)) {
+        (cfg->device_url.len == 0 || explain_device(&e)) && explain_token(&e)) {
         explain_call(&e);
         (void)explain_revocation(&e);
     }

@@ -16,6 +16,7 @@
 #include "common/clock.h"
 #include "common/httpd.h"
 #include "common/oauth_code.h"
+#include "tools/ctl/browser.h"
 #include "tools/ctl/conn_device.h"
 #include "tools/ctl/link.h"
 #include "tools/ctl/once.h"
@@ -28,13 +29,16 @@
 #define PORT_FIRST    49152 /* dynamic ports (RFC 6335 section 6) */
 #define PORTS         16384
 #define CALLBACK      "/callback"
+#define START         "/start"
 
-enum { L_TIMEOUT, L_NO_LISTEN };
+enum { L_TIMEOUT, L_NO_LISTEN, L_DEVICE, L_NO_BROWSER };
 
-const struct flag conn_link_flags[2] = {
+const struct flag conn_link_flags[CONN_LINK_FLAGS] = {
     [L_TIMEOUT] = {"--timeout", NULL, "TIME", "wait so long for the owner (default 10m)"},
     [L_NO_LISTEN] = {"--no-listen", NULL, NULL,
                      "the browser is on another machine: paste the address that it ends on"},
+    [L_DEVICE] = {"--device", NULL, NULL, "show a code to enter on any machine (device_url)"},
+    [L_NO_BROWSER] = {"--no-browser", NULL, NULL, "open none: the address is printed only"},
 };
 
 struct consent {
@@ -49,6 +53,8 @@ struct consent {
     uv_loop_t loop;
     uv_timer_t timer;
     struct httpd *httpd;
+    struct buf url; /* what the owner's browser is to open */
+    bool started;   /* it came for that */
     struct buf code, pasted;
     struct dpop_key *dpop_key; /* that the tokens are to be bound to; or NULL */
     struct once_dpop dpop;
@@ -125,12 +131,30 @@ static bool take_answer(struct consent *l, struct slice query, struct err *err)
     return true;
 }
 
+/* Of the browser that was opened: once, for this address is in the process list, and whoever else
+ * came first must be noticed. */
+static void start(struct consent *l, struct httpd_answer *a)
+{
+    if (l->started || l->over || l->url.len == 0) {
+        page(a, 410, "This was opened already",
+             "If that was not you, stop the command in the terminal and run it again.");
+        return;
+    }
+    l->started = true;
+    page(a, 302, "One moment", "The provider's page opens.");
+    a->location = l->url.ptr;
+}
+
 /* An answer that is not to this question is somebody's attempt, or an old tab: it ends nothing. */
 static void on_redirect(void *owner, const struct httpd_request *rq, struct httpd_answer *a)
 {
     struct consent *l = owner;
     struct err err = {0};
 
+    if (slice_is(rq->path, START)) {
+        start(l, a);
+        return;
+    }
     if (!slice_eq(rq->path, l->callback))
         return;
     if (l->over) {
@@ -300,24 +324,22 @@ static bool choose_redirect(struct consent *l, bool *listen)
     return true;
 }
 
-static bool ask_owner(struct consent *l, bool listen, int64_t limit_ms)
+static bool ask_owner(struct consent *l, const struct args *args, int64_t limit_ms)
 {
-    struct buf url;
-    bool ok;
+    bool listen = !args->flag[L_NO_LISTEN];
 
-    if (!choose_redirect(l, &listen))
+    if (!choose_redirect(l, &listen) || !find_url(l, &l->url))
         return false;
-    buf_init(&url, URL_ROOM);
-    ok = find_url(l, &url);
-    if (ok) {
-        ctl_say(0, "Open this address in the browser of the account's owner:");
-        printf("%.*s\n", SLICE_FMT(buf_slice(&url)));
-        if (!listen)
-            ctl_say(0, "It ends on a page that cannot be shown; paste its whole address here:");
-        fflush(stdout);
+    ctl_say(0, "Open this address in the browser of the account's owner:");
+    printf("%.*s\n", SLICE_FMT(buf_slice(&l->url)));
+    fflush(stdout);
+    if (!listen) {
+        ctl_say(0, "It ends on a page that cannot be shown; paste its whole address here:");
+        return read_pasted(l, limit_ms);
     }
-    buf_deinit(&url);
-    return ok && (listen ? wait_for_redirect(l, limit_ms) : read_pasted(l, limit_ms));
+    if (!args->flag[L_NO_BROWSER])
+        browser_open(httpd_port(l->httpd), START);
+    return wait_for_redirect(l, limit_ms);
 }
 
 /* ---- the tokens ---- */
@@ -402,17 +424,34 @@ static void note_base(struct consent *l)
 }
 
 /* By whichever way: l->answer is a token then, and it is ready to be stored. */
-static bool obtain(struct consent *l, bool listen, int64_t limit_ms)
+static bool by_device(struct consent *l, const struct args *args, bool *device)
 {
     const struct connection_cfg *cfg = l->file.cfg;
-    bool ok;
+    struct slice base = cfg->profile.api.base_url;
 
-    if (cfg->grant == GRANT_DEVICE_CODE)
+    *device = cfg->grant == GRANT_DEVICE_CODE || args->flag[L_DEVICE];
+    if (!*device)
+        return true;
+    if (cfg->device_url.len == 0)
+        return err_set(&l->err, ERR_CONFIG, "--device: its settings have no device_url");
+    return slice_find(base, '{') == base.len || !memmem(base.ptr, base.len, "{callback.", 10) ||
+           err_set(&l->err, ERR_CONFIG,
+                   "--device: api.base_url has {callback.NAME}, which only a browser brings");
+}
+
+static bool obtain(struct consent *l, const struct args *args, int64_t limit_ms)
+{
+    const struct connection_cfg *cfg = l->file.cfg;
+    bool device, ok;
+
+    if (!by_device(l, args, &device))
+        return false;
+    if (device)
         ok = conn_by_device(l->c, cfg, buf_slice(&l->file.client_secret), &l->dpop, l->cert,
                             limit_ms, &l->answer, &l->err);
     else
-        ok = ask_owner(l, listen, limit_ms) && exchange(l) &&
-             (cfg->profile.chain_url.len == 0 || exchange_again(l));
+        ok = ask_owner(l, args, limit_ms) && exchange(l);
+    ok = ok && (cfg->profile.chain_url.len == 0 || exchange_again(l));
     l->answered_ms = clock_wall_ms();
     if (ok)
         note_base(l);
@@ -431,6 +470,7 @@ static bool consent_init(struct consent *l)
     buf_init(&l->code, OAUTH_CODE_MAX);
     buf_init(&l->pasted, PASTE_MAX);
     buf_init(&l->access, 4 * SECRET_MAX);
+    buf_init(&l->url, URL_ROOM);
     oauth_code_begin(&l->question);
     if (uv_loop_init(&l->loop) != 0)
         return err_set(&l->err, ERR_NOMEM, "cannot make a loop");
@@ -450,6 +490,7 @@ static void consent_deinit(struct consent *l)
     oauth_code_deinit(&l->question);
     buf_wipe(&l->code);
     buf_wipe(&l->access);
+    buf_wipe(&l->url); /* it has the state in it */
     buf_wipe(&l->pasted);
     dpop_key_free(l->dpop_key);
     client_cert_unref(l->cert);
@@ -518,7 +559,7 @@ int conn_link(struct ctl *c, const struct args *args)
         return ctl_fail(c, &l.err);
     }
     slice_copy(rec.cd, cd, sizeof cd);
-    if (!read_settings(&l, id, &rec) || !obtain(&l, !args->flag[L_NO_LISTEN], limit_ms)) {
+    if (!read_settings(&l, id, &rec) || !obtain(&l, args, limit_ms)) {
         err_prefix(&l.err, "connection %.*s was not linked: ", SLICE_FMT(id));
         code = ctl_fail(c, &l.err);
     } else if (!reopen(&l)) { /* it may have been silent for minutes */
