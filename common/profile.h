@@ -112,8 +112,8 @@ struct profile {
     uint64_t said; /* private: which of its members were given */
 };
 
-/* From now on it has been given: it is written. */
-void profile_say(struct profile *p, const char *place);
+/* Has a member been given? Only then it is written. */
+void profile_say(struct profile *p, const char *place, bool given);
 /* Does its base_url come with each token? */
 bool profile_base_is_answered(const struct profile *p);
 

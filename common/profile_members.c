@@ -282,11 +282,11 @@ bool profile_read(struct cfg_reader *r, struct slice key, const struct json_val 
     return false;
 }
 
-void profile_say(struct profile *p, const char *place)
+void profile_say(struct profile *p, const char *place, bool given)
 {
     for (size_t i = 0; i < PROFILE_MEMBERS; i++)
         if (strcmp(profile_members[i].place, place) == 0)
-            p->said |= UINT64_C(1) << i;
+            p->said = (p->said & ~(UINT64_C(1) << i)) | (uint64_t)given << i;
 }
 
 void profile_inherit(struct profile *p)

@@ -34,6 +34,7 @@ struct apply {
     uint64_t linked_gen;   /* and the generation */
     struct linked_token token;   /* of conn link */
     struct connection_cfg *kept; /* whose callback the settings have now */
+    bool own_callback;           /* the file says it itself */
     struct buf json, cm, lh;     /* the new settings, signed; the refresh token's digest, sealed */
     char cd[65];
     struct connection_record rec;
@@ -82,19 +83,23 @@ static bool write_settings(struct apply *a)
                                &a->err);
 }
 
-/* What the redirect brought when the account was linked is no file's to know: it stays. */
+/* What the redirect brought when the account was linked is no file's to know: it stays, if the
+ * record that has it is authentic. */
 static bool keep_callback(struct apply *a)
 {
     struct profile *p = &a->file.cfg->profile;
+    struct connection_cfg *old = NULL;
     struct err why = {0};
 
-    if (a->linked_cd || p->callback.count > 0 || !a->rec.exists || a->rec.cfg.len == 0 || a->kept)
+    if (a->linked_cd || a->own_callback)
         return true;
-    a->kept = connection_cfg_parse(a->rec.cfg, &why);
-    if (!a->kept || a->kept->profile.callback.count == 0)
-        return true;
-    p->callback = a->kept->profile.callback;
-    profile_say(p, "callback");
+    if (a->rec.exists && !slice_is(a->rec.state, "REMOVED") &&
+        connection_record_verify(&a->rec, a->c->keyring, a->prefix, a->id, &why))
+        old = connection_cfg_parse(a->rec.cfg, &why);
+    p->callback = old ? old->profile.callback : (struct name_map){0};
+    connection_cfg_free(a->kept); /* of a look before this one */
+    a->kept = old;
+    profile_say(p, "callback", p->callback.count > 0);
     return write_settings(a);
 }
 
@@ -102,6 +107,7 @@ static bool prepare(struct apply *a)
 {
     struct slice refresh = buf_slice(&a->file.grant_secret);
 
+    a->own_callback = a->file.cfg->profile.callback.count > 0;
     buf_init(&a->json, SEALED_MAX * 2);
     buf_init(&a->cm, 64);
     buf_init(&a->lh, 256);

@@ -126,7 +126,7 @@ static bool take_answer(struct consent *l, struct slice query, struct err *err)
         return false;
     if (l->brought.count > 0) {
         p->callback = (struct name_map){l->brought.at, l->brought.count};
-        profile_say(p, "callback");
+        profile_say(p, "callback", true);
     }
     return true;
 }
@@ -420,7 +420,7 @@ static void note_base(struct consent *l)
     b->at[b->count++] =
         (struct name_value){SLICE_LIT(PROFILE_LINKED_BASE), buf_slice(&l->answer.base_url)};
     p->callback = (struct name_map){b->at, b->count};
-    profile_say(p, "callback");
+    profile_say(p, "callback", true);
 }
 
 /* By whichever way: l->answer is a token then, and it is ready to be stored. */
