@@ -116,9 +116,23 @@ static bool check_headers(struct check *k, const struct name_map *headers)
     return true;
 }
 
+/* Only auth: post sends it as a parameter. */
+static bool check_secret(struct check *k, const struct shape_places *at)
+{
+    struct slice name = SLICE_LIT("client_secret");
+    bool sent = k->cfg->auth == CLIENT_AUTH_POST;
+
+    k->setting = at->rename;
+    if (!sent && name_map_find(&at->shape->rename, name))
+        return wrong(k, "names client_secret, which only client.auth: post sends as a parameter");
+    k->setting = at->omit;
+    return sent || !word_list_has(&at->shape->omit, name) ||
+           wrong(k, "names client_secret, which only client.auth: post sends as a parameter");
+}
+
 static bool check_shape(struct check *k, const struct shape_places *at)
 {
-    if (!check_names(k, at))
+    if (!check_names(k, at) || !check_secret(k, at))
         return false;
     k->setting = at->body;
     if (at->shape->method == REQUEST_GET && at->shape->body != REQUEST_QUERY)
