@@ -67,6 +67,16 @@ static bool call_has_header(const struct call *c, const char *name)
     return false;
 }
 
+static bool profile_has_header(const struct step *s, const char *name)
+{
+    const struct name_map *own = &s->conn->cfg->profile.api.headers;
+
+    for (size_t i = 0; i < own->count; i++)
+        if (slice_eq_nocase(own->at[i].name, slice_cstr(name)))
+            return true;
+    return false;
+}
+
 static bool user_headers(struct step *s, struct err *err)
 {
     const struct call *c = &s->env.call;
@@ -120,7 +130,8 @@ static bool own_headers(struct step *s, struct err *err)
     const char *type = default_type(s);
     bool ok = true;
 
-    if (s->has_body && !call_has_header(c, "content-type")) {
+    if (s->has_body && !call_has_header(c, "content-type") &&
+        !profile_has_header(s, "content-type")) {
         if (type)
             ok = header_add(s, SLICE_LIT("Content-Type"), slice_cstr(type));
         else if (s->k.input_type.len > 0) /* the input itself is sent */
@@ -269,7 +280,8 @@ bool step_build_request(struct step *s, struct err *err)
     if (ok && !slice_copy(s->env.call.method, s->method, sizeof s->method))
         ok = err_rule(err, ERR_FORMAT, "method_invalid", "the method is too long");
     ok = ok && expand_call_url(s->expand, &s->env.call, &url, err) &&
-         place_url(s, buf_slice(&url), err) && build_body(s, err) && user_headers(s, err) &&
+         step_leaves_token_out(s, buf_slice(&url), err) && place_url(s, buf_slice(&url), err) &&
+         build_body(s, err) && user_headers(s, err) &&
          own_headers(s, err);
     if (ok)
         header_end(s);

@@ -2,9 +2,9 @@
  * step_parts.h - the inside of a step, for the files that make it up: step.c (the machine),
  * step_pool.c (the slots), step_admit.c (what came, and may it start), step_producer.c (who put
  * it), step_load.c (a long input), step_authorize.c (lane and token), step_mark.c (ambiguous:
- * dead), step_build.c (what is sent), step_token.c (and where the token goes in it),
- * step_request.c (on the wire), step_limits.c, step_judge.c (what an answer means), step_leave.c
- * (its move).
+ * dead), step_build.c (what is sent), step_token.c (and where the token goes in it), step_prove.c
+ * (its proof), step_request.c (on the wire), step_limits.c (does the answer say that it is too
+ * much), step_judge.c (what an answer means), step_leave.c (its move).
  */
 #ifndef AWQ_WORKER_STEP_PARTS_H
 #define AWQ_WORKER_STEP_PARTS_H
@@ -171,7 +171,6 @@ bool step_is_redirect(const struct step *s);
 /* step_judge.c */
 enum step_state step_judge(struct step *s);
 
-/* step_leave.c: each fills s->move, submits it and answers STEP_LEAVING */
 /* step_prove.c: a proof for the request at hand, in *proof (which is initialized in any case);
  * empty where the connection has no key, or the token is not sent. */
 bool step_prove(struct step *s, struct buf *proof, struct err *err);
@@ -182,12 +181,13 @@ void step_take_nonce(struct step *s, const struct http_result *res);
 struct slice step_sent_token(const struct step *s);
 /* Has its connection the token that the call names? */
 bool step_has_token(const struct step *s, struct err *err);
+/* What a job may not set, for the token goes there: a header; a member of its url's query. */
 bool step_is_token_header(const struct step *s, struct slice name);
+bool step_leaves_token_out(const struct step *s, struct slice url, struct err *err);
 /* Put it where it belongs. What is made for that is in `room`, which the caller wipes once the
  * request is on its way. */
 bool step_place_token(const struct step *s, struct http_call *hc, struct buf *room,
                       struct err *err);
-
 /* Adds the address without it, where it goes into the query. */
 bool step_drop_token(const struct step *s, struct slice url, struct buf *out);
 
@@ -195,6 +195,7 @@ bool step_drop_token(const struct step *s, struct slice url, struct buf *out);
  * long, 0 = it does not say. */
 bool step_is_too_much(const struct step *s, const struct http_result *res, int64_t *wait_ms);
 
+/* step_leave.c: each fills s->move, submits it and answers STEP_LEAVING */
 enum step_state step_finish(struct step *s, enum result_state state);
 enum step_state step_retry(struct step *s, int64_t wait_ms); /* counts an attempt */
 enum step_state step_again(struct step *s); /* as the call's retry says, and then a dead letter */

@@ -1,6 +1,7 @@
 /* The access token's place in a request: a header as a rule, as its profile says. */
 #include <string.h>
 
+#include "common/oauth_path.h"
 #include "worker/step_parts.h"
 
 #define NAME_OF(s)  ((s)->conn->cfg->profile.api.token_name)
@@ -31,6 +32,33 @@ bool step_is_token_header(const struct step *s, struct slice name)
            egress_same_header(name, NAME_OF(s));
 }
 
+/* As a server decodes it: a name may be spelled with %XX, too. */
+static bool is_token_query(const struct step *s, struct slice member)
+{
+    struct slice name = slice_sub(member, 0, slice_find(member, '='));
+    struct buf clear;
+    bool is;
+
+    buf_init(&clear, name.len + 1);
+    is = slice_eq(name, NAME_OF(s)) ||
+         (oauth_form_decode(name, &clear) && slice_eq(buf_slice(&clear), NAME_OF(s)));
+    buf_deinit(&clear);
+    return is;
+}
+
+/* Of two in one address a server may read the job's, and act for another account. */
+bool step_leaves_token_out(const struct step *s, struct slice url, struct err *err)
+{
+    struct slice query = slice_sub(url, slice_find(url, '?') + 1, url.len), one;
+
+    while (PLACE_OF(s) == TOKEN_IN_QUERY && slice_cut(&query, '&', &one))
+        if (is_token_query(s, one))
+            return err_rule(err, ERR_DENIED, "call_query_invalid",
+                            "a job may not set %.*s in its query: the token goes there",
+                            SLICE_FMT(NAME_OF(s)));
+    return true;
+}
+
 /* A redirect may have it in its address already: there it is dropped, to be put in anew. */
 bool step_drop_token(const struct step *s, struct slice url, struct buf *out)
 {
@@ -42,7 +70,7 @@ bool step_drop_token(const struct step *s, struct slice url, struct buf *out)
         return buf_add_slice(out, url);
     buf_add_slice(out, slice_sub(url, 0, mark < end ? mark : end));
     while (slice_cut(&query, '&', &one)) {
-        if (slice_eq(slice_sub(one, 0, slice_find(one, '=')), NAME_OF(s)))
+        if (is_token_query(s, one))
             continue;
         buf_add_char(out, sep);
         buf_add_slice(out, one);

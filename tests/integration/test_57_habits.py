@@ -2,6 +2,7 @@
 account is linked, used and renewed at a provider that insists on it (dialect.py); without them it is not."""
 import copy
 import datetime
+import json
 import time
 import urllib.parse
 
@@ -364,6 +365,25 @@ def test_a_calls_own_header_wins(here):
     with pytest.raises(Fails, match="Acme-Version is '1'"):
         w.works()
     assert w.call(headers={"acme-version": "2"})["state"] == "done"
+
+
+def test_a_profiles_media_type_is_the_only_one(here):
+    """Two of them in one request, and each server would take the one that it likes."""
+    here.apply({**here.conn("crm"), "api": {"headers": {"Content-Type": "application/vnd.acme+json"}}})
+    seen = [json.loads(here.result(here.job("crm", "/echo", body={"a": 1}, **more))["output"])["headers"]["content-type"]
+            for more in ({}, {"headers": {"content-type": "text/x-own"}})]
+    assert seen == ["application/vnd.acme+json", "text/x-own"]
+
+
+@pytest.mark.parametrize("path, query", [("/echo?auth=mine", {}), ("/echo?a=1&%61uth=mine", {}), ("/echo", {"auth": "mine"})])
+def test_a_job_brings_no_token_of_its_own_in_a_query(here, path, query):
+    """A server that reads the first of two would act for the job's account."""
+    w = linked(here, {"api": {"token_in": "query", "token_name": "auth"}}, {"where": {"place": "query", "name": "auth"}})
+    w.works()
+    got = w.call(path, query=query)
+    assert (got["state"], got["error"]["code"]) == ("dead", "call_query_invalid"), got
+    assert len(w.dialect.asked("api")) == 1
+    assert w.call("/echo?a=auth&b", query={"auth2": "x"})["state"] == "done"
 
 
 def test_several_tokens_of_one_answer(here):
