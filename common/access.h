@@ -11,6 +11,8 @@
 
 #include "common/oauth.h"
 
+#define ACCESS_MAX (48 * 1024) /* bytes of all of it */
+
 struct access {
     struct slice token, base_url;                 /* "" = none */
     struct name_value tokens[PROFILE_TOKENS_MAX]; /* by the names of the profile's answer.tokens */

@@ -54,6 +54,8 @@ struct http_header;
 size_t oauth_request_headers(const struct oauth_request *rq,
                              struct http_header *to); /* OAUTH_HEADERS_MAX */
 
+/* Where workers send it: token_url, or the profile's refresh_url where tokens are renewed there. */
+struct slice oauth_renewal_url(const struct connection_cfg *c);
 /* The token request of a connection's grant. */
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
                          struct slice client_secret, struct slice grant_secret, struct err *err);

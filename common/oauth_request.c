@@ -1,4 +1,5 @@
-/* The bodies of requests to a token endpoint. */
+/* Requests to an authorization server, as the profile spells them, and what each grant says in its
+ * token request. */
 #include <sodium.h>
 #include "common/char.h"
 #include "common/http.h"
@@ -216,14 +217,20 @@ static bool add_grant(struct oauth_request *rq, const struct connection_cfg *c, 
     return ok && oauth_request_add_scopes(rq, c);
 }
 
+struct slice oauth_renewal_url(const struct connection_cfg *c)
+{
+    bool elsewhere = grant_is_renewed(c->grant) && c->profile.refresh_url.len > 0;
+
+    return elsewhere ? c->profile.refresh_url : c->token_url;
+}
+
 bool oauth_request_build_from(struct oauth_request *rq, const struct connection_cfg *c,
                               struct slice client_secret, struct slice sent, struct err *err)
 {
     const struct profile *p = &c->profile;
-    bool renews = grant_is_renewed(c->grant);
 
-    oauth_request_begin(rq, renews && p->refresh_url.len > 0 ? p->refresh_url : c->token_url,
-                        renews ? &p->refresh : &p->token);
+    oauth_request_begin(rq, oauth_renewal_url(c),
+                        grant_is_renewed(c->grant) ? &p->refresh : &p->token);
     if (!add_grant(rq, c, sent) || !oauth_request_add_resources(rq, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));

@@ -310,7 +310,9 @@ static bool call_token(struct place *p, const struct field *f, const struct item
 
     (void)raw;
     for (size_t i = 0; ok && i < it->bytes.len; i++)
-        ok = char_is_alnum(it->bytes.ptr[i]) || it->bytes.ptr[i] == '_';
+        ok =
+            (char_is_alnum(it->bytes.ptr[i]) && it->bytes.ptr[i] == char_lower(it->bytes.ptr[i])) ||
+            it->bytes.ptr[i] == '_';
     if (!ok)
         return wire_refuse(p, f->rule, "must be a token's name: 1-32 of a-z 0-9 _");
     p->call->token = it->bytes;

@@ -298,7 +298,7 @@ void audit_renewal(struct audit *a, const struct renewal *r, const char *outcome
         add_uint(&jw, "replays", (uint64_t)r->replays);
     if (r->cfg) {
         jw_key(&jw, "host");
-        jw_str(&jw, host_of(r->cfg->token_url));
+        jw_str(&jw, host_of(oauth_renewal_url(r->cfg)));
     }
     jw_end_obj(&jw);
     add(a, &text);

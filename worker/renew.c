@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include "common/access.h"
 #include "common/clock.h"
 #include "common/id.h"
 #include "common/log.h"
@@ -162,8 +163,8 @@ struct renewal *renewal_new(struct worker *w, struct conn *c, uint64_t gen, uint
     r->c = conn_ref(c);
     r->gen = gen;
     r->ver = ver;
-    buf_init(&r->access, 3 * RENEW_TOKEN_MAX);
-    buf_init(&r->sealed_at, 3 * RENEW_TOKEN_MAX + 256);
+    buf_init(&r->access, ACCESS_MAX);
+    buf_init(&r->sealed_at, ACCESS_MAX + 256);
     buf_init(&r->sealed_rt, RENEW_TOKEN_MAX + 256);
     buf_init(&r->lease_rt, RENEW_TOKEN_MAX + 256);
     buf_init(&r->lease_cs, RENEW_TOKEN_MAX + 256);
@@ -193,6 +194,6 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
         return; /* the next step asks again */
     id_hex(r->nonce, 16);
     c->renewal = r;
-    if (!c->cfg || endpoint_enter(w->endpoints, c->cfg->token_url, r, &r->place))
+    if (!c->cfg || endpoint_enter(w->endpoints, oauth_renewal_url(c->cfg), r, &r->place))
         renewal_acquire(r);
 }

@@ -102,7 +102,8 @@ static bool prepare(struct renewal *r, const struct redis_reply *a)
                      "connection %s: what is sealed there is longer than any token", r->c->id)) &&
            open_dpop_key(r, redis_reply_str(redis_reply_at(a, 11))) &&
            open_cert(r, redis_reply_str(redis_reply_at(a, 12))) &&
-           egress_check_endpoint(r->cfg->policy.insecure_http, r->cfg->token_url, &r->why) &&
+           egress_check_endpoint(r->cfg->policy.insecure_http, oauth_renewal_url(r->cfg),
+                                 &r->why) &&
            renewal_build(r);
 }
 

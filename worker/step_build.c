@@ -281,8 +281,7 @@ bool step_build_request(struct step *s, struct err *err)
         ok = err_rule(err, ERR_FORMAT, "method_invalid", "the method is too long");
     ok = ok && expand_call_url(s->expand, &s->env.call, &url, err) &&
          step_leaves_token_out(s, buf_slice(&url), err) && place_url(s, buf_slice(&url), err) &&
-         build_body(s, err) && user_headers(s, err) &&
-         own_headers(s, err);
+         build_body(s, err) && user_headers(s, err) && own_headers(s, err);
     if (ok)
         header_end(s);
     else

@@ -402,6 +402,32 @@ def test_several_tokens_of_one_answer(here):
     assert (got["state"], got["error"]["code"]) == ("dead", "token_unknown")
 
 
+def test_renewals_elsewhere_are_that_hosts(here):
+    """What audit, conn test and the turns of a token endpoint go by is the server that is asked."""
+    d = Dialect(here.auth, here.api, renewal={"path": "/renew"})
+    here.dialects.append(d)
+    w = Walk(here, d, {"refresh_url": f"{d.base}/renew".replace("127.0.0.1", "localhost")})
+    w.apply()
+    w.link()
+    w.renew()
+    assert len(d.asked("renewal")) == 1
+    lines = here.ctl("audit", "tail", "--connection", w.id, "--kind", "renewal", "-o", "json").out
+    assert f'"host":"localhost:{d.host.split(":")[1]}"' in lines, lines
+    assert "localhost port" in here.ctl("conn", "test", w.id).out
+
+
+def test_what_came_beside_a_token_has_room(here):
+    """Three long tokens are sealed together; each command that opens them has room for all of it."""
+    more = {f"t{i}": f"{i}" * 15000 for i in (1, 2)}
+    w = linked(here, {"answer": {"tokens": {n: n for n in more}}, "introspect_url": f"{here.auth.base}/token/introspection"},
+               {"answer": with_members(**more)})
+    w.works()
+    shown = here.ctl("conn", "test", w.id).out
+    assert "active" in shown, shown
+    w.renew()
+    w.works()
+
+
 def test_a_second_request_that_is_not_answered_links_nothing(here):
     spec = {"chain": {"path": "/long", "need": {"grant_type": "exchange"}}}
     lines = {"chain": {"url": f"http://127.0.0.1:{free_port()}/long", "params": {"grant_type": "exchange"}, "omit": ["client_id"]}}

@@ -246,6 +246,7 @@ BAD = [
     ("ambiguous-unknown", "retry or dead", pack(call(ambiguous="maybe")), "call_value_invalid"),
     ("token-empty", "1 character at least", pack(call(token="")), "call_value_invalid"),
     ("token-long", "32 characters", pack(call(token="a" * 33)), "call_value_invalid"),
+    ("token-upper-case", "a-z: no setting has another name", pack(call(token="Bot")), "call_value_invalid"),
     ("token-blank", "letters, digits and _", pack(call(token="bot 1")), "call_value_invalid"),
     ("token-number", "a string", pack(call(token=1)), "call_value_invalid"),
     ("needs-text", "an array", pack(call(needs="read")), "call_value_invalid"),

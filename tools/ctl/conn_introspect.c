@@ -1,6 +1,7 @@
 /* awq-ctl conn test: what the server says of the access token (RFC 7662). It is asked as the
  * client, and tells more than an API's 401: revoked, expired, another scope. */
 #include <sodium.h>
+#include "common/access.h"
 #include "common/json.h"
 #include "tools/ctl/checks.h"
 #include "tools/ctl/conn.h"
@@ -52,7 +53,7 @@ void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct sli
 
     if (cfg->introspect_url.len == 0 || rec->at.len == 0)
         return;
-    buf_init(&token, SECRET_MAX);
+    buf_init(&token, ACCESS_MAX + 1); /* it is opened with what came beside it */
     buf_init(&secret, SECRET_MAX);
     if (!conn_open(c, id, rec, KEY_ACCESS, "at", &token, &err) ||
         !conn_open(c, id, rec, KEY_GRANT, "cs", &secret, &err) ||

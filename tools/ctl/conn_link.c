@@ -469,7 +469,7 @@ static bool consent_init(struct consent *l)
     buf_init(&l->file.dpop_key, SECRET_MAX);
     buf_init(&l->code, OAUTH_CODE_MAX);
     buf_init(&l->pasted, PASTE_MAX);
-    buf_init(&l->access, 4 * SECRET_MAX);
+    buf_init(&l->access, ACCESS_MAX);
     buf_init(&l->url, URL_ROOM);
     oauth_code_begin(&l->question);
     if (uv_loop_init(&l->loop) != 0)

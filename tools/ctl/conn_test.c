@@ -14,6 +14,7 @@
 #include <sodium.h>
 #include "common/client_cert.h"
 #include "common/key.h"
+#include "common/oauth.h"
 #include "tools/ctl/checks.h"
 #include "tools/ctl/link.h"
 
@@ -151,15 +152,16 @@ static void split(struct slice url, char host[256], char port[8])
 
 static void check_endpoint(struct test *t, const struct connection_cfg *cfg)
 {
-    static const char advice[] = "Check token_url in the connection's file, DNS and the firewall; "
-                                 "workers may see another network than this machine";
+    static const char advice[] =
+        "Check token_url (or refresh_url) in the connection's file, DNS and the firewall; "
+        "workers may see another network than this machine";
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
     char host[256], port[8], why[256] = "no address";
     struct err err = {0};
     bool ok = false;
     int code;
 
-    split(cfg->token_url, host, port);
+    split(oauth_renewal_url(cfg), host, port); /* what workers ask */
     code = getaddrinfo(host, port, &hints, &list);
     if (code != 0) {
         checks_add(&t->checks, CHECK_BAD, "token endpoint", advice, "%s: %s", host,
