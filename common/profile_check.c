@@ -155,7 +155,10 @@ static bool check_shapes(struct check *k)
     for (size_t i = 0; i < ARRAY_LEN(places); i++)
         if (!check_shape(k, &places[i]))
             return false;
-    return true;
+    k->setting = "token_request.body";
+    return (k->p->token.body != REQUEST_JSON && k->p->refresh.body != REQUEST_JSON) ||
+           slice_find(k->cfg->resources, ' ') == k->cfg->resources.len ||
+           wrong(k, "is json, which has one place for resource, and there are several");
 }
 
 /* ---- which of them have a use ---- */

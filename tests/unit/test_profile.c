@@ -157,6 +157,8 @@ static void test_refused(void **state)
          "not for it to set"},
         {"\"token_request.headers\":{\"a(b\":\"x\"}", "token_request.headers",
          "no header may have"},
+        {"\"token_request.body\":\"json\",\"resource\":\"https://a/ https://b/\"",
+         "token_request.body", "there are several"},
         {"\"token_request.method\":\"PUT\"", "token_request.method", "POST or GET"},
         {"\"token_request.body\":\"xml\"", "token_request.body", "form, json or query"},
         {"\"token_request.method\":\"GET\",\"token_request.body\":\"form\"", "token_request.body",
