@@ -50,7 +50,7 @@ struct slice oauth_text_of(const struct json_val *v, char room[24])
 static bool is_plain(struct slice s)
 {
     for (size_t i = 0; i < s.len; i++)
-        if (!char_is_alnum(s.ptr[i]) && !strchr("-._~", s.ptr[i]))
+        if (!char_is_alnum(s.ptr[i]) && slice_find(SLICE_LIT("-._~"), s.ptr[i]) == 4)
             return false;
     return s.len > 0 && !slice_is(s, ".") && !slice_is(s, "..");
 }

@@ -285,6 +285,7 @@ static void test_long_url(void **state)
     assert_false(egress_check_endpoint(false, slice_cstr(host), &err));
     memmove(host + 71, host + 72, 10);
     assert_true(egress_check_endpoint(false, slice_cstr(host), &err));
+    assert_false(egress_check_endpoint(false, SLICE_LIT("https://a.example\0.b.example/"), &err));
 }
 
 static void test_endpoint(void **state)

@@ -108,6 +108,7 @@ static void test_base_urls(void **state)
         {"https://{answer.h}.example/", "{\"h\":\"a/b\"}", NULL},
         {"https://{answer.h}.example/", "{\"h\":\"evil.example@x\"}", NULL},
         {"https://{answer.h}.example/", "{\"h\":\"a?b\"}", NULL},
+        {"https://{answer.h}.example/", "{\"h\":\"evil.example\\u0000\"}", NULL},
         {"https://{answer.h}.example/", "{\"h\":\"\"}", NULL},
         {"https://api.example/{answer.h}", "{\"h\":\"..\"}", NULL},
         {"https://api.example/{answer.h}", "{\"h\":[1]}", NULL},
