@@ -32,16 +32,21 @@ bool step_is_token_header(const struct step *s, struct slice name)
            egress_same_header(name, NAME_OF(s));
 }
 
-/* As a server decodes it: a name may be spelled with %XX, too. */
+/* As a server may read it: escaped with %XX, cut at a byte that is no text, after a blank or before
+ * a "[", behind a ";", and in upper or lower case. */
 static bool is_token_query(const struct step *s, struct slice member)
 {
-    struct slice name = slice_sub(member, 0, slice_find(member, '='));
+    struct slice one, name;
     struct buf clear;
-    bool is;
+    bool is = false;
 
-    buf_init(&clear, name.len + 1);
-    is = slice_eq(name, NAME_OF(s)) ||
-         (oauth_form_decode(name, &clear) && slice_eq(buf_slice(&clear), NAME_OF(s)));
+    buf_init(&clear, member.len + 1);
+    while (!is && slice_cut(&member, ';', &one)) {
+        buf_clear(&clear);
+        (void)oauth_form_decode(slice_sub(one, 0, slice_find(one, '=')), &clear);
+        name = slice_trim(buf_slice(&clear));
+        is = slice_eq_nocase(slice_sub(name, 0, slice_find(name, '[')), NAME_OF(s));
+    }
     buf_deinit(&clear);
     return is;
 }
