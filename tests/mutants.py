@@ -50,6 +50,7 @@ def read_rows(text):
             row = {}
             continue
         key, _, value = line.partition(" ")
+        assert key not in row, f"no blank line before it: {line}"
         value = value.strip()
         if key in ("old", "new"):
             value = value.replace("\\n", "\n").replace("\\t", "\t")
