@@ -203,7 +203,7 @@ static bool is_loopback(struct slice uri)
 {
     struct slice host = slice_sub(uri, 7, uri.len);
 
-    if (!slice_starts(uri, SLICE_LIT("http://")))
+    if (!slice_starts(uri, SLICE_LIT("http://")) || slice_find(uri, '@') < uri.len)
         return false;
     host = slice_sub(host, 0, slice_find_any(host, ":/?"));
     return slice_is(host, "127.0.0.1") || slice_is(host, "localhost");

@@ -123,6 +123,17 @@ static bool call_sets(const struct call *c, struct slice name)
     return false;
 }
 
+void step_drop_own_headers(struct step *s)
+{
+    const struct name_map *own = &s->conn->cfg->profile.api.headers;
+
+    for (size_t i = 0; i < own->count; i++)
+        for (size_t k = 0; k < s->header_count; k++)
+            if (!call_sets(&s->env.call, own->at[i].name) &&
+                slice_eq(s->headers[k].name, own->at[i].name))
+                s->headers[k--] = s->headers[--s->header_count];
+}
+
 static bool own_headers(struct step *s, struct err *err)
 {
     const struct name_map *own = &s->conn->cfg->profile.api.headers;

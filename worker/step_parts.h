@@ -158,6 +158,8 @@ void step_unmark(struct step *s); /* the marked call is not made (ambiguous: dea
 bool step_build_request(struct step *s, struct err *err); /* url, body checked and ready */
 /* May the connection call it? Then it is s->url. */
 bool step_check_url(struct step *s, struct slice url, struct err *err);
+/* Those of the profile: they are for its provider, and may be a secret. */
+void step_drop_own_headers(struct step *s);
 /* s->url was a path below what comes with the token: now it is an address. */
 bool step_place_by_token(struct step *s, struct err *err);
 

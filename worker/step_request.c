@@ -287,6 +287,13 @@ static void change_method(struct step *s)
     }
 }
 
+/* The token stays dropped, wherever the next hop leads. */
+static void leave_origin(struct step *s)
+{
+    s->drop_token = true;
+    step_drop_own_headers(s);
+}
+
 bool step_follow_redirect(struct step *s, struct err *err)
 {
     struct buf where, next;
@@ -306,7 +313,7 @@ bool step_follow_redirect(struct step *s, struct err *err)
           err_set(err, ERR_NOMEM, "out of memory")) &&
          step_check_url(s, buf_slice(&next), err);
     if (ok && !egress_same_origin(slice_cstr(before), buf_slice(&s->url)))
-        s->drop_token = true; /* and it stays dropped, wherever the next hop leads */
+        leave_origin(s);
     if (!ok &&
         redact_holds(buf_slice(&s->location), step_sent_token(s))) /* texts name the host, say */
         err_rule(err, err->code, err->rule, "refused; it held the access token");

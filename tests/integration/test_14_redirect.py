@@ -77,3 +77,24 @@ def test_a_token_in_the_query_goes_once_and_nowhere_else(rig):
     finally:
         api.server.end()
         api.other.end()
+
+
+def test_headers_of_the_profile_stay_with_its_provider(rig):
+    """A developer key among them, say; what the job itself sets goes along."""
+    rig.use_redis()
+    rig.use_peers()
+    rig.worker()
+    api = Echo()
+    try:
+        rig.apply(rig.conn("acct", policy={"hosts": [f"127.0.0.1:{api.server.port}", f"127.0.0.1:{api.other.port}"]},
+                           api={"headers": {"X-Developer-Key": "k", "X-Version": "1"}}))
+        for to in ("/a?q=1", "/away?q=1"):
+            job = rig.job("acct", api.server.base + to, method="GET", headers={"x-version": "2", "X-Own": "o"})
+            assert rig.result(job)["state"] == "done"
+        same, [other] = api.server.requests[1], api.other.requests
+        assert (same.headers["x-developer-key"], same.headers["x-version"]) == ("k", "2")
+        assert "x-developer-key" not in other.headers and "authorization" not in other.headers
+        assert (other.headers["x-version"], other.headers["x-own"]) == ("2", "o")
+    finally:
+        api.server.end()
+        api.other.end()

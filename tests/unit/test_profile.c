@@ -171,6 +171,7 @@ static void test_refused(void **state)
         {"\"redirect_uri\":\"http://evil.example/\"", "redirect_uri", "127.0.0.1 or localhost"},
         {"\"redirect_uri\":\"http://localhost.evil.example/\"", "redirect_uri", "127.0.0.1 or"},
         {"\"redirect_uri\":\"http://127.0.0.1@evil.example/\"", "redirect_uri", "127.0.0.1 or"},
+        {"\"redirect_uri\":\"http://localhost:80@evil.example/\"", "redirect_uri", "127.0.0.1 or"},
         {"\"redirect_uri\":\"https://me.example/#x\"", "redirect_uri", "fragment"},
         {"\"token.renewal\":\"none\",\"refresh_url\":\"https://as.example/x\"", "refresh_url",
          "token.renewal: none"},
