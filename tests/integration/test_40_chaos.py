@@ -98,9 +98,9 @@ def test_a_leak_is_noticed(spoiled):
 
 
 def test_a_loss_without_a_reason_is_noticed(spoiled):
-    lost = {e["account"] for e in of(spoiled, "lost")}
+    lost = {(e["account"], e["gen"]) for e in of(spoiled, "lost")}
     for server in ("strict", "forgiving"):
-        link = [e for e in of(spoiled, "link") if e["account"].startswith(server) and e["account"] not in lost][-1]
+        link = [e for e in of(spoiled, "link") if e["account"].startswith(server) and (e["account"], e["gen"]) not in lost][-1]
         at = next(e["t"] for e in spoiled if e["what"] == "calm")
         loss = {"t": at, "what": "lost", "account": link["account"], "gen": link["gen"], "ver": 1, "why": "refused"}
         alone = [e for e in spoiled if e["what"] not in ("kill", "stop") and e.get("account") != link["account"]]

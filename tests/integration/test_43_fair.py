@@ -155,11 +155,13 @@ def test_a_lane_is_emptied_without_hints(rig):
 
 
 def test_when_a_job_was_queued_is_known_still(rig):
-    start(rig)
+    w = start(rig)
+    w.stop()  # or it has moved them before they are looked at
     rig.enqueue(jobs_of(rig, "big", 400))
     few = rig.enqueue(jobs_of(rig, "small", 5))
     put = {msgpack.unpackb(f[b"j"])["id"]: int(entry.split(b"-")[0])
            for entry, f in rig.redis.client.xrevrange(rig.key("q:default"), count=5)}
+    w.cont()
     got = rig.results(few, 60)
     assert order(rig).index("small-4") < 380, "it was moved"
     assert {i: got[i][0]["times"]["queued"] for i in few} == put
