@@ -29,12 +29,11 @@ struct apply {
     struct ctl *c;
     struct slice prefix, id;
     struct connection_file file;
-    bool relink;
+    bool relink, own_callback; /* the file says what the browser would bring */
     const char *linked_cd; /* conn link: of the settings that the owner was asked for; else NULL */
     uint64_t linked_gen;   /* and the generation */
     struct linked_token token;   /* of conn link */
     struct connection_cfg *kept; /* whose callback the settings have now */
-    bool own_callback;           /* the file says it itself */
     struct buf json, cm, lh;     /* the new settings, signed; the refresh token's digest, sealed */
     char cd[65];
     struct connection_record rec;
