@@ -303,6 +303,12 @@ static bool call_ambiguous(struct place *p, const struct field *f, const struct 
     return true;
 }
 
+/* As the names of answer.tokens in a connection's settings. */
+static bool is_token_char(char c)
+{
+    return c == '_' || (char_is_alnum(c) && c == char_lower(c));
+}
+
 static bool call_token(struct place *p, const struct field *f, const struct item *it,
                        struct slice raw)
 {
@@ -310,9 +316,7 @@ static bool call_token(struct place *p, const struct field *f, const struct item
 
     (void)raw;
     for (size_t i = 0; ok && i < it->bytes.len; i++)
-        ok =
-            (char_is_alnum(it->bytes.ptr[i]) && it->bytes.ptr[i] == char_lower(it->bytes.ptr[i])) ||
-            it->bytes.ptr[i] == '_';
+        ok = is_token_char(it->bytes.ptr[i]);
     if (!ok)
         return wire_refuse(p, f->rule, "must be a token's name: 1-32 of a-z 0-9 _");
     p->call->token = it->bytes;
