@@ -5,7 +5,7 @@
  * Errors  audit_seal: what seal_mac says.
  * Source  a hash chain with a keyed hash (BLAKE2b under the run key), as in RFC 5848 and in forward
  *         linking logs: a line that is changed, moved or taken out is noticed by whoever has the
- * key.
+ *         key.
  *
  * In Redis (P:{sN}:audit by the workers, P:{sN}:audit:acts by awq-ctl) a line has the fields
  *     w   the writer: a worker's id; "acts" for the one chain of all operators

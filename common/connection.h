@@ -12,9 +12,10 @@
  *   cfg cm cd        settings (canonical JSON), their keyed hash, their digest
  *   gen ver          of the link: Redis' time in us when it was made; renewals since
  *   state grant      FRESH DUE RENEWING BACKOFF NEEDS_CONSENT DISABLED REMOVED; kind of grant
- *   at rt cs         sealed: access token and what came with it (access.h); refresh token, or what
- * else the grant is asked for with; client secret dk               sealed: the key that its tokens
- * are bound to (DPoP) tk               sealed: its TLS client certificate and key (client_cert.h)
+ *   at rt cs         sealed: access token and what came with it (access.h); refresh token, or
+ *                    what else the grant is asked for with; client secret
+ *   dk               sealed: the key that its tokens are bound to (DPoP)
+ *   tk               sealed: its TLS client certificate and key (client_cert.h)
  *   exp born scope   of the access token, Redis' clock
  *   lh               sealed: digest of the `rt` that it was linked with
  *   ds dr dt         disabled: the state to come back to, why, when
@@ -31,8 +32,8 @@
  * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
  * is (store writes version ver + 1, so it seals for that); `dk` and `tk`, by the access key, `rt`
  * and `cs`, by the grant key, with version 0 always, because they outlive renewals unchanged. All
- * carry gen and the digest of
- * the settings: who changes the settings seals them anew (connection_place).
+ * carry gen and the digest of the settings: who changes the settings seals them anew
+ * (connection_place).
  */
 #ifndef AWQ_CONNECTION_H
 #define AWQ_CONNECTION_H

@@ -190,9 +190,7 @@ static bool read_dpop_key(struct connection_file *f, const char *path, const str
     return k || yaml_err(n, err, "dpop.key: %s", why.msg);
 }
 
-/* ---- the certificate: before the settings, which have its thumbprint
- * -----------------------------
- */
+/* ---- the certificate: before the settings, which have its thumbprint ---- */
 
 static bool open_tls(const struct connection_file *f, char x5t[CLIENT_CERT_X5T_CHARS + 1],
                      struct err *err)

@@ -106,7 +106,7 @@ struct profile_member {
 extern const struct profile_member profile_members[PROFILE_MEMBERS];
 /* False when it is none of the profile's, or with *err. */
 bool profile_read(struct cfg_reader *r, struct slice key, const struct json_val *v, bool *known);
-/* What a renewal does not say is as in any other token request. */
+/* What a renewal does not say is as in any other token request; what GET implies. */
 void profile_inherit(struct profile *p);
 void profile_write(struct json_writer *w, const struct profile *p);
 bool profile_said(const struct profile *p, const char *place);

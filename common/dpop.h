@@ -1,9 +1,12 @@
 /*
  * dpop.h - proofs that the sender of a token holds the key that it is bound to.
  * Owns    a struct dpop_key owns its private key. libcrypto keeps it in ordinary memory and wipes
- * it when it is freed; its PEM is the caller's, who wipes it. Thread  any one at a time. Units
- * milliseconds; inside the proof seconds. Errors  ERR_CONFIG for keys, ERR_NOMEM. Source  RFC 9449
- * sections 4.2 (the proof), 6.1 (jkt), 7 (ath), 8 and 9 (nonces); RFC 7638 (thumbprint).
+ *         it when it is freed; its PEM is the caller's, who wipes it.
+ * Thread  any one at a time.
+ * Units   milliseconds; inside the proof seconds.
+ * Errors  ERR_CONFIG for keys, ERR_NOMEM.
+ * Source  RFC 9449 sections 4.2 (the proof), 6.1 (jkt), 7 (ath), 8 and 9 (nonces); RFC 7638
+ *         (thumbprint).
  */
 #ifndef AWQ_DPOP_H
 #define AWQ_DPOP_H

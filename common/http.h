@@ -10,11 +10,14 @@
  *         known about the request is in result.sent: that decides whether a repeat is safe. The
  *         rule of the error says what happened:
  *           not sent    resolve_failed, connect_failed, connect_timeout, tls_failed,
- *                       tls_certificate, tls_client_certificate (ERR_UNREACHABLE); tls_ca_file
- * (ERR_CONFIG); url_invalid (ERR_FORMAT); what address_ok or before_send said maybe sent link_lost,
- * timeout, answer_cut_short, answer_broken (ERR_UNKNOWN); answer_too_big, answer_headers_too_big
- * (ERR_FORMAT) either      ERR_CANCELLED, ERR_NOMEM Texts name scheme, host and port, never a path,
- * query or header. Source  RFC 9110, RFC 9112; libcurl's multi_socket interface
+ *                       tls_certificate, tls_client_certificate (ERR_UNREACHABLE);
+ *                       tls_ca_file (ERR_CONFIG); url_invalid (ERR_FORMAT); what address_ok or
+ *                       before_send said
+ *           maybe sent  link_lost, timeout, answer_cut_short, answer_broken (ERR_UNKNOWN);
+ *                       answer_too_big, answer_headers_too_big (ERR_FORMAT)
+ *           either      ERR_CANCELLED, ERR_NOMEM
+ *         Texts name scheme, host and port, never a path, query or header.
+ * Source  RFC 9110, RFC 9112; RFC 8446 section 6.2 (alerts); libcurl's multi_socket interface
  *         (curl.se/libcurl/c/curl_multi_socket_action.html). Redirects are never followed here.
  */
 #ifndef AWQ_HTTP_H

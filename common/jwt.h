@@ -6,7 +6,7 @@
  * Errors  ERR_CONFIG for keys: what is wrong with it, never a byte of it.
  * Source  RFC 7515 (JWS, compact), RFC 7518 section 3 (HS256, RS256, PS256, ES256), RFC 8037 (EdDSA
  *         with Ed25519); RFC 7517, 7638 (JWK); keys: PEM of PKCS #8 (RFC 5958), PKCS #1 or SEC 1,
- * without a passphrase.
+ *         without a passphrase.
  */
 #ifndef AWQ_JWT_H
 #define AWQ_JWT_H

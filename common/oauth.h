@@ -42,9 +42,10 @@ bool oauth_request_add(struct oauth_request *rq, const char *name, struct slice 
 /* `resource`, once for each (RFC 8707 section 2); `scope`, with the profile's separator. */
 bool oauth_request_add_resources(struct oauth_request *rq, const struct connection_cfg *c);
 bool oauth_request_add_scopes(struct oauth_request *rq, const struct connection_cfg *c);
-/* What the profile adds, and the end; before that the client, with auth: basic form-encoded before
- * base64 (RFC 6749 section 2.3.1). */
+/* What the profile adds, and the end. */
 bool oauth_request_finish(struct oauth_request *rq);
+/* The same, and before it how the client shows who it is: with auth: basic form-encoded before
+ * base64 (RFC 6749 section 2.3.1). */
 bool oauth_request_end(struct oauth_request *rq, const struct connection_cfg *c,
                        struct slice client_secret, struct err *err);
 void oauth_request_deinit(struct oauth_request *rq); /* wipes */
@@ -92,8 +93,8 @@ struct oauth_answer {
     char reason[65]; /* error code of the server, or ours (not_json, no_access_token, token_type
                         ...); "" with a token */
     char text[200];  /* for people, no secrets; "" with a token */
-    struct slice access_token, refresh_token, scope; /* borrow from `doc`; empty = not said, and
-                                                        without a token */
+    struct slice access_token, refresh_token, scope; /* borrow from `doc` and `scope_text`; empty =
+                                                        not said, and without a token */
     int64_t lifetime_ms;                             /* -1 = not said */
     int64_t retry_after_ms;                          /* 0 = not said; a day at most */
     struct name_value tokens[PROFILE_TOKENS_MAX];    /* more of them (answer.tokens); borrow too */

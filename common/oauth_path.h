@@ -3,6 +3,8 @@
  * Owns    nothing.
  * Thread  any.
  * Units   milliseconds since 1970.
+ * Errors  ERR_FORMAT of a template, with rule base_url_missing when a value is not there; the name
+ *         of what is at fault, never its text. The others say false.
  * Source  deploy/providers/README.md (paths, templates); WHATWG URL, application/
  *         x-www-form-urlencoded parsing; RFC 3339.
  */
@@ -32,6 +34,8 @@ bool oauth_form_decode(struct slice text, struct buf *out);
 /* The parameters of a form as one JSON object of texts; false when it is none. */
 bool oauth_form_to_json(struct slice form, struct buf *out);
 
+/* RFC 3339, with a blank for the T, or without an offset (then it is UTC), as some write it. Parts
+ * of a second are dropped. */
 bool oauth_date(struct slice text, int64_t *ms);
 
 #endif

@@ -13,9 +13,8 @@
  * Source  redis.io: RESP2 protocol, EVALSHA, ACL, client handling. hiredis' reader parses; the
  *         socket and TLS are our own (redis_wire.h says why).
  *
- *     url (--redis_sentinel--> address) --redis_dial--> socket --redis_tls, redis_wire--> bytes and
- * replies
- *         --redis_greet--> up --redis_command, redis_sub--> callbacks
+ *     url (--redis_sentinel--> address) --redis_dial--> socket --redis_tls, redis_wire-->
+ *         bytes and replies --redis_greet--> up --redis_command, redis_sub--> callbacks
  */
 #ifndef AWQ_REDIS_H
 #define AWQ_REDIS_H

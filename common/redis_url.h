@@ -4,8 +4,9 @@
  *     redis://[user@]host[:port][/db]      rediss://... (TLS)
  *     unix:///path                         a bare /path
  *     redis+sentinel://[user@]host[:port],.../NAME[/db]
- *     rediss+sentinel://... (TLS to the Sentinels and to the primary). The user is Redis', not
- * theirs.
+ *     rediss+sentinel://... (TLS to the Sentinels and to the primary)
+ *
+ * The user of a Sentinel's address is Redis', not theirs.
  *
  * Owns    copies of its parts, until redis_url_deinit.
  * Thread  any.

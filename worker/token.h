@@ -31,7 +31,8 @@ struct token { /* one version of one connection's access token */
     unsigned refs;
     uint64_t gen, ver;
     int64_t born_ms, exp_ms;
-    char *header;                  /* "Bearer ..." or "DPoP ...", guarded memory */
+    char *header; /* its scheme and it, as calls send it, and behind that what came with it
+                     (access.h); guarded memory */
     size_t header_len, scheme_len; /* scheme_len: with the blank */
     struct access access;          /* what came with it; in the same memory */
     struct secret_pool *pool;

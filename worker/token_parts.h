@@ -1,7 +1,9 @@
 /*
- * token_parts.h - what the files of the connections' table know of each other; nobody else includes
- *                 it: token_table.c (who is in it), token_read.c (records of Redis), token.c
- * (tokens that steps use, waking who waits). Owns    as token.h says. Thread  the loop thread only.
+ * token_parts.h - what the files of the connections' table know of each other; nobody else
+ *         includes it: token_table.c (who is in it), token_read.c (records of Redis), token.c
+ *         (tokens that steps use, waking who waits).
+ * Owns    as token.h says.
+ * Thread  the loop thread only.
  * Units   as token.h.
  */
 #ifndef AWQ_WORKER_TOKEN_PARTS_H

@@ -2,12 +2,11 @@
  * rest. */
 #include "tools/ctl/conn.h"
 
-#include "common/access.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include "common/access.h"
 #include "common/client_cert.h"
 #include "common/clock.h"
 #include "common/json.h"
@@ -279,6 +278,31 @@ int conn_ask(struct ctl *c, struct slice id)
     return code ? code : ask_since(c, id, now_ms);
 }
 
+/* Nobody would renew it now: why. */
+static int check_renewable(struct slice id, const struct glance *g, int64_t now_ms)
+{
+    if (strcmp(g->state, "NEEDS_CONSENT") == 0)
+        return ctl_say(CTL_FAILED,
+                       "connection %.*s needs consent (%s): it cannot be renewed; link the account "
+                       "again with conn apply (authorization_code, device_code: conn link)",
+                       SLICE_FMT(id), g->text);
+    if (g->not_renewed)
+        return ctl_say(
+            CTL_FAILED,
+            "connection %.*s has token: {renewal: none}: its provider renews nothing. conn "
+            "link asks its owner for another token",
+            SLICE_FMT(id));
+    if (strcmp(g->state, "BACKOFF") == 0 && g->next_ms > now_ms)
+        return ctl_say(CTL_FAILED,
+                       "connection %.*s is held back for %" PRId64 " s after a failure (%s); conn "
+                       "test says what to do, conn apply of its file tries at once",
+                       SLICE_FMT(id), (g->next_ms - now_ms + 999) / 1000, g->text);
+    if (strcmp(g->state, "DISABLED") == 0)
+        return ctl_say(CTL_FAILED, "connection %.*s is disabled; awq-ctl conn enable ends that",
+                       SLICE_FMT(id));
+    return CTL_OK;
+}
+
 static int conn_refresh(struct ctl *c, const struct args *a)
 {
     struct slice id = slice_cstr(a->names[0]);
@@ -287,28 +311,8 @@ static int conn_refresh(struct ctl *c, const struct args *a)
     int code;
 
     if ((code = ctl_flag_ms(c, a, 0, 30000, &limit_ms)) || (code = ctl_connect(c)) ||
-        (code = look(c, id, &before)) || (code = ctl_now(c, &now_ms)))
-        return code;
-    if (strcmp(before.state, "NEEDS_CONSENT") == 0)
-        return ctl_say(CTL_FAILED,
-                       "connection %.*s needs consent (%s): it cannot be renewed; link the account "
-                       "again with conn apply (authorization_code, device_code: conn link)",
-                       SLICE_FMT(id), before.text);
-    if (before.not_renewed)
-        return ctl_say(
-            CTL_FAILED,
-            "connection %.*s has token: {renewal: none}: its provider renews nothing. conn "
-            "link asks its owner for another token",
-            SLICE_FMT(id));
-    if (strcmp(before.state, "BACKOFF") == 0 && before.next_ms > now_ms)
-        return ctl_say(CTL_FAILED,
-                       "connection %.*s is held back for %" PRId64 " s after a failure (%s); conn "
-                       "test says what to do, conn apply of its file tries at once",
-                       SLICE_FMT(id), (before.next_ms - now_ms + 999) / 1000, before.text);
-    if (strcmp(before.state, "DISABLED") == 0)
-        return ctl_say(CTL_FAILED, "connection %.*s is disabled; awq-ctl conn enable ends that",
-                       SLICE_FMT(id));
-    if ((code = ask_since(c, id, now_ms)))
+        (code = look(c, id, &before)) || (code = ctl_now(c, &now_ms)) ||
+        (code = check_renewable(id, &before, now_ms)) || (code = ask_since(c, id, now_ms)))
         return code;
     until = clock_boot_ms() + limit_ms;
     again = clock_boot_ms() + ASK_AGAIN_MS;

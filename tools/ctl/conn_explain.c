@@ -1,5 +1,6 @@
 /* awq-ctl conn explain: the requests that a connection's settings lead to, as they are built, with
- * words in capitals where a secret would stand. Nothing is sent, and no secret is opened. */
+ * words in capitals where a secret would stand. Nothing is sent, and no secret of a record is
+ * opened. A file is read as conn apply reads it, with the secrets that it names. */
 #include "tools/ctl/conn.h"
 
 #include <stdio.h>
