@@ -358,6 +358,7 @@ static const struct member {
      .min = 1000,
      .max = ASSERTION_MS_MAX},
     BOOL("assertion_scope", assertion.scope),
+    BOOL("assertion_no_subject", assertion.no_subject),
     TEXT("subject_token_type", subject_token_type),
     TEXT("requested_token_type", requested_token_type),
     TEXT("actor_token_type", actor_token_type),

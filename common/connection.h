@@ -92,6 +92,7 @@ struct assertion_cfg {
     struct slice issuer, subject, audience, kid, x5t_s256;
     int64_t lifetime_ms; /* default 60000 */
     bool scope;          /* the scopes are asked for in its `scope` claim, not beside it */
+    bool no_subject;     /* it has no `sub`, for servers that take one only as another's name */
 };
 
 /* Settings: everything of a connection that is not a secret and not state. Lists are sorted and

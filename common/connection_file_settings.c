@@ -39,6 +39,7 @@ static const struct row {
     {"assertion_x5t_s256", "assertion", "x5t_s256", TEXT},
     {"assertion_lifetime_ms", "assertion", "lifetime_s", SECONDS},
     {"assertion_scope", "assertion", "scope", FLAG},
+    {"assertion_no_subject", "assertion", "no_subject", FLAG},
     {"subject_token_type", "exchange", "subject_token_type", TEXT},
     {"requested_token_type", "exchange", "requested_token_type", TEXT},
     {"actor_token_type", "exchange", "actor_token_type", TEXT},

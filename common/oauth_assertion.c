@@ -34,7 +34,8 @@ void oauth_assertion_of_grant(struct oauth_assertion *a, const struct connection
         .x5t_s256 = of->x5t_s256,
         .lifetime_ms = of->lifetime_ms,
     };
-    a->subject = either(of->subject, a->issuer);
+    if (!of->no_subject)
+        a->subject = either(of->subject, a->issuer);
 }
 
 static void put(struct json_writer *w, const char *key, struct slice value)

@@ -12,7 +12,8 @@
 #define DATE_LEN  10
 
 /* What is the profile's alone. */
-static const char *const own_keys[] = {"title", "source", "checked", "grants", "variables"};
+static const char *const own_keys[] = {"title",  "source",    "checked",
+                                       "grants", "variables", "by_grant"};
 
 /* What belongs to some grants only, so that one profile can serve several. */
 static const struct {
@@ -54,6 +55,14 @@ bool profile_path(struct buf *out, const char *path, const char *dir, struct sli
 }
 
 /* ---- the profile by itself ---- */
+
+static bool is_one_of(struct slice s, const struct yaml_node *list)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->items[i]->kind == YAML_SCALAR && slice_eq(list->items[i]->text, s))
+            return true;
+    return false;
+}
 
 static bool is_date(struct slice s)
 {
@@ -97,30 +106,58 @@ static bool check_grants(const struct yaml_node *list, struct err *err)
     return list->count > 0 || yaml_err(list, err, "grants is empty");
 }
 
+/* Who the account is and what proves it is no provider's to say. */
+static bool check_nobodys(const struct yaml_node *lines, struct err *err)
+{
+    static const char *const places[] = {"id",
+                                         "values",
+                                         "profile",
+                                         "refresh_token",
+                                         "login",
+                                         "client.secret",
+                                         "client.key",
+                                         "client.id",
+                                         "assertion.key",
+                                         "exchange.subject_token",
+                                         "exchange.actor_token",
+                                         "dpop.key",
+                                         "assertion.saml",
+                                         "tls.certificate",
+                                         "tls.key"};
+    const struct yaml_node *n;
+
+    for (size_t i = 0; i < ARRAY_LEN(places); i++)
+        if ((n = yaml_at(lines, places[i])))
+            return yaml_err(n, err, "%s belongs into a connection's file", places[i]);
+    return true;
+}
+
+static bool check_by_grant(const struct yaml_node *by, const struct yaml_node *grants,
+                           struct err *err)
+{
+    if (!yaml_expect(by, "by_grant", YAML_MAP, err))
+        return false;
+    for (size_t i = 0; i < by->count; i++) {
+        if (!is_one_of(by->keys[i]->text, grants))
+            return yaml_err(by->keys[i], err, "by_grant has a grant that grants does not have");
+        if (!yaml_expect(by->items[i], "lines of a grant", YAML_MAP, err) ||
+            !check_nobodys(by->items[i], err))
+            return false;
+        for (size_t k = 0; k < ARRAY_LEN(own_keys); k++)
+            if (yaml_get(by->items[i], own_keys[k]))
+                return yaml_err(yaml_get(by->items[i], own_keys[k]), err,
+                                "%s is the same for all grants", own_keys[k]);
+    }
+    return true;
+}
+
 static bool check_own(const struct yaml_node *root, struct err *err)
 {
-    static const char *const not_its[] = {"id", "values", "profile", "refresh_token", "login"};
-    static const char *const secrets[] = {"client.secret",
-                                          "client.key",
-                                          "client.id",
-                                          "assertion.key",
-                                          "exchange.subject_token",
-                                          "exchange.actor_token",
-                                          "dpop.key",
-                                          "assertion.saml",
-                                          "tls.certificate",
-                                          "tls.key"};
-    const struct yaml_node *n;
+    const struct yaml_node *n, *by;
     struct slice s;
 
-    if (!yaml_expect(root, "a profile", YAML_MAP, err))
+    if (!yaml_expect(root, "a profile", YAML_MAP, err) || !check_nobodys(root, err))
         return false;
-    for (size_t i = 0; i < ARRAY_LEN(not_its); i++)
-        if ((n = yaml_get(root, not_its[i])))
-            return yaml_err(n, err, "%s belongs into a connection's file", not_its[i]);
-    for (size_t i = 0; i < ARRAY_LEN(secrets); i++)
-        if ((n = yaml_at(root, secrets[i])))
-            return yaml_err(n, err, "%s belongs into a connection's file", secrets[i]);
     if (!(n = yaml_get(root, "title")))
         return yaml_err(root, err, "title is missing");
     if (!yaml_str(n, "title", &s, err) || !check_source(root, err))
@@ -130,8 +167,10 @@ static bool check_own(const struct yaml_node *root, struct err *err)
         return yaml_err(n ? n : root, err,
                         "checked must be the day on which it was, as 2026-11-28");
     n = yaml_get(root, "grants");
-    return n ? check_grants(n, err)
-             : yaml_err(root, err, "grants is missing: a list of those that it is for");
+    if (!n)
+        return yaml_err(root, err, "grants is missing: a list of those that it is for");
+    by = yaml_get(root, "by_grant");
+    return check_grants(n, err) && (!by || check_by_grant(by, n, err));
 }
 
 struct yaml_doc *profile_doc(const char *path, struct err *err)
@@ -161,7 +200,8 @@ struct yaml_doc *profile_doc(const char *path, struct err *err)
 /* ---- variables ---- */
 
 struct filling {
-    const struct yaml_node *variables, *values, *client_id;
+    const struct yaml_node *variables, *values, *client_id, *grants;
+    const char *grant;
     struct err *err;
 };
 
@@ -181,14 +221,6 @@ static bool fits(struct slice s, struct slice kind)
         return s.len > 0 && s.len <= 253 && slice_is_visible(s) &&
                slice_find_any(s, "\"'/?#&=%\\@{}") == s.len;
     return all_of(s, "-_") && s.len <= 63;
-}
-
-static bool is_one_of(struct slice s, const struct yaml_node *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (list->items[i]->kind == YAML_SCALAR && slice_eq(list->items[i]->text, s))
-            return true;
-    return false;
 }
 
 static void list_of(const struct yaml_node *list, char *to, size_t size)
@@ -222,16 +254,47 @@ static bool check_value(const struct yaml_node *declared, const char *name,
                                            : "part of a host name (letters, digits, - and _)");
 }
 
-static bool check_declared(const struct yaml_node *n, struct err *err)
+/* A variable may be one grant's alone. */
+static bool is_of_grant(const struct yaml_node *declared, const char *grant)
 {
-    static const char *const keys[] = {"kind", "one_of", "default", "about"};
-    const struct yaml_node *kind = yaml_get(n, "kind"), *list = yaml_get(n, "one_of");
+    const struct yaml_node *grants = yaml_get(declared, "grants");
+
+    return !grants || is_one_of(slice_cstr(grant), grants);
+}
+
+static bool check_declared(const struct yaml_node *n, const struct yaml_node *grants,
+                           struct err *err)
+{
+    static const char *const keys[] = {"kind", "one_of", "default", "about", "grants"};
+    const struct yaml_node *kind = yaml_get(n, "kind"), *list = yaml_get(n, "one_of"),
+                           *some = yaml_get(n, "grants");
 
     if (!yaml_check_keys(n, keys, ARRAY_LEN(keys), err) ||
-        (list && !yaml_expect(list, "one_of", YAML_LIST, err)))
+        (list && !yaml_expect(list, "one_of", YAML_LIST, err)) ||
+        (some && !yaml_expect(some, "grants", YAML_LIST, err)))
         return false;
+    for (size_t i = 0; some && i < some->count; i++)
+        if (!is_one_of(some->items[i]->text, grants))
+            return yaml_err(some->items[i], err, "grants has one that the profile does not have");
     return !kind || slice_is(kind->text, "label") || slice_is(kind->text, "host") ||
            slice_is(kind->text, "text") || yaml_err(kind, err, "kind must be label, host or text");
+}
+
+static bool check_variable(const struct filling *f, const struct yaml_node *root, const char *name,
+                           const struct yaml_node *declared)
+{
+    const struct yaml_node *value = yaml_get(f->values, name), *about = yaml_get(declared, "about");
+
+    if (!check_declared(declared, f->grants, f->err))
+        return false;
+    if (!is_of_grant(declared, f->grant))
+        return !value ||
+               yaml_err(value, f->err, "values.%s has no use with grant: %s", name, f->grant);
+    if (!value)
+        value = yaml_get(declared, "default");
+    return value ? check_value(declared, name, value, f->err)
+                 : yaml_err(root, f->err, "values.%s is missing: %.100s", name,
+                            about ? about->text.ptr : "its profile asks for it");
 }
 
 /* Every value is declared, every variable has a value. */
@@ -247,22 +310,9 @@ static bool check_values(const struct filling *f, const struct yaml_node *root)
             return yaml_err(f->values->keys[i], f->err, "its profile has no variable %.64s",
                             f->values->keys[i]->text.ptr);
     for (size_t i = 0; f->variables && i < f->variables->count; i++) {
-        const struct yaml_node *declared = f->variables->items[i], *value;
-
         if (!slice_copy(f->variables->keys[i]->text, name, sizeof name))
-            return yaml_err(declared, f->err, "its name is too long");
-        if (!check_declared(declared, f->err))
-            return false;
-        value = yaml_get(f->values, name);
-        if (!value)
-            value = yaml_get(declared, "default");
-        if (!value) {
-            const struct yaml_node *about = yaml_get(declared, "about");
-
-            return yaml_err(root, f->err, "values.%s is missing: %.100s", name,
-                            about ? about->text.ptr : "its profile asks for it");
-        }
-        if (!check_value(declared, name, value, f->err))
+            return yaml_err(f->variables->items[i], f->err, "its name is too long");
+        if (!check_variable(f, root, name, f->variables->items[i]))
             return false;
     }
     return true;
@@ -379,6 +429,20 @@ static bool is_own(struct slice key)
     return false;
 }
 
+/* Lines of the one grant go before those that are for all; NULL when it has none of its own. */
+static struct yaml_node *lines_of(struct yaml_node *profile, const char *grant)
+{
+    struct yaml_node *by = NULL;
+
+    for (size_t i = 0; i < profile->count; i++)
+        if (slice_is(profile->keys[i]->text, "by_grant"))
+            by = profile->items[i];
+    for (size_t i = 0; by && i < by->count; i++)
+        if (slice_is(by->keys[i]->text, grant))
+            return by->items[i];
+    return NULL;
+}
+
 /* What is left of them took nothing away. */
 static bool check_nulls(const struct yaml_node *n, struct err *err)
 {
@@ -394,19 +458,24 @@ static bool check_nulls(const struct yaml_node *n, struct err *err)
 
 bool profile_fill(struct yaml_doc *connection, struct yaml_doc *profile, struct err *err)
 {
-    struct yaml_node *root = yaml_doc_edit(connection), *p = yaml_doc_edit(profile);
+    struct yaml_node *root = yaml_doc_edit(connection), *p = yaml_doc_edit(profile), *lines;
     const struct yaml_node *renewal = yaml_at(root, "token.renewal");
+    char grant[48];
     struct filling f = {.variables = yaml_get(p, "variables"),
                         .values = yaml_get(root, "values"),
                         .client_id = yaml_at(root, "client.id"),
+                        .grants = yaml_get(p, "grants"),
+                        .grant = grant,
                         .err = err};
-    char grant[48];
 
     if (f.variables && !yaml_expect(f.variables, "variables", YAML_MAP, err))
         return false;
-    if (!check_values(&f, root) || !pick_grant(root, p, grant, sizeof grant, err))
+    if (!pick_grant(root, p, grant, sizeof grant, err) || !check_values(&f, root))
         return false;
     drop_other_grants(p, grant, renewal && slice_is(renewal->text, "none"));
+    lines = lines_of(p, grant);
+    if (lines && !yaml_override(p, lines, err))
+        return false;
     for (size_t i = 0; i < p->count; i++)
         if (!is_own(p->keys[i]->text) && !replace(&f, p->items[i], false))
             return false;

@@ -392,36 +392,67 @@ void yaml_drop(struct yaml_node *map, const char *key)
     drop(map, slice_cstr(key));
 }
 
-static struct yaml_node *find(struct yaml_node *map, struct slice key)
+static struct yaml_node **find(struct yaml_node *map, struct slice key)
 {
     for (size_t i = 0; i < map->count; i++)
         if (slice_eq(map->keys[i]->text, key))
-            return map->items[i];
+            return &map->items[i];
     return NULL;
+}
+
+/* The member i of `from` becomes the last of `to`. */
+static bool move(struct yaml_node *to, struct yaml_node *from, size_t i, struct err *err)
+{
+    if (!node_grow(to, err))
+        return false;
+    to->keys[to->count] = from->keys[i];
+    to->items[to->count++] = from->items[i];
+    take_out(from, i);
+    return true;
 }
 
 bool yaml_fill(struct yaml_node *to, struct yaml_node *from, struct err *err)
 {
     for (size_t i = 0; i < from->count;) {
-        struct yaml_node *there = find(to, from->keys[i]->text);
+        struct yaml_node **there = find(to, from->keys[i]->text);
 
-        if (there && yaml_is_null(there)) { /* it is not to have it */
+        if (!there) {
+            if (!move(to, from, i, err))
+                return false;
+            continue;
+        }
+        if (yaml_is_null(*there)) /* it is not to have it */
             drop(to, from->keys[i]->text);
-            i++;
+        else if ((*there)->kind == YAML_MAP && from->items[i]->kind == YAML_MAP &&
+                 !yaml_fill(*there, from->items[i], err))
+            return false;
+        i++;
+    }
+    return true;
+}
+
+bool yaml_override(struct yaml_node *to, struct yaml_node *from, struct err *err)
+{
+    for (size_t i = 0; i < from->count;) {
+        struct yaml_node *node = from->items[i], **there = find(to, from->keys[i]->text);
+
+        if (!there && yaml_is_null(node))
+            return yaml_err(node, err, "null takes away what is not there");
+        if (!there) {
+            if (!move(to, from, i, err))
+                return false;
             continue;
         }
-        if (there && there->kind == YAML_MAP && from->items[i]->kind == YAML_MAP &&
-            !yaml_fill(there, from->items[i], err))
-            return false;
-        if (there) {
-            i++;
-            continue;
+        if (yaml_is_null(node))
+            drop(to, from->keys[i]->text);
+        else if ((*there)->kind == YAML_MAP && node->kind == YAML_MAP) {
+            if (!yaml_override(*there, node, err))
+                return false;
+        } else {
+            from->items[i] = *there;
+            *there = node;
         }
-        if (!node_grow(to, err))
-            return false;
-        to->keys[to->count] = from->keys[i];
-        to->items[to->count++] = from->items[i];
-        take_out(from, i);
+        i++;
     }
     return true;
 }
@@ -458,8 +489,12 @@ const struct yaml_node *yaml_at(const struct yaml_node *map, const char *place)
     const struct yaml_node *n = map;
     struct slice rest = slice_cstr(place), part;
 
-    while (n && slice_cut(&rest, '.', &part))
-        n = n->kind == YAML_MAP ? find((struct yaml_node *)(uintptr_t)n, part) : NULL;
+    while (n && slice_cut(&rest, '.', &part)) {
+        struct yaml_node **there =
+            n->kind == YAML_MAP ? find((struct yaml_node *)(uintptr_t)n, part) : NULL;
+
+        n = there ? *there : NULL;
+    }
     return n;
 }
 

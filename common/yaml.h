@@ -51,6 +51,10 @@ void yaml_drop(struct yaml_node *map, const char *key);
 /* What `to` does not have it gets from `from`, which loses it; of maps in both, key by key. A key
  * that is null in `to` is not taken, and gone from both then. */
 bool yaml_fill(struct yaml_node *to, struct yaml_node *from, struct err *err);
+/* What `from` has goes before what `to` has; of maps in both, key by key. What is null in `from` is
+ * taken out of `to`, which must have it. `from` may stand within `to`; what it is left with is of
+ * no use. */
+bool yaml_override(struct yaml_node *to, struct yaml_node *from, struct err *err);
 
 /* The value of a key; NULL when map is NULL, no map, or has no such key. */
 const struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);

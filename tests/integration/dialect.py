@@ -31,11 +31,17 @@ import http.client
 import json
 import secrets
 import threading
+import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding
+
 from procs import PATIENCE, free_port
 
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 STANDARD = {"path": "/token", "method": "POST", "body": "form", "client": "basic", "need": {}, "rename": {},
             "leave": (), "headers": {}}
 
@@ -48,13 +54,15 @@ class Refuse(Exception):
 
 class Dialect:
     """
-    grant       authorization_code or refresh_token (and their renewals), or client_credentials
+    grant       authorization_code or refresh_token (and their renewals), client_credentials, or jwt_bearer
     client      of the real server, whose secret there is its name and -secret; here it is `secret`
     scopes      what must be asked for, with `separator` between
     pkce        True: a challenge must be there, and its verifier; False: neither may
     callback    what the browser brings back beside code and state
     answer      (the real answer, kind) -> its own: something for JSON, or bytes
     refusal     (error, text) -> (status, its own)
+    claims      of jwt_bearer's assertions (RFC 7523 section 3): all of them but jti, iat and exp
+    signer      the public key that they are signed with, RS256
     back        the only redirect_uri that is registered
     by_token    a token is renewed by itself: there are no refresh tokens
     lasting     a refresh token is good for ever, and the same again after a renewal
@@ -64,12 +72,13 @@ class Dialect:
 
     def __init__(self, auth, api, grant="authorization_code", client="basic", secret=None, scopes=("read", "write"), separator=" ", pkce=True,
                  back=None, callback=None, question=None, token=None, renewal=None, chain=None, answer=None, refusal=None, by_token=False,
-                 lasting=False, dress=("", ""), where=None):
+                 lasting=False, dress=("", ""), where=None, claims=None, signer=None):
         self.auth, self.real_api = auth, api
         self.grant = grant
         self.secret = secret or f"{client}-secret"
         self.client, self.scopes, self.separator, self.pkce = client, list(scopes), separator, pkce
         self.lasting, self.dress, self._lasts = lasting, dress, {}
+        self.claims, self.signer, self._jtis = claims, signer, set()
         self.back, self.port = back, free_port()  # the port is for who is to be called back
         self.callback, self.by_token = callback or {}, by_token
         self.kinds = {"question": {**STANDARD, "path": "/authorize", "method": "GET", "body": "query",
@@ -155,7 +164,8 @@ class Dialect:
         return next((k for k in here if said == self.grant_type(k)), "token")
 
     def grant_type(self, kind):
-        return self.kinds[kind]["need"].get("grant_type", "refresh_token" if kind == "renewal" else self.grant)
+        usual = "refresh_token" if kind == "renewal" else JWT_BEARER if self.grant == "jwt_bearer" else self.grant
+        return self.kinds[kind]["need"].get("grant_type", usual)
 
     def read(self, kind, request):
         """Its standard parameters, when all is as it must be."""
@@ -199,6 +209,8 @@ class Dialect:
             return ["access_token", *client]
         if self.grant == "client_credentials":
             return ["grant_type", *scope, *client]
+        if self.grant == "jwt_bearer":
+            return ["grant_type", "assertion", *client]
         return ["grant_type", "code", "redirect_uri", *(["code_verifier"] if self.pkce else []), *client]
 
     @staticmethod
@@ -263,7 +275,10 @@ class Dialect:
             form = {"grant_type": "authorization_code", "code": params["code"], "redirect_uri": f"{self.base}/callback",
                     "code_verifier": params["code_verifier"] if self.pkce else verifier}
         else:
-            check_scopes(self, params)
+            if self.grant == "jwt_bearer":
+                self.check_assertion(params["assertion"])
+            else:
+                check_scopes(self, params)
             form = {"grant_type": "client_credentials", "scope": "read write"}
         status, _, data = self.real(self.auth, "POST", "/token", urllib.parse.urlencode(form), {
             "content-type": "application/x-www-form-urlencoded", "authorization": basic(self.client, f"{self.client}-secret")})
@@ -284,6 +299,20 @@ class Dialect:
             if name in std:
                 std[name] = dress + std[name]
         return answer_of(200, filled(self.answer(std, kind), self))
+
+    def check_assertion(self, assertion):
+        head, claims, signature = (base64.urlsafe_b64decode(part + "==") for part in assertion.split("."))
+        check(json.loads(head)["alg"] == "RS256", f"its header is {head}")
+        try:
+            self.signer.verify(signature, assertion.rpartition(".")[0].encode(), padding.PKCS1v15(), hashes.SHA256())
+        except InvalidSignature:
+            raise Refuse("somebody else signed it") from None
+        claims = json.loads(claims)
+        jti, begins, ends = (claims.pop(n, 0) for n in ("jti", "iat", "exp"))
+        check(claims == filled(self.claims, self), f"it says {claims}")
+        check(begins - 5 <= time.time() < ends <= begins + 180, f"it is good from {begins} to {ends}")
+        check(jti and jti not in self._jtis, "it has been here before")
+        self._jtis.add(jti)
 
     def undressed(self, token, which):
         check(token.startswith(self.dress[which]), f"a token does not begin with {self.dress[which]}")

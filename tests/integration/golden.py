@@ -9,6 +9,7 @@ The connection is the same for all: client-id, the profile's own scopes and a an
 variable that has no default a value that is made of its name.
 """
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -38,24 +39,32 @@ def value(name, declared):
 
 
 def connection(name, grant):
-    """The connection file; what a grant needs beside the profile."""
+    """The connection file; what a grant needs beside the profile. Keys are in key.pem beside it."""
     p = profile(name)
-    values = {n: value(n, d or {}) for n, d in p.get("variables", {}).items() if "default" not in (d or {})}
+    lines = {**p, **p.get("by_grant", {}).get(grant, {})}
+    values = {n: value(n, d) for n, d in p.get("variables", {}).items()
+              if "default" not in d and grant in d.get("grants", [grant])}
+    key = {"file": "key.pem"}
+    auth = {**p.get("client", {}), **lines.get("client", {})}.get("auth")
+    proof = {"private_key_jwt": {"key": key}, "none": {}}.get(auth, {"secret": {"env": "GOLDEN_SECRET"}})
     return {
         "id": "crm", "profile": name, "grant": grant,
-        "client": {"id": "client-id", "secret": {"env": "GOLDEN_SECRET"}},
-        "scopes": [*p.get("scopes", []), "a", "b"],
+        "client": {"id": "client-id", **proof},
+        "scopes": [*(lines.get("scopes") or []), "a", "b"],
         **({"values": values} if values else {}),
         **({"refresh_token": {"env": "GOLDEN_SECRET"}} if grant == "refresh_token" else {}),
+        **({"assertion": {"key": key}} if grant == "jwt_bearer" else {}),
     }
 
 
 def explain(of, folder):
     """What awq-ctl answers: (exit code, standard output, standard error)."""
-    path = Path(folder) / "crm.yaml"
-    path.write_text(yaml.safe_dump(of, sort_keys=False))
+    Path(folder, "crm.yaml").write_text(yaml.safe_dump(of, sort_keys=False))
+    if "key.pem" in str(of):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "RSA", "-out", "key.pem"], cwd=folder,
+                       check=True, capture_output=True, timeout=60)
     env = {k: v for k, v in os.environ.items() if not k.startswith("AWQ_")}
-    done = subprocess.run([built("awq-ctl"), "conn", "explain", "-f", path, "--profiles", PROVIDERS],
+    done = subprocess.run([built("awq-ctl"), "conn", "explain", "-f", "crm.yaml", "--profiles", PROVIDERS], cwd=folder,
                           env={**env, "GOLDEN_SECRET": "s3cret"}, capture_output=True, text=True, timeout=30)
     return done.returncode, done.stdout, done.stderr
 
@@ -66,6 +75,7 @@ def golden(name):
         for grant in profile(name)["grants"]:
             code, out, err = explain(connection(name, grant), folder)
             assert code == 0, f"{name}, {grant}: {err}"
+            out = re.sub(r'"(iat|exp)":\d+', r'"\1":TIME', out)
             text += f"## grant: {grant}\n\n{out.rstrip()}\n\n"
     return text.rstrip() + "\n"
 

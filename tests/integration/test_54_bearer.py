@@ -22,6 +22,7 @@ def explained(rig):
     ({}, {"iss": "robot", "sub": "alice"}),
     ({"subject": None}, {"iss": "robot", "sub": "robot"}),
     ({"lifetime_s": 300, "scope": True}, {"scope": "read write"}),
+    ({"subject": None, "no_subject": True}, {"iss": "robot", "sub": None}),
 ])
 def test_what_an_assertion_says(rig, more, says):
     """The server takes it, and conn explain shows what stands in it."""
@@ -33,7 +34,7 @@ def test_what_an_assertion_says(rig, more, says):
     w.works(1)
     body = explained(rig)
     claims = json.loads(body.split("JWT(")[1].split("}, ")[1].split(")")[0])
-    assert {k: claims[k] for k in says} == says and claims["aud"] == w.auth.base
+    assert {k: claims.get(k) for k in says} == says and claims["aud"] == w.auth.base
     assert claims["exp"] - claims["iat"] == more.get("lifetime_s", 60)
     assert ("scope=" in body.split(")")[1] + body.split("JWT(")[0]) == (not more.get("scope"))
     assert state(rig)["scope"] == "read write"
@@ -132,6 +133,8 @@ EXCHANGE = {"exchange": {"subject_token": {"env": "HOME"}}}
     ("jwt_bearer", {"assertion": {"issuer": "x", "x5t_s256": "y"}}, "assertion.x5t_s256 must be base64url"),
     ("jwt_bearer", {"assertion": {"isuer": "x"}}, "unknown key 'isuer' (did you mean 'issuer'?)"),
     ("jwt_bearer", {"client": None, "assertion": {"subject": "x"}}, "assertion.issuer is missing"),
+    ("jwt_bearer", {"assertion": {"subject": "x", "no_subject": True}}, "assertion.no_subject cannot be true beside assertion.subject"),
+    ("client_credentials", {"assertion": {"no_subject": True}}, "assertion.no_subject has no use with this grant"),
     ("jwt_bearer", {"client": {"auth": "basic", "secret": {"env": "HOME"}}}, "client.id is missing"),
 ])
 def test_what_cannot_work_is_refused_at_apply(rig, grant, change, says):

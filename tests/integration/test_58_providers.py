@@ -11,7 +11,7 @@ from procs import BUILD, ROOT, built
 from rig import clean_env
 
 ORDER = ("title source checked grants variables authorize_url token_url device_url revoke_url introspect_url client scopes "
-         "scope_separator pkce authorize token_request refresh_url refresh_request chain answer token api limits policy").split()
+         "scope_separator pkce authorize token_request refresh_url refresh_request chain answer token api limits policy by_grant").split()
 
 
 @pytest.mark.parametrize("name", names())
@@ -196,9 +196,22 @@ OF_PROFILE = [
     (None, "assertion: {key: {file: x}}", f"line 18, column 18: assertion.key {OWNS}"),
     (None, "dpop: {alg: ES256, key: {file: x}}", f"line 18, column 25: dpop.key {OWNS}"),
     (None, "tls: {certificate: {file: x}}", f"line 18, column 20: tls.certificate {OWNS}"),
+    # lines of one grant
+    (None, "by_grant: [a]", "line 18, column 11: 'by_grant' must be a map"),
+    (None, "by_grant: {password: {scopes: [a]}}", "line 18, column 12: by_grant has a grant that grants does not have"),
+    (None, "by_grant: {client_credentials: a}", "line 18, column 32: 'lines of a grant' must be a map"),
+    (None, "by_grant: {client_credentials: {client: {secret: {env: S}}}}", f"line 18, column 50: client.secret {OWNS}"),
+    (None, "by_grant: {client_credentials: {title: x}}", "line 18, column 40: title is the same for all grants"),
+    (None, "by_grant: {client_credentials: {by_grant: {}}}", "line 18, column 43: by_grant is the same for all grants"),
+    (None, "by_grant: {authorization_code: {revoke_url: ~}}", "line 18, column 45: null takes away what is not there"),
+    (None, "by_grant: {authorization_code: {colour: red}}", "line 18, column 33: unknown key 'colour'"),
+    (None, "by_grant: {authorization_code: {revoke_url: 'https://{planet}/'}}",
+     "line 18, column 45: {planet} is none of its variables"),
     # variables
     ("kind: host", "kind: url", "line 8, column 17: kind must be label, host or text"),
     ("kind: host", "sort: host", "line 8, column 11: unknown key 'sort'"),
+    ("kind: host", "grants: client_credentials", "line 8, column 19: 'grants' must be a list"),
+    ("kind: host", "grants: [jwt_bearer]", "line 8, column 20: grants has one that the profile does not have"),
     ("one_of: [com, eu]", "one_of: com", "line 6, column 20: 'one_of' must be a list"),
     ("{word}/token", "{planet}/token", "line 11, column 12: {planet} is none of its variables"),
     ("{word}/token", "{word/token", "line 11, column 12: a { without its }, or a name that is too long"),
@@ -306,6 +319,44 @@ def test_what_is_another_grant_s_is_left_out(files):
 
 def test_the_first_grant_is_taken(files):
     assert "/authorize?" in files.explained(changed(CONNECTION, "grant: authorization_code\n", ""), FULL)
+
+
+def test_lines_of_a_grant_go_before_those_for_all(files):
+    by = FULL + """\
+by_grant:
+  client_credentials:
+    scopes: ~
+    token_url: https://{shop}.acme.example/machines
+    token_request: {params: {audience: "https://{place}/"}}
+    api: {headers: {V: "2"}}
+"""
+    machine = changed(CONNECTION, "authorization_code", "client_credentials")
+    text = files.explained(machine, by)
+    assert "POST https://s1.acme.example/machines\n" in text and "/v1/token" not in text
+    assert "&audience=https%3A%2F%2Fapi.acme.example%2F\n" in text and "scope" not in text
+    assert "GET https://api.acme.example/..." in text and "V: 2" in text  # of a map in both, key by key
+    text = files.explained(CONNECTION, by)
+    assert "POST https://s1.acme.example/v1/token\n" in text and "/machines" not in text and "audience" not in text
+    # the connection's own go before both
+    text = files.explained(machine + "scopes: [own]\ntoken_url: https://own.example/token\n"
+                           "token_request: {params: {audience: mine}}\n", by)
+    assert "POST https://own.example/token\n" in text and "scope=own&" in text and "audience=mine" in text
+    assert "audience" not in files.explained(machine + "token_request: ~\n", by)
+    assert files.refused(machine + "token_url: ~\n", by) == "line 1, column 1: token_url is missing"  # not the other one's
+
+
+def test_a_variable_of_one_grant(files):
+    profile = changed(FULL, "  word:", "  robot: {grants: [client_credentials], about: the name of the machine}\n  word:") + """\
+by_grant:
+  client_credentials: {token_request: {params: {audience: "{robot}"}}}
+"""
+    machine = changed(CONNECTION, "authorization_code", "client_credentials")
+    assert "audience" not in files.explained(CONNECTION, profile)
+    assert files.refused(machine, profile) == "line 1, column 1: values.robot is missing: the name of the machine"
+    with_it = changed(machine, "{shop: s1}", "{shop: s1, robot: r2}")
+    assert "&audience=r2\n" in files.explained(with_it, profile)
+    assert files.refused(changed(with_it, "client_credentials", "authorization_code"), profile) \
+        == "line 4, column 27: values.robot has no use with grant: authorization_code"
 
 
 def test_a_connection_s_own_value_wins(files):

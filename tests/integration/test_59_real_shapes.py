@@ -7,6 +7,8 @@ import datetime
 import time
 
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from dialect import Dialect
 from procs import ROOT
@@ -52,13 +54,23 @@ class Real:
             return shaped(sample, std, other)
 
         other = rig.auth.mint("other", "basic")["access_token"]
+        more = {**self.more, **({"values": self.values} if self.values else {})}
+        if "claims" in self.spec:
+            key = rsa.generate_private_key(65537, 2048)
+            self.spec["signer"] = key.public_key()
+            more["assertion"] = {**self.more.get("assertion", {}), "key": {"file": pem_of(key, rig.folder / "robot.pem")}}
         d = Dialect(rig.auth, rig.api, answer=answer, **self.spec)
         rig.dialects.append(d)
-        more = {**self.more, **({"values": self.values} if self.values else {})}
         lives = self.lives and (self.lives - 300, self.lives)
         w = Walk(rig, d, pointed_here(name, d.base), {"relative": True, **self.calling}, lives, **more)
         w.other = other
         return w
+
+
+def pem_of(key, path):
+    path.touch(0o600)
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+    return str(path)
 
 
 def shaped(sample, std, other):
@@ -91,6 +103,8 @@ def without(sample, *names):
 
 DEAD = (400, {"error": "invalid_grant", "error_description": "expired access/refresh token"})
 POST = {"client": "post"}
+NOBODY = {"client": "nobody"}  # not even a client_id
+MACHINE = {"grant": "client_credentials"}
 YEARS = 10 * 366 * 86400
 GITHUB = {"headers": {"Accept": "application/vnd.github+json", "User-Agent": None, "X-GitHub-Api-Version": None}}
 GITHUB_LIMIT = (403, {"message": "API rate limit exceeded"}, lambda: {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(epoch_in(1)())})
@@ -290,13 +304,53 @@ REAL = {
         "bitbucket.org/site/oauth2/access_token", "api.bitbucket.org/2.0", ask="bitbucket.org/site/oauth2/authorize", lives=7200,
         scopes=["account", "pullrequest"], calling={"needs": ["pullrequest"]},
         first=usual(token_type="bearer", expires_in=7200, scopes="wiki pullrequest project team account")),
+    # ---- without an owner
+    "microsoft+client_credentials": Real(
+        "login.microsoftonline.com/contoso.example/oauth2/v2.0/token", "graph.microsoft.com/v1.0", values={"tenant": "contoso.example"},
+        scopes=["https://graph.microsoft.com/.default"], **MACHINE, at_token=POST, lives=3599,
+        first={"token_type": "Bearer", "expires_in": 3599, "access_token": "$AT"}),
+    "spotify+client_credentials": Real(
+        "accounts.spotify.com/api/token", "api.spotify.com/v1", **MACHINE, lives=3600,
+        first={"access_token": "$AT", "token_type": "bearer", "expires_in": 3600}),
+    "zoom+client_credentials": Real(
+        "zoom.us/oauth/token", "api.zoom.us/v2", **MACHINE, values={"account": "gYz8S9w5"}, lives=3600,
+        at_token={"need": {"grant_type": "account_credentials", "account_id": "gYz8S9w5"}},
+        first={"access_token": "$AT", "token_type": "bearer", "expires_in": 3600, "scope": "user:read:admin"}),
+    "box+client_credentials": Real(
+        "api.box.com/oauth2/token", "api.box.com/2.0", **MACHINE, values={"enterprise": "12345"}, lives=3600,
+        at_token={**POST, "need": {"box_subject_type": "enterprise", "box_subject_id": "12345"}},
+        first={"access_token": "$AT", "expires_in": 3600, "restricted_to": [], "token_type": "bearer"}),
+    "ebay+client_credentials": Real(
+        "api.ebay.com/identity/v1/oauth2/token", "api.ebay.com", **MACHINE, scopes=["https://api.ebay.com/oauth/api_scope"], lives=7200,
+        first={"access_token": "$AT", "expires_in": 7200, "token_type": "Application Access Token"}),
+    "adobe+client_credentials": Real(
+        "ims-na1.adobelogin.com/ims/token/v3", "usermanagement.adobe.io", **MACHINE, values={"api_host": "usermanagement.adobe.io"},
+        scopes=["openid", "AdobeID"], separator=",", at_token=POST, lives=86399, where={"headers": {"x-api-key": "basic"}},
+        first={"access_token": "$AT", "token_type": "bearer", "expires_in": 86399}),
+    "salesforce+client_credentials": Real(
+        "mycompany.my.salesforce.com/services/oauth2/token", "mycompany.my.salesforce.com", **MACHINE, at_token=POST,
+        values={"domain": "mycompany.my.salesforce.com"}, first=without(SALESFORCE, "refresh_token", "scope"), lives=3600),
+    "salesforce+jwt_bearer": Real(
+        "login.salesforce.com/services/oauth2/token", "mycompany.my.salesforce.com", grant="jwt_bearer", at_token=NOBODY, scopes=[],
+        claims={"iss": "basic", "sub": "bob@company.example", "aud": "BASE/login.salesforce.com"},
+        more={"assertion": {"subject": "bob@company.example"}}, first=without(SALESFORCE, "refresh_token"), lives=3600),
+    "google+jwt_bearer": Real(
+        "oauth2.googleapis.com/token", "www.googleapis.com", grant="jwt_bearer", at_token=NOBODY, lives=3599,
+        scopes=["https://www.googleapis.com/auth/prediction"],
+        claims={"iss": "basic", "aud": "BASE/oauth2.googleapis.com/token", "scope": "https://www.googleapis.com/auth/prediction"},
+        first={"access_token": "$AT", "token_type": "Bearer", "expires_in": 3599}),
+    "docusign+jwt_bearer": Real(
+        "account-d.docusign.com/oauth/token", "demo.docusign.net/restapi", grant="jwt_bearer", at_token=NOBODY, lives=3600,
+        values={"environment": "account-d", "server": "demo"}, scopes=["impersonation", "signature"],
+        claims={"iss": "basic", "sub": "a-user", "aud": "account-d.docusign.com", "scope": "impersonation signature"},
+        more={"assertion": {"subject": "a-user"}}, first={"access_token": "$AT", "token_type": "Bearer", "expires_in": 3600}),
 }
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_provider(here, name):
     """Linked, used and renewed; told that it is too much; and refused for good."""
-    real = REAL[name]
+    real, name = REAL[name], name.partition("+")[0]
     if name == "amazon":  # its owner got it in the provider's own pages
         real.more = {"refresh_token": {"file": "amazon.refresh"}}
         path = here.folder / "amazon.refresh"

@@ -48,8 +48,9 @@ class Walk:
 
     @property
     def connection(self):
-        own = {"id": self.id, "profile": f"./{self.id}.profile.yaml",
-               "client": {"id": self.dialect.client, "secret": {"file": self.file(f"{self.id}.secret", self.dialect.secret)}},
+        secret = {} if self.grant == "jwt_bearer" else {"secret": {"file": self.file(f"{self.id}.secret", self.dialect.secret)}}
+        own = {"id": self.id, "profile": f"./{self.id}.profile.yaml", "grant": self.grant,
+               "client": {"id": self.dialect.client, **secret},
                "scopes": self.dialect.scopes,
                "policy": {"hosts": [self.dialect.host], "insecure_http": True, "allow_private": True}}
         return merged(own, self.more)
@@ -126,7 +127,7 @@ class Walk:
 
     @property
     def renewal(self):
-        return "token" if self.grant == "client_credentials" else "renewal"
+        return "token" if self.grant in ("client_credentials", "jwt_bearer") else "renewal"
 
 
 def merged(base, over):
