@@ -33,13 +33,13 @@ import secrets
 import threading
 import time
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 
 from procs import PATIENCE, free_port
+from smallserver import SmallServer
 
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 STANDARD = {"path": "/token", "method": "POST", "body": "form", "client": "basic", "need": {}, "rename": {},
@@ -94,15 +94,8 @@ class Dialect:
         self._asked, self._codes, self._kept, self._told = {}, {}, {}, {}
         self._first = set()  # tokens that are good for a chained request only
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"dialect": self}))
-        self._server.daemon_threads = True
-        self.host = f"127.0.0.1:{self._server.server_address[1]}"
-        self.base = f"http://{self.host}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def end(self):
-        self._server.shutdown()
-        self._server.server_close()
+        self._server = SmallServer(lambda asked: self.handle(Request(asked)))
+        self.host, self.base, self.end = self._server.host, self._server.base, self._server.end
 
     def url(self, kind):
         return self.base + self.kinds[kind]["path"]
@@ -365,9 +358,9 @@ class Dialect:
 
 
 class Request:
-    def __init__(self, method, target, headers, body):
-        self.method, self.headers, self.body = method, headers, body
-        self.path, _, query = target.partition("?")
+    def __init__(self, asked):
+        self.method, self.headers, self.body = asked.method, asked.headers, asked.body
+        self.path, _, query = asked.target.partition("?")
         self.query = urllib.parse.parse_qsl(query, True)
 
     def fields(self, body="any"):
@@ -381,26 +374,6 @@ class Request:
             return pairs
         check(body != "json" and kind == "application/x-www-form-urlencoded", f"the body is {kind or 'of no type'}")
         return urllib.parse.parse_qsl(self.body.decode(), True)
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    dialect = None
-
-    def serve(self):
-        body = self.rfile.read(int(self.headers.get("content-length") or 0))
-        request = Request(self.command, self.path, {k.lower(): v for k, v in self.headers.items()}, body)
-        status, headers, body = self.dialect.handle(request)
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": len(body)}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve
-
-    def log_message(self, *_):
-        pass
 
 
 def check(good, why):

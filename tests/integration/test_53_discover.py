@@ -1,12 +1,11 @@
 """conn discover: what a server publishes of itself, and what is not believed."""
-import http.server
 import json
-import threading
 
 import pytest
 import yaml
 
 from procs import wait_until
+from smallserver import SmallServer
 from test_50_consent import Link
 
 LOCAL = ["--insecure-http", "--allow-private"]
@@ -31,39 +30,12 @@ def test_a_real_server(rig):
     assert as_json["token_url"] == found["token_url"] and "private_key_jwt" in as_json["client_auth"]
 
 
-class Server:
-    """Answers what it is told to at each path."""
-
-    def __init__(self, pages):
-        self.asked = asked = []
-        self.headers = headers = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                asked.append(self.path)
-                headers.append({k.lower(): v for k, v in self.headers.items()})
-                self.rfile.read(int(self.headers.get("content-length") or 0))
-                status, body = pages.get(self.path, (404, ""))
-                self.send_response(status)
-                if status == 302:
-                    self.send_header("location", body)
-                self.end_headers()
-                self.wfile.write(body if isinstance(body, bytes) else body.encode())
-
-            do_POST = do_GET
-
-            def log_message(self, *_):
-                pass
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.base = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.http.shutdown()
-        self.http.server_close()
+def Server(pages):
+    """Answers what it is told to at each path: {path: (status, body)}; of a redirect, the body is where to."""
+    def answer(asked):
+        status, body = pages.get(asked.target, (404, ""))
+        return status, {"Location": body} if status == 302 else {}, body if isinstance(body, bytes) else body.encode()
+    return SmallServer(answer)
 
 
 OAUTH, OPENID = "/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"
@@ -88,7 +60,7 @@ def test_openid_where_that_is_all_there_is(rig):
     with Server(pages) as s:
         pages["/a" + OPENID] = metadata(s.base + "/a/")
         assert "token_url" in rig.ctl("conn", "discover", s.base + "/a/", *LOCAL).out
-        assert s.asked == [OAUTH + "/a", "/a" + OPENID]
+        assert [a.target for a in s.asked] == [OAUTH + "/a", "/a" + OPENID]
 
 
 @pytest.mark.parametrize("lie", ["https://another.example", None, "slash", 7])
@@ -224,7 +196,7 @@ def test_a_registration_keeps_what_is_there(rig):
     with Server({"/reg": (201, json.dumps({"client_id": "x", "client_secret": "s3cret", "client_secret_expires_at": 2000000000}))}) as s:
         done = register(rig, s.base + "/reg", "--initial-token-file", token)
         assert "s3cret" not in done.out + done.err and "good until 2000000000" in done.out
-        assert s.headers[-1]["authorization"] == "Bearer initial-token"
+        assert s.asked[-1].headers["authorization"] == "Bearer initial-token"
         assert (rig.folder / "client.secret").read_text() == "s3cret"
         done = register(rig, s.base + "/reg", code=1)
         assert "File exists" in done.err and len(s.asked) == 1, "it is not asked for a secret that has no place"

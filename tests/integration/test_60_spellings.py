@@ -1,12 +1,11 @@
 """Servers that keep the standards in a spelling of their own; and what is tried with redirects."""
-import http.server
-import threading
 import urllib.error
 import urllib.request
 
 import pytest
 
 from procs import wait_until
+from smallserver import SmallServer
 from test_50_consent import Link, codes_used, owned, state
 
 
@@ -92,49 +91,21 @@ def test_a_refused_grant_has_any_status(rig, status):
     assert (state(rig)["state"], state(rig)["why"]) == ("NEEDS_CONSENT", "invalid_grant")
 
 
-class Front:
+def front(places, base, to=None):
     """Before the server: its endpoints at addresses with doubled slashes and queries, to the letter; or a redirect."""
-
-    def __init__(self, places, base, to=None):
-        asked = self.asked = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                path = self.requestline.split()[1]  # self.path has its slashes tidied
-                asked.append(path)
-                body = self.rfile.read(int(self.headers["content-length"] or 0))
-                if to:
-                    return self.answer(307, b"", {"Location": to})
-                if path not in places:
-                    return self.answer(404, b"")
-                rq = urllib.request.Request(base + places[path], body, {k: self.headers[k] for k in (
-                    "authorization", "content-type") if self.headers[k]})
-                try:
-                    with urllib.request.urlopen(rq, timeout=20) as got:
-                        return self.answer(got.status, got.read())
-                except urllib.error.HTTPError as e:
-                    return self.answer(e.code, e.read())
-
-            def answer(self, status, body, headers=None):
-                self.send_response(status)
-                for k, v in {"Content-Type": "application/json", "Content-Length": len(body), **(headers or {})}.items():
-                    self.send_header(k, str(v))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.base = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.http.shutdown()
-        self.http.server_close()
+    def answer(asked):
+        if to:
+            return 307, {"Location": to}, b""
+        if asked.target not in places:
+            return 404, {}, b""
+        rq = urllib.request.Request(base + places[asked.target], asked.body, {
+            k: asked.headers[k] for k in ("authorization", "content-type") if k in asked.headers})
+        try:
+            with urllib.request.urlopen(rq, timeout=20) as got:
+                return got.status, {"Content-Type": "application/json"}, got.read()
+        except urllib.error.HTTPError as e:
+            return e.code, {"Content-Type": "application/json"}, e.read()
+    return SmallServer(answer)
 
 
 def test_addresses_are_used_to_the_letter(rig):
@@ -143,10 +114,10 @@ def test_addresses_are_used_to_the_letter(rig):
     server, _ = rig.use_peers()
     rig.worker()
     for place in ("//oauth2//token", "/token/", "/Token?api-version=1.0&x=%2f", "/a;b=c/token"):
-        with Front({place: "/token"}, server.base) as front:
-            rig.apply(rig.conn("crm", token_url=front.base + place), code=0)
+        with front({place: "/token"}, server.base) as f:
+            rig.apply(rig.conn("crm", token_url=f.base + place), code=0)
             rig.ctl("conn", "refresh", "crm")
-            assert set(front.asked) == {place}
+            assert {a.target for a in f.asked} == {place}
 
 
 # ---- redirects are nobody's to choose ----------------------------------------------------------------------------
@@ -163,11 +134,11 @@ def test_open_redirect(rig):
     assert link.process.poll() is None and codes_used(rig) == 0
     link.process.kill()
     link.process.communicate()
-    with Front({}, "", to=f"{rig.auth.base}/token") as front:
+    with front({}, "", to=f"{rig.auth.base}/token") as f:
         before = len(rig.auth.log())
         rig.worker()
-        rig.apply(rig.conn("other", token_url=front.base + "/token"))
+        rig.apply(rig.conn("other", token_url=f.base + "/token"))
         shown = lambda: rig.ctl("conn", "show", "other", "-o", "json").json()
         wait_until(lambda: shown()["state"] == "BACKOFF", 10, "its failure")
-        assert front.asked and shown()["why"] == "http_307"
+        assert f.asked and shown()["why"] == "http_307"
         assert len(rig.auth.log()) == before, "where it pointed to got nothing"
