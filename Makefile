@@ -149,6 +149,11 @@ integration: build ## only the integration tests
 	@sh deploy/deps.sh test
 	@sh tests/run '$(BUILD)' integration '$(T)'
 
+.PHONY: cells
+cells: build ## the table of grants, client authentications and DPoP, each cell on a real server
+	@sh deploy/deps.sh test
+	@AWQ_BUILD=$(BUILD) /usr/bin/python3 tests/integration/cells.py
+
 # ---- bench ----------------------------------------------------------------------------------------
 
 PEERS := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(BENCH_SRC))
