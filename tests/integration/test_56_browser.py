@@ -38,7 +38,7 @@ def test_the_owner_says_no(rig):
     link = asked(rig)
     with Browser(rig.folder, free_port()) as browser:
         log_in(browser, link)
-        browser.find("a[href$=abort]").click()
+        browser.find("body:has(input[value=consent]) a[href$=abort]").click()  # not the one of the page before
         browser.wait_title("The account was not linked")
     code, _, err = link.end()
     assert code == 1 and "the owner said no" in err, err
