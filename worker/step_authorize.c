@@ -83,6 +83,7 @@ static int64_t too_fresh_ms(const struct step *s)
 enum step_state step_refusing(struct step *s)
 {
     struct token *sent = s->token;
+    int64_t fresh_ms;
 
     if (!s->look_done)
         return STEP_REFUSING;
@@ -101,10 +102,12 @@ enum step_state step_refusing(struct step *s)
         s->replay_used = true;
         return STEP_AUTHORIZE;
     }
-    if (too_fresh_ms(s) > 0) {
-        lane_refused_fresh(s, too_fresh_ms(s));
-        /* its grant may be gone: a job that waits until that is known is not lost */
-        return step_again(s);
+    fresh_ms = too_fresh_ms(s);
+    if (fresh_ms > 0) {
+        lane_refused_fresh(s, fresh_ms);
+        /* Its grant may be gone: by the next attempt the token may be renewed, and then it is
+         * known. A job whose attempts were used up before that would be lost. */
+        return step_again_after(s, fresh_ms);
     }
     tokens_refused(s->w->tokens, s->conn, sent->ver);
     return step_park(s, "conn", tokens_look_again_ms(s->w->tokens, s->conn), true);

@@ -20,10 +20,16 @@ static int64_t backoff(const struct step *s)
 
 enum step_state step_again(struct step *s)
 {
+    return step_again_after(s, 0);
+}
+
+enum step_state step_again_after(struct step *s, int64_t least_ms)
+{
     struct err why = s->err;
+    int64_t wait_ms = backoff(s);
 
     if (s->k.attempt < s->env.call.retry_max)
-        return step_retry(s, backoff(s));
+        return step_retry(s, wait_ms > least_ms ? wait_ms : least_ms);
     if (why.code == ERR_NONE)
         err_set(&why, ERR_RETRY, "the last answer was %d", s->status);
     err_prefix(&why, "job %s: gave up after %u attempts: ", s->name, (unsigned)s->k.attempt + 1);

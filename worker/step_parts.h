@@ -201,7 +201,8 @@ bool step_is_too_much(const struct step *s, const struct http_result *res, int64
 enum step_state step_finish(struct step *s, enum result_state state);
 enum step_state step_retry(struct step *s, int64_t wait_ms); /* counts an attempt */
 enum step_state step_again(struct step *s); /* as the call's retry says, and then a dead letter */
-enum step_state step_put_off(struct step *s, int64_t at_ms); /* does not */
+enum step_state step_again_after(struct step *s, int64_t least_ms); /* the same, not sooner */
+enum step_state step_put_off(struct step *s, int64_t at_ms);        /* does not */
 enum step_state step_park(struct step *s, const char *kind, int64_t look_ms, bool count);
 enum step_state step_bury(struct step *s, const struct err *why); /* code = why->rule */
 enum step_state step_release(struct step *s);

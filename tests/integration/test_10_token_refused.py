@@ -53,9 +53,24 @@ def test_people_are_told_why_nothing_is_called(rig):
     assert "1 have fresh tokens refused: acct" in rig.run_ctl("doctor").out
 
 
+def test_a_job_waits_until_a_fresh_token_that_is_refused_may_be_renewed(rig):
+    """Else its attempts are used up before anybody knows that the grant is gone, and all looks well afterwards."""
+    auth, _ = rig.use_peers(auth={"AT_TTL": 20})
+    rig.link_refresh("acct")
+    rig.worker()
+    rig.results(rig.enqueue(rig.job("acct", "/echo")))
+    auth.revoke(account="acct")
+    (job_id,) = rig.enqueue(rig.job("acct", "/echo", retry={"max": 2, "base_ms": 1, "cap_ms": 1}))
+    shown = lambda: rig.ctl("conn", "show", "acct", "-o", "json").json()
+    wait_until(lambda: shown()["state"] == "NEEDS_CONSENT", 30, "the renewal that finds out")
+    wait_until(lambda: rig.places() == {job_id: ["park:conn:acct"]}, 10, "the job to wait for its owner")
+    rig.apply(rig.conn("acct", "refresh_token", "basic", "basic"), refresh_token=auth.mint("acct", "basic")["refresh_token"])
+    assert rig.results([job_id])[job_id][-1]["state"] == "done"
+
+
 def test_jobs_outlive_a_grant_that_dies_while_its_token_looks_fresh(rig):
     """The provider revoked it: the API refuses a token that is seconds old. Nothing fails meanwhile; after a new link all is done."""
-    auth, api = rig.use_peers()
+    auth, api = rig.use_peers(auth={"AT_TTL": 20})
     rig.link_refresh("acct")
     rig.workers(2)
     rig.results(rig.enqueue(rig.job("acct", "/echo")))
