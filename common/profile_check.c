@@ -1,6 +1,7 @@
 /* What a profile's members say together, and of what they may not be made. */
 #include "common/connection_inside.h"
 
+#include <stdio.h>
 #include <string.h>
 #include "common/http.h"
 
@@ -54,7 +55,10 @@ static const char *const own[] = {
 };
 
 /* Left out, they would change what the request is. */
-static const char *const needed[] = {"code", "refresh_token", "access_token", "response_type"};
+static const char *const needed[] = {
+    "code",      "refresh_token", "access_token", "response_type",
+    "assertion", "subject_token", "device_code",  "password",
+};
 
 static bool one_of(struct slice s, const char *const *list, size_t count)
 {
@@ -67,7 +71,32 @@ static bool one_of(struct slice s, const char *const *list, size_t count)
 struct shape_places {
     const struct request_shape *shape;
     const char *params, *rename, *omit, *headers, *body;
+    const char *sent; /* standard parameters that it has, with blanks around: no other may be
+                         called so */
 };
+
+static bool is_sent(const struct shape_places *at, struct slice name)
+{
+    char word[64];
+
+    if (name.len + 3 > sizeof word || word_list_has(&at->shape->omit, name) ||
+        name_map_find(&at->shape->rename, name))
+        return false;
+    snprintf(word, sizeof word, " %.*s ", SLICE_FMT(name));
+    return strstr(at->sent, word) != NULL;
+}
+
+/* Servers take the first of two, or the last, or neither. */
+static bool is_taken(const struct shape_places *at, size_t i)
+{
+    const struct name_map *rename = &at->shape->rename;
+    struct slice to = rename->at[i].value;
+
+    for (size_t k = 0; k < i; k++)
+        if (slice_eq(rename->at[k].value, to))
+            return true;
+    return name_map_find(&at->shape->params, to) || is_sent(at, to);
+}
 
 static bool check_names(struct check *k, const struct shape_places *at)
 {
@@ -86,6 +115,8 @@ static bool check_names(struct check *k, const struct shape_places *at)
             return wrong(k, "must say the new name (omit leaves a parameter out)");
         if (slice_is(p->value, "state"))
             return wrong(k, "may not call a parameter state: that name is taken");
+        if (is_taken(at, i))
+            return wrong(k, "calls a parameter what another one of the same request is called");
     }
     k->setting = at->omit;
     for (size_t i = 0; i < at->shape->omit.count; i++) {
@@ -144,12 +175,16 @@ static bool check_shape(struct check *k, const struct shape_places *at)
 static bool check_shapes(struct check *k)
 {
     const struct shape_places places[] = {
-        {&k->p->authorize, "authorize.params", "authorize.rename", "authorize.omit", "", ""},
+        {&k->p->authorize, "authorize.params", "authorize.rename", "authorize.omit", "", "",
+         " response_type client_id redirect_uri scope code_challenge code_challenge_method "},
         {&k->p->token, "token_request.params", "token_request.rename", "token_request.omit",
-         "token_request.headers", "token_request.body"},
+         "token_request.headers", "token_request.body",
+         " grant_type client_id client_secret code code_verifier redirect_uri assertion "},
         {&k->p->refresh, "refresh_request.params", "refresh_request.rename", "refresh_request.omit",
-         "refresh_request.headers", "refresh_request.body"},
-        {&k->p->chain, "chain.params", "chain.rename", "chain.omit", "chain.headers", "chain.body"},
+         "refresh_request.headers", "refresh_request.body",
+         " grant_type client_id client_secret refresh_token "},
+        {&k->p->chain, "chain.params", "chain.rename", "chain.omit", "chain.headers", "chain.body",
+         " access_token client_id client_secret "},
     };
 
     for (size_t i = 0; i < ARRAY_LEN(places); i++)

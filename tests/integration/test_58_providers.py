@@ -230,6 +230,16 @@ OF_PROFILE = [
      "line 18, column 25: token_request.rename must say the new name (omit leaves a parameter out)"),
     (None, "authorize: {rename: {scope: state}}",
      "line 18, column 21: authorize.rename may not call a parameter state: that name is taken"),
+    (None, "authorize: {rename: {client_id: who, scope: who}}",
+     "line 18, column 21: authorize.rename calls a parameter what another one of the same request is called"),
+    (None, "authorize: {params: {perms: all}, rename: {scope: perms}}",
+     "line 18, column 43: authorize.rename calls a parameter what another one of the same request is called"),
+    (None, "token_request: {rename: {client_id: code}}",
+     "line 18, column 25: token_request.rename calls a parameter what another one of the same request is called"),
+    (None, "refresh_request: {rename: {client_id: refresh_token}}",
+     "line 18, column 27: refresh_request.rename calls a parameter what another one of the same request is called"),
+    (None, "token_request: {omit: [assertion]}",
+     "line 18, column 23: token_request.omit leaves out one that must be there: a code, a token, response_type"),
     (None, "token_request: {omit: [hue]}", "line 18, column 23: token_request.omit names a parameter that no request of a standard has"),
     (None, "token_request: {omit: [code]}",
      "line 18, column 23: token_request.omit leaves out one that must be there: a code, a token, response_type"),
@@ -365,6 +375,14 @@ def test_a_connection_s_own_value_wins(files):
     assert "&scope=share+write&" in text  # a list replaces a list
     text = files.explained(changed(CONNECTION, "{shop: s1}", "{shop: s2, word: v9, place: eu.acme.example}"), FULL)
     assert "POST https://s2.acme.example/v9/token\n" in text and "GET https://eu.acme.example/..." in text
+
+
+def test_names_may_be_exchanged(files):
+    """What is called otherwise, or left out, leaves its name to others."""
+    text = files.explained(CONNECTION + "token_request: {rename: {client_id: key, client_secret: client_id}}\n", FULL)
+    assert "&key=client-id&client_id=CLIENT_SECRET" in text
+    text = files.explained(CONNECTION + "refresh_request: {rename: {refresh_token: access_token}}\n", FULL)
+    assert "&access_token=REFRESH_TOKEN" in text
 
 
 def test_maps_merge_by_key(files):
