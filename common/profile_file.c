@@ -254,12 +254,20 @@ static bool check_value(const struct yaml_node *declared, const char *name,
                                            : "part of a host name (letters, digits, - and _)");
 }
 
+/* A refresh token that was got elsewhere is renewed as one that conn link got. */
+static bool has_grant(const struct yaml_node *list, struct slice grant)
+{
+    return is_one_of(grant, list) ||
+           (slice_is(grant, "refresh_token") && (is_one_of(SLICE_LIT("authorization_code"), list) ||
+                                                 is_one_of(SLICE_LIT("device_code"), list)));
+}
+
 /* A variable may be one grant's alone. */
 static bool is_of_grant(const struct yaml_node *declared, const char *grant)
 {
     const struct yaml_node *grants = yaml_get(declared, "grants");
 
-    return !grants || is_one_of(slice_cstr(grant), grants);
+    return !grants || has_grant(grants, slice_cstr(grant));
 }
 
 static bool check_declared(const struct yaml_node *n, const struct yaml_node *grants,
@@ -397,11 +405,13 @@ static bool pick_grant(const struct yaml_node *root, const struct yaml_node *pro
 {
     const struct yaml_node *said = yaml_get(root, "grant"), *list = yaml_get(profile, "grants");
     const struct yaml_node *n = said ? said : list->items[0];
+    const struct yaml_node *renewal = yaml_at(profile, "token.renewal");
+    bool renews = !renewal || !slice_is(renewal->text, "none");
     char names[120];
 
     if (n->kind != YAML_SCALAR || !slice_copy(n->text, to, size))
         return yaml_err(n, err, "a grant is one name");
-    if (!said || is_one_of(n->text, list))
+    if (!said || (renews ? has_grant(list, n->text) : is_one_of(n->text, list)))
         return true;
     list_of(list, names, sizeof names);
     return yaml_err(said, err, "its profile is for grant: %s", names);

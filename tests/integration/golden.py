@@ -23,6 +23,9 @@ PROVIDERS = ROOT / "deploy" / "providers"
 GOLDEN = ROOT / "tests" / "vectors" / "providers"
 
 
+GRANTS = ["authorization_code", "device_code", "client_credentials", "jwt_bearer"]
+
+
 def names():
     return sorted(p.stem for p in PROVIDERS.glob("*.yaml"))
 
@@ -43,7 +46,7 @@ def connection(name, grant):
     p = profile(name)
     lines = {**p, **p.get("by_grant", {}).get(grant, {})}
     values = {n: value(n, d) for n, d in p.get("variables", {}).items()
-              if "default" not in d and grant in d.get("grants", [grant])}
+              if "default" not in d and ("authorization_code" if grant == "refresh_token" else grant) in d.get("grants", GRANTS)}
     key = {"file": "key.pem"}
     auth = {**p.get("client", {}), **lines.get("client", {})}.get("auth")
     proof = {"private_key_jwt": {"key": key}, "none": {}}.get(auth, {"secret": {"env": "GOLDEN_SECRET"}})

@@ -20,6 +20,32 @@ def test_a_provider_is_asked_as_it_was_read(name):
     assert golden.golden(name) == (GOLDEN / f"{name}.txt").read_text()
 
 
+RENEWED = {n: golden.profile(n).get("token", {}).get("renewal") != "none" for n in names()
+           if "authorization_code" in golden.profile(n)["grants"]}
+
+
+@pytest.mark.parametrize("name", [n for n, renewed in RENEWED.items() if not renewed])
+def test_a_refresh_token_is_for_a_provider_that_renews(name, tmp_path):
+    code, out, err = golden.explain(golden.connection(name, "refresh_token"), tmp_path)
+    assert code == 1 and out == "" and "its profile is for grant: authorization_code" in err
+
+
+@pytest.mark.parametrize("name", [n for n, renewed in RENEWED.items() if renewed])
+def test_a_refresh_token_got_elsewhere_is_renewed_as_one_of_conn_link(name, tmp_path):
+    renewal = "# the access token is renewed"
+
+    def asked(grant):
+        of = golden.connection(name, grant)
+        if "{callback.realmId}" in str(golden.profile(name)):
+            of["callback"] = {} if grant == "authorization_code" else {"realmId": "7"}
+        code, out, err = golden.explain(of, tmp_path)
+        assert code == 0, err
+        return out.partition(renewal)[2].partition("\n# ")[0]
+
+    got = asked("refresh_token")
+    assert got and got == asked("authorization_code")
+
+
 def test_no_golden_file_is_left_over():
     assert sorted(p.stem for p in GOLDEN.glob("*")) == names()
     assert len(names()) >= 45
