@@ -57,6 +57,8 @@ X(TOKEN_NOT_COPIED, "token.not_copied",
   "a new access token is stored and in use, and too few replicas have it: a failover now would "
   "lose it")
 X(TOKEN_REFUSED, "token.refused", "a fresh access token was refused by the API")
+X(TOKEN_END_UNREAD, "token.end_unread",
+  "a new access token's expiry could not be read; token.default_lifetime_s is taken")
 X(CONN_CHANGED, "conn.changed", "a connection was linked, changed, disabled or removed")
 X(LANE_CLOSED, "lane.closed", "a connection's calls are held back: cool-down or limit")
 X(LANE_OPENED, "lane.opened", "its calls go on")

@@ -92,7 +92,7 @@ struct oauth_answer {
     enum oauth_outcome outcome;
     char reason[65]; /* error code of the server, or ours (not_json, no_access_token, token_type
                         ...); "" with a token */
-    char text[200];  /* for people, no secrets; "" with a token */
+    char text[200];  /* for people, no secrets; with a token "", or what could not be read of it */
     struct slice access_token, refresh_token, scope; /* borrow from `doc` and `scope_text`; empty =
                                                         not said, and without a token */
     int64_t lifetime_ms;                             /* -1 = not said */

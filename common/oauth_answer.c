@@ -14,6 +14,8 @@
 #define SCOPE_MAX      4096         /* bytes of an answer's scope that are kept */
 #define ANSWER_MAX     (128 * 1024) /* bytes: two tokens and some words about them */
 #define BASE_URL_MAX   2048
+#define NAMES_MAX      8  /* of an answer's members that a message names */
+#define NAME_MAX_SHOWN 24 /* bytes; a longer one may be no name */
 #define LIFETIME_MAX_S ((int64_t)10 * 366 * 24 * 3600)
 
 /* An answer, and how its provider makes them. */
@@ -144,12 +146,30 @@ static bool is_known_code(const struct judging *j, const struct json_val *error,
             word_list_has(&j->shape->transient, code));
 }
 
+/* By the field that the profile names, and no code says why. */
+static void judge_no_success(const struct judging *j)
+{
+    struct oauth_answer *a = j->a;
+    struct slice place = j->shape->success_at;
+    bool there = json_type(oauth_path(j->root, place)) != JSON_NONE;
+
+    say(a, outcome_of_code(j, SLICE_NONE), "not_success", "");
+    snprintf(a->text, sizeof a->text,
+             "the token endpoint answered %d, and %s stands at %.*s (answer.success.at)%s",
+             j->status, there ? "another text" : "nothing", SLICE_FMT(slice_sub(place, 0, 64)),
+             there ? " than in answer.success.is" : "");
+}
+
 static void judge_error(const struct judging *j, const struct json_val *error)
 {
     struct oauth_answer *a = j->a;
     char room[24];
     struct slice code = oauth_text_of(error, room);
 
+    if (j->shape->success_at.len > 0 && !says_error(error)) {
+        judge_no_success(j);
+        return;
+    }
     if (json_type(error) != JSON_INT && !is_known_code(j, error, code))
         code = SLICE_LIT("unnamed_error");
     a->outcome = outcome_of_code(j, code);
@@ -230,6 +250,25 @@ static int64_t lifetime_of(const struct judging *j)
     if (kind == EXPIRY_EPOCH || kind == EXPIRY_EPOCH_MS || kind == EXPIRY_DATE)
         n -= j->now_ms;
     return n > 0 && n <= LIFETIME_MAX_S * 1000 ? n : -1;
+}
+
+/* Somebody says when it ends, in another way or place than the settings have it: the token is good,
+ * and its owner is told. 0 stands for "not said" at some providers. */
+static void note_unread_expiry(const struct judging *j)
+{
+    struct slice place = j->shape->expiry;
+    const struct json_val *v = at(j, place, "expires_in");
+    bool there = json_type(v) != JSON_NONE && json_type(v) != JSON_NULL;
+    int64_t n = -1;
+
+    if (j->shape->expiry_kind == EXPIRY_NEVER || j->shape->expiry_kind == EXPIRY_FIXED ||
+        (there ? number_of(v, &n) && n == 0 : place.len == 0))
+        return;
+    snprintf(j->a->text, sizeof j->a->text,
+             "its end cannot be read: %s at %.*s (answer.expiry, answer.expiry_kind); "
+             "token.default_lifetime_s is taken",
+             there ? "something else stands" : "nothing stands",
+             SLICE_FMT(place.len > 0 ? slice_sub(place, 0, 64) : SLICE_LIT("expires_in")));
 }
 
 /* ---- tokens ---- */
@@ -352,6 +391,32 @@ static bool read_base_url(const struct judging *j)
     return ok;
 }
 
+/* Where it was looked for, and what is there: names that are words, never a value. */
+static void say_no_token(const struct judging *j)
+{
+    struct slice place = j->shape->access_token, key;
+    struct oauth_answer *a = j->a;
+    const struct json_val *v;
+    struct json_iter it;
+    size_t len, named = 0;
+
+    say(a, OAUTH_TRANSIENT, "no_access_token", "");
+    len = (size_t)snprintf(
+        a->text, sizeof a->text,
+        "the token endpoint answered without an access token at %.*s%s; it has",
+        SLICE_FMT(place.len > 0 ? slice_sub(place, 0, 64) : SLICE_LIT("access_token")),
+        place.len > 0 ? " (answer.access_token)" : "");
+    json_iter_init(&it, j->root);
+    while (json_iter_next(&it, &key, &v) && named < NAMES_MAX) {
+        if (!oauth_is_error_code(key) || key.len > NAME_MAX_SHOWN || len >= sizeof a->text)
+            continue;
+        len += (size_t)snprintf(a->text + len, sizeof a->text - len, "%s %.*s",
+                                named++ > 0 ? "," : "", SLICE_FMT(key));
+    }
+    if (named == 0 && len < sizeof a->text)
+        snprintf(a->text + len, sizeof a->text - len, " nothing by that or another name");
+}
+
 static void judge_token(const struct judging *j)
 {
     struct oauth_answer *a = j->a;
@@ -360,8 +425,7 @@ static void judge_token(const struct judging *j)
     struct slice access = SLICE_NONE, refresh = SLICE_NONE;
 
     if (json_type(token) == JSON_NONE)
-        say(a, OAUTH_TRANSIENT, "no_access_token",
-            "the token endpoint answered without an access token");
+        say_no_token(j);
     else if (!json_str(token, &access) || !is_token(access, '!'))
         say(a, OAUTH_TRANSIENT, "access_token_invalid",
             "the token endpoint's access token is empty, too long or no visible ASCII text");
@@ -389,6 +453,8 @@ static void judge_token(const struct judging *j)
     a->refresh_token = refresh;
     read_scope(j);
     a->lifetime_ms = lifetime_of(j);
+    if (a->lifetime_ms < 0)
+        note_unread_expiry(j);
 }
 
 /* ---- the whole ---- */
@@ -408,11 +474,25 @@ static struct json *parse(const struct judging *j, struct slice body)
     return doc;
 }
 
+/* Instead of what was to be read. With an error of the server's own, nobody asks for the address.
+ */
+static const char *what_came(const struct judging *j, struct slice body, struct slice content_type)
+{
+    bool asks = j->status < 429;
+
+    if (body.len == 0)
+        return "an empty body";
+    if (is_html(content_type))
+        return asks ? "an HTML page; is token_url right?" : "an HTML page";
+    if (j->shape->format == ANSWER_FORM)
+        return asks ? "no form; is answer.format right?" : "no form";
+    return asks ? "no JSON object; is token_url right?" : "no JSON object";
+}
+
 static void judge_body(struct judging *j, struct slice body, struct slice content_type)
 {
     bool good = j->status >= 200 && j->status < 300;
     struct oauth_answer *a = j->a;
-    const char *what;
 
     if (body.len > ANSWER_MAX) {
         judge_status(a, j->status, "more bytes than any token answer has");
@@ -421,10 +501,7 @@ static void judge_body(struct judging *j, struct slice body, struct slice conten
     a->doc = parse(j, body);
     j->root = json_root(a->doc);
     if (json_type(j->root) != JSON_OBJ) {
-        what = body.len == 0           ? "an empty body"
-               : is_html(content_type) ? "an HTML page instead of JSON; is token_url right?"
-                                       : "no JSON object; is token_url right?";
-        judge_status(a, j->status, what);
+        judge_status(a, j->status, what_came(j, body, content_type));
         if (good)
             snprintf(a->reason, sizeof a->reason, "%s", body.len == 0 ? "empty" : "not_json");
     } else if (is_error(j)) {

@@ -8,6 +8,7 @@
 #include "common/clock.h"
 #include "common/egress.h"
 #include "common/http.h"
+#include "common/log.h"
 #include "worker/worker.h"
 
 static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err)
@@ -34,6 +35,9 @@ static void on_token(struct renewal *r)
 {
     r->lifetime_ms =
         r->answer.lifetime_ms >= 0 ? r->answer.lifetime_ms : r->cfg->default_lifetime_ms;
+    if (r->answer.text[0])
+        log_event(LOG_WARN, EV_TOKEN_END_UNREAD, F_CSTR("connection", r->c->id),
+                  F_CSTR("text", r->answer.text));
     renewal_seal(r);
 }
 

@@ -297,6 +297,19 @@ def test_a_renewal_is_answered(here, name, lines):
         wait_until(lambda: here.run_ctl("conn", "refresh", w.id).code == 0, 20, "a renewal after one that failed")
 
 
+def test_an_expiry_that_cannot_be_read(here):
+    """The token is good, and for how long is a guess: whoever links is told, and so is the log at each renewal."""
+    d = Dialect(here.auth, here.api)
+    here.dialects.append(d)
+    w = Walk(here, d, {"answer": {"expiry": "data.expires_at"}})
+    w.apply()
+    says = "its end cannot be read: nothing stands at data.expires_at"
+    assert says in w.link()
+    w.works()
+    w.renew()
+    assert says in here.things[-1].wait_log("token.end_unread", connection=w.id)["text"]
+
+
 def test_an_api_that_the_policy_does_not_allow_is_not_called(here):
     """The answer says where the API is; the file says where it may be."""
     lines = {"api": {"base_url": "{answer.api_domain}"}}

@@ -152,6 +152,60 @@ static void test_the_code_and_the_chain(void **state)
 
 /* ---- answers ---- */
 
+/* Words that lead somebody who writes a profile: where it was looked, and what is there. */
+static void test_texts(void **state)
+{
+    static const struct {
+        const char *members, *body, *text;
+    } cases[] = {
+        {"\"answer.access_token\":\"data.token\"",
+         "{\"access_token\":\"SECRET\",\"expires_in\":3600,\"rt0123\":1}",
+         "the token endpoint answered without an access token at data.token (answer.access_token); "
+         "it has access_token, expires_in"},
+        {"\"pkce\":true", "{\"SECRETSECRETSECRETSECRETS\":1}",
+         "the token endpoint answered without an access token at access_token; it has nothing by "
+         "that or another name"},
+        {"\"answer.success.at\":\"ok\",\"answer.success.is\":\"true\"",
+         "{\"access_token\":\"tok\"}",
+         "the token endpoint answered 200, and nothing stands at ok (answer.success.at)"},
+        {"\"answer.success.at\":\"ok\",\"answer.success.is\":\"true\"", "{\"ok\":\"SECRET\"}",
+         "the token endpoint answered 200, and another text stands at ok (answer.success.at) than "
+         "in answer.success.is"},
+        {"\"answer.format\":\"form\"", "{\"access_token\":\"tok\"}",
+         "the token endpoint answered 200 with no form; is answer.format right?"},
+        {"\"pkce\":true", "access_token=tok",
+         "the token endpoint answered 200 with no JSON object; is token_url right?"},
+        {"\"answer.expiry\":\"data.at\"", "{\"access_token\":\"tok\",\"expires_in\":60}",
+         "its end cannot be read: nothing stands at data.at (answer.expiry, answer.expiry_kind); "
+         "token.default_lifetime_s is taken"},
+        {"\"answer.expiry_kind\":\"date\"", "{\"access_token\":\"tok\",\"expires_in\":3600}",
+         "its end cannot be read: something else stands at expires_in (answer.expiry, "
+         "answer.expiry_kind); token.default_lifetime_s is taken"},
+        {"\"answer.expiry_kind\":\"epoch\"", "{\"access_token\":\"tok\",\"expires_in\":3600}",
+         "its end cannot be read: something else stands at expires_in (answer.expiry, "
+         "answer.expiry_kind); token.default_lifetime_s is taken"},
+        {"\"pkce\":true", "{\"access_token\":\"tok\",\"expires_in\":\"SECRET\"}",
+         "its end cannot be read: something else stands at expires_in (answer.expiry, "
+         "answer.expiry_kind); token.default_lifetime_s is taken"},
+        {"\"pkce\":true", "{\"access_token\":\"tok\",\"expires_in\":60}", ""},
+        {"\"pkce\":true", "{\"access_token\":\"tok\",\"expires_in\":0}", ""},
+        {"\"pkce\":true", "{\"access_token\":\"tok\",\"expires_in\":null}", ""},
+        {"\"pkce\":true", "{\"access_token\":\"tok\"}", ""},
+        {"\"answer.expiry_kind\":\"never\"", "{\"access_token\":\"tok\",\"expires_in\":\"x\"}", ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct connection_cfg *c = settings(cases[i].members);
+        struct oauth_answer a;
+
+        oauth_answer_judge(&a, c, 200, slice_cstr(cases[i].body), SLICE_NONE, SLICE_NONE, NOW_MS);
+        assert_string_equal(a.text, cases[i].text);
+        oauth_answer_deinit(&a);
+        connection_cfg_free(c);
+    }
+}
+
 static void test_answers(void **state)
 {
     static const struct {
@@ -197,7 +251,7 @@ static void test_answers(void **state)
         {"\"answer.success.at\":\"code\",\"answer.success.is\":\"0\"",
          "{\"code\":0,\"access_token\":\"tok\"}", OAUTH_TOKEN, "tok", -1},
         {"\"answer.success.at\":\"code\",\"answer.success.is\":\"0\"", "{\"access_token\":\"tok\"}",
-         OAUTH_TRANSIENT, "unnamed_error", 0},
+         OAUTH_TRANSIENT, "not_success", 0},
         {"\"answer.error\":\"e.code\",\"answer.refused\":[\"10\",\"dead-1\"]",
          "{\"e\":{\"code\":10}}", OAUTH_REFUSED, "10", 0},
         {"\"answer.error\":\"e.code\",\"answer.refused\":[\"10\",\"dead-1\"]",
@@ -324,6 +378,7 @@ int main(void)
         cmocka_unit_test(test_questions),
         cmocka_unit_test(test_the_code_and_the_chain),
         cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_texts),
         cmocka_unit_test(test_what_comes_beside_the_token),
         cmocka_unit_test(test_brought),
         cmocka_unit_test(test_schemes),

@@ -530,6 +530,8 @@ static int store(struct consent *l, const char *cd, uint64_t gen)
     if (code == CTL_OK) {
         say_scopes(l);
         say_end(l, life);
+        if (l->answer.text[0])
+            out_note(&l->c->out, "Of the access token: %s.", l->answer.text);
     }
     return code;
 }
