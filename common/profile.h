@@ -21,6 +21,8 @@
 #define PROFILE_TOKENS_MAX  8
 #define PROFILE_HEADERS_MAX 16 /* of one kind of request */
 
+struct buf;
+
 struct name_value {
     struct slice name, value;
 };
@@ -114,6 +116,9 @@ struct profile {
 
 /* Has a member been given? Only then it is written. */
 void profile_say(struct profile *p, const char *place, bool given);
+/* Adds what it says in one of its maps ("answer.", "limits."), as JSON; nothing when it says
+ * nothing there. */
+bool profile_map(struct buf *out, const struct profile *p, const char *map);
 /* Does its base_url come with each token? */
 bool profile_base_is_answered(const struct profile *p);
 

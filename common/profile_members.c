@@ -121,7 +121,7 @@ static bool read_path(struct cfg_reader *r, const struct json_val *v, struct sli
         return false;
     rest = *to;
     while (slice_cut(&rest, '.', &part))
-        if (part.len == 0 || !slice_is_visible(part))
+        if (part.len == 0 || !slice_is_visible(part) || slice_find_any(part, "$[]") < part.len)
             return cfg_wrong(r, "must be a path: names with dots between, as data.access_token");
     return to->ptr[to->len - 1] != '.' || cfg_wrong(r, "must not end with a dot");
 }
@@ -403,13 +403,35 @@ static void write_value(struct json_writer *w, const struct profile_member *m,
     }
 }
 
+static void write_said(struct json_writer *w, const struct profile *p, const char *map)
+{
+    size_t skip = strlen(map);
+
+    for (size_t i = 0; i < PROFILE_MEMBERS; i++) {
+        const char *place = profile_members[i].place;
+
+        if (!((p->said >> i) & 1) || strncmp(place, map, skip) != 0)
+            continue;
+        jw_key(w, place + skip);
+        write_value(w, &profile_members[i], p);
+    }
+}
+
 /* What was said, whether or not the standards say it too. */
 void profile_write(struct json_writer *w, const struct profile *p)
 {
-    for (size_t i = 0; i < PROFILE_MEMBERS; i++) {
-        if (!((p->said >> i) & 1))
-            continue;
-        jw_key(w, profile_members[i].place);
-        write_value(w, &profile_members[i], p);
-    }
+    write_said(w, p, "");
+}
+
+bool profile_map(struct buf *out, const struct profile *p, const char *map)
+{
+    struct json_writer w;
+
+    jw_init(&w, out);
+    jw_obj(&w);
+    write_said(&w, p, map);
+    jw_end_obj(&w);
+    if (out->len == 2)
+        buf_clear(out);
+    return buf_ok(out);
 }

@@ -285,6 +285,10 @@ OF_PROFILE = [
     # answers
     (None, "answer: {access_token: a..b}",
      "line 18, column 24: answer.access_token must be a path: names with dots between, as data.access_token"),
+    (None, "answer: {access_token: $.data.token}",
+     "line 18, column 24: answer.access_token must be a path: names with dots between, as data.access_token"),
+    (None, "answer: {access_token: 'data[0]'}",
+     "line 18, column 24: answer.access_token must be a path: names with dots between, as data.access_token"),
     (None, "answer: {access_token: a.b.}", "line 18, column 24: answer.access_token must not end with a dot"),
     (None, "answer: {expiry: e, expiry_kind: never}", "line 18, column 18: answer.expiry has no use with expiry_kind: never or fixed"),
     (None, "answer: {expiry: e, expiry_kind: fixed}", "line 18, column 18: answer.expiry has no use with expiry_kind: never or fixed"),
@@ -401,6 +405,20 @@ def test_a_connection_s_own_value_wins(files):
     assert "&scope=share+write&" in text  # a list replaces a list
     text = files.explained(changed(CONNECTION, "{shop: s1}", "{shop: s2, word: v9, place: eu.acme.example}"), FULL)
     assert "POST https://s2.acme.example/v9/token\n" in text and "GET https://eu.acme.example/..." in text
+
+
+def test_how_answers_are_read_is_shown(files):
+    more = """\
+answer: {access_token: data.token, expiry: data.at, expiry_kind: epoch_ms}
+chain: {answer: {access_token: longer}}
+limits: {signals: [{status: 403, body: slow}]}
+"""
+    text = files.explained(CONNECTION + more, FULL)
+    read = '# its answer is read by {"access_token":"data.token","expiry":"data.at","expiry_kind":"epoch_ms"}\n'
+    assert text.count(read) == 3  # to a code by browser, by device, and to a renewal
+    assert text.count('# its answer is read by {"access_token":"longer"}\n') == 1
+    assert text.count('# its answer is read by {"signals":[{"status":403,"body":"slow"}]}\n') == 1
+    assert "is read by" not in files.explained(CONNECTION, FULL)
 
 
 def test_names_may_be_exchanged(files):

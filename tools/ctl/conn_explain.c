@@ -40,6 +40,7 @@ struct shown {
     const char *what, *method;
     struct slice url, body, certificate; /* that is shown in the handshake; "" = none */
     struct buf headers, authorization, dpop;
+    struct buf answer; /* how it is read, where the standards do not say it */
 };
 
 static void shown_init(struct shown *s, const char *what)
@@ -48,6 +49,7 @@ static void shown_init(struct shown *s, const char *what)
     buf_init(&s->headers, TEXT_MAX);
     buf_init(&s->authorization, TEXT_MAX);
     buf_init(&s->dpop, TEXT_MAX);
+    buf_init(&s->answer, TEXT_MAX);
 }
 
 static void shown_deinit(struct shown *s)
@@ -55,6 +57,7 @@ static void shown_deinit(struct shown *s)
     buf_deinit(&s->headers);
     buf_deinit(&s->authorization);
     buf_deinit(&s->dpop);
+    buf_deinit(&s->answer);
 }
 
 static void show(struct out *o, const struct shown *s)
@@ -69,6 +72,7 @@ static void show(struct out *o, const struct shown *s)
         out_text(o, buf_slice(&s->dpop));
         out_text(o, s->body);
         out_text(o, s->certificate);
+        out_text(o, buf_slice(&s->answer));
         return;
     }
     out_note(o, "# %s", s->what);
@@ -84,6 +88,8 @@ static void show(struct out *o, const struct shown *s)
         out_note(o, "Authorization: %.*s", SLICE_FMT(buf_slice(&s->authorization)));
     if (s->body.len > 0)
         out_note(o, "\n%.*s", SLICE_FMT(s->body));
+    if (s->answer.len > 0)
+        out_note(o, "\n# its answer is read by %.*s", SLICE_FMT(buf_slice(&s->answer)));
     out_note(o, "%s", "");
 }
 
@@ -138,8 +144,9 @@ static void add_with_assertions(const struct connection_cfg *c, struct slice tex
     }
 }
 
+/* answer: the profile's map that its answer is read by; "" = no token comes with it. */
 static void show_request(struct explaining *e, const char *what, const struct oauth_request *rq,
-                         bool proves)
+                         bool proves, const char *answer)
 {
     struct http_header headers[OAUTH_HEADERS_MAX];
     size_t count = oauth_request_headers(rq, headers);
@@ -161,6 +168,8 @@ static void show_request(struct explaining *e, const char *what, const struct oa
     add_basic(&e->c, &s.authorization);
     if (proves)
         proof(&e->c, rq->method, buf_slice(&rq->url), false, &s.dpop);
+    if (*answer)
+        profile_map(&s.answer, &e->c.profile, answer);
     show(e->o, &s);
     buf_deinit(&url);
     buf_deinit(&body);
@@ -188,7 +197,7 @@ static bool explain_question(struct explaining *e, const struct oauth_code *q)
     if (c->par_url.len > 0) {
         ok = oauth_code_push(&rq, c, q, secret, redirect_of(c), e->err);
         if (ok)
-            show_request(e, "the question is pushed (conn link)", &rq, false);
+            show_request(e, "the question is pushed (conn link)", &rq, false, "");
         ok = ok && oauth_code_pushed(&url, c, 201, SLICE_LIT("{\"request_uri\":\"REQUEST_URI\"}"),
                                      e->err);
         oauth_request_deinit(&rq);
@@ -219,13 +228,14 @@ static bool explain_code(struct explaining *e)
         return false;
     ok = oauth_code_request(&rq, c, &q, secret, SLICE_LIT("CODE"), redirect_of(c), e->err);
     if (ok)
-        show_request(e, "the code is exchanged (conn link)", &rq, true);
+        show_request(e, "the code is exchanged (conn link)", &rq, true, "answer.");
     oauth_request_deinit(&rq);
     if (!ok || c->profile.chain_url.len == 0)
         return ok;
     ok = oauth_code_chain(&rq, c, secret, SLICE_LIT("FIRST_ACCESS_TOKEN"), e->err);
     if (ok)
-        show_request(e, "its token is exchanged for the one that is kept (conn link)", &rq, false);
+        show_request(e, "its token is exchanged for the one that is kept (conn link)", &rq, false,
+                     "chain.answer.");
     oauth_request_deinit(&rq);
     return ok;
 }
@@ -240,13 +250,13 @@ static bool explain_device(struct explaining *e)
         show_request(e,
                      e->c.grant == GRANT_DEVICE_CODE ? "a code is asked for (conn link)"
                                                      : "a code is asked for (conn link --device)",
-                     &rq, false);
+                     &rq, false, "");
     oauth_request_deinit(&rq);
     if (!ok)
         return false;
     ok = oauth_device_poll(&rq, &e->c, &d, secret, e->err);
     if (ok)
-        show_request(e, "until the owner has entered it", &rq, true);
+        show_request(e, "until the owner has entered it", &rq, true, "answer.");
     oauth_request_deinit(&rq);
     return ok;
 }
@@ -280,7 +290,7 @@ static bool explain_token(struct explaining *e)
         show_request(e,
                      grant_is_renewed(e->c.grant) ? "the access token is renewed"
                                                   : "an access token is asked for",
-                     &rq, true);
+                     &rq, true, "answer.");
     oauth_request_deinit(&rq);
     return ok;
 }
@@ -297,7 +307,7 @@ static bool explain_revocation(struct explaining *e)
                           renewed ? SLICE_LIT("REFRESH_TOKEN") : SLICE_LIT("ACCESS_TOKEN"),
                           renewed ? "refresh_token" : "access_token", e->err);
     if (ok)
-        show_request(e, "the grant is revoked (conn revoke, conn rm)", &rq, false);
+        show_request(e, "the grant is revoked (conn revoke, conn rm)", &rq, false, "");
     oauth_request_deinit(&rq);
     return ok;
 }
@@ -335,6 +345,7 @@ static void explain_call(struct explaining *e)
     s.url = buf_slice(&url);
     s.certificate = c->certificate;
     proof(c, "GET", s.url, true, &s.dpop);
+    profile_map(&s.answer, &c->profile, "limits.");
     show(e->o, &s);
     buf_deinit(&header);
     buf_deinit(&url);
@@ -345,8 +356,9 @@ static void explain_call(struct explaining *e)
 
 static void explain(struct ctl *c, const struct connection_cfg *cfg, struct err *err)
 {
-    static const char *const columns[] = {"what",          "method", "url",  "headers",
-                                          "authorization", "dpop",   "body", "certificate"};
+    static const char *const columns[] = {"what",    "method",        "url",
+                                          "headers", "authorization", "dpop",
+                                          "body",    "certificate",   "answer"};
     struct explaining e = {.o = &c->out, .c = *cfg, .err = err};
 
     e.c.shown = true;
