@@ -359,6 +359,7 @@ static const struct member {
      .max = ASSERTION_MS_MAX},
     BOOL("assertion_scope", assertion.scope),
     BOOL("assertion_no_subject", assertion.no_subject),
+    BOOL("assertion_in_header", assertion.in_header),
     TEXT("subject_token_type", subject_token_type),
     TEXT("requested_token_type", requested_token_type),
     TEXT("actor_token_type", actor_token_type),

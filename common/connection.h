@@ -93,6 +93,7 @@ struct assertion_cfg {
     int64_t lifetime_ms; /* default 60000 */
     bool scope;          /* the scopes are asked for in its `scope` claim, not beside it */
     bool no_subject;     /* it has no `sub`, for servers that take one only as another's name */
+    bool in_header;      /* it is the Authorization of its request (RFC 6750), and no parameter */
 };
 
 /* Settings: everything of a connection that is not a secret and not state. Lists are sorted and

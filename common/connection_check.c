@@ -33,6 +33,7 @@ static const char *in_file(const char *setting)
         {"assertion_lifetime_ms", "assertion.lifetime_s"},
         {"assertion_scope", "assertion.scope"},
         {"assertion_no_subject", "assertion.no_subject"},
+        {"assertion_in_header", "assertion.in_header"},
         {"subject_token_type", "exchange.subject_token_type"},
         {"requested_token_type", "exchange.requested_token_type"},
         {"actor_token_type", "exchange.actor_token_type"},
@@ -147,6 +148,7 @@ static bool check_grant(struct check *k)
         {"assertion_lifetime_ms", a->lifetime_ms != ASSERTION_MS_DEFAULT, GRANT_JWT_BEARER},
         {"assertion_scope", a->scope, GRANT_JWT_BEARER},
         {"assertion_no_subject", a->no_subject, GRANT_JWT_BEARER},
+        {"assertion_in_header", a->in_header, GRANT_JWT_BEARER},
         {"subject_token_type", c->subject_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
         {"requested_token_type", c->requested_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
         {"actor_token_type", c->actor_token_type.len > 0, GRANT_TOKEN_EXCHANGE},
@@ -162,6 +164,9 @@ static bool check_grant(struct check *k)
     k->setting = "assertion_issuer";
     if (c->grant == GRANT_JWT_BEARER && a->issuer.len == 0 && c->client_id.len == 0)
         return wrong(k, "is missing: who signs (RFC 7523 section 3); else client.id is taken");
+    k->setting = "assertion_in_header";
+    if (a->in_header && c->auth != CLIENT_AUTH_NONE)
+        return wrong(k, "is all that says who asks: client.auth must be none");
     k->setting = "assertion_no_subject";
     if (a->no_subject && a->subject.len > 0)
         return wrong(k, "cannot be true beside assertion.subject");

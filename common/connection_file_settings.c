@@ -40,6 +40,7 @@ static const struct row {
     {"assertion_lifetime_ms", "assertion", "lifetime_s", SECONDS},
     {"assertion_scope", "assertion", "scope", FLAG},
     {"assertion_no_subject", "assertion", "no_subject", FLAG},
+    {"assertion_in_header", "assertion", "in_header", FLAG},
     {"subject_token_type", "exchange", "subject_token_type", TEXT},
     {"requested_token_type", "exchange", "requested_token_type", TEXT},
     {"actor_token_type", "exchange", "actor_token_type", TEXT},

@@ -167,6 +167,10 @@ static void put_grant(struct json_writer *w, const struct connection_cfg *c)
         jw_key(w, "assertion_no_subject");
         jw_bool(w, true);
     }
+    if (a->in_header) {
+        jw_key(w, "assertion_in_header");
+        jw_bool(w, true);
+    }
     put_some(w, "subject_token_type", c->subject_token_type);
     put_some(w, "requested_token_type", c->requested_token_type);
     put_some(w, "actor_token_type", c->actor_token_type);

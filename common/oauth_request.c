@@ -187,8 +187,12 @@ static bool add_exchange(struct oauth_request *rq, const struct connection_cfg *
 
 static bool add_grant(struct oauth_request *rq, const struct connection_cfg *c, struct slice sent)
 {
-    bool ok = oauth_request_add(rq, "grant_type", slice_cstr(grant_type_of(c->grant)));
+    bool ok;
 
+    if (c->grant == GRANT_JWT_BEARER && c->assertion.in_header)
+        return buf_addf(&rq->authorization, "Bearer %.*s", SLICE_FMT(sent)) &&
+               (c->assertion.scope || oauth_request_add_scopes(rq, c));
+    ok = oauth_request_add(rq, "grant_type", slice_cstr(grant_type_of(c->grant)));
     switch (c->grant) {
     case GRANT_CLIENT_CREDENTIALS:
         break;

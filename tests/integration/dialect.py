@@ -17,7 +17,7 @@ A request is a map:
     method     POST or GET
     body       form, json or query
     client     how the client shows who it is: basic, raw (Basic, not form-encoded), post, id (its
-               client_id alone), none
+               client_id alone), assertion (jwt_bearer's, as Authorization), none
     need       parameters beside the standard ones: {name: value}; None = any value
     rename     of standard parameters: {its name: the name here}
     leave      standard parameters that may not be there
@@ -203,7 +203,7 @@ class Dialect:
         if self.grant == "client_credentials":
             return ["grant_type", *scope, *client]
         if self.grant == "jwt_bearer":
-            return ["grant_type", "assertion", *client]
+            return [*client] if spec["client"] == "assertion" else ["grant_type", "assertion", *client]
         return ["grant_type", "code", "redirect_uri", *(["code_verifier"] if self.pkce else []), *client]
 
     @staticmethod
@@ -219,6 +219,10 @@ class Dialect:
             pair = base64.b64decode(given.partition(" ")[2]).decode().split(":", 1)
             plain = (str if spec["client"] == "raw" else urllib.parse.unquote_plus)
             check([plain(p) for p in pair] == [self.client, self.secret], f"Authorization has {pair}")
+            return
+        if spec["client"] == "assertion":
+            check((given or "").startswith("Bearer "), f"Authorization is {given!r}")
+            params["assertion"] = given.removeprefix("Bearer ")
             return
         check(given is None, "there is an Authorization header")
         for name, value in (("client_id", self.client), ("client_secret", self.secret)):

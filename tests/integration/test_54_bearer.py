@@ -135,6 +135,8 @@ EXCHANGE = {"exchange": {"subject_token": {"env": "HOME"}}}
     ("jwt_bearer", {"client": None, "assertion": {"subject": "x"}}, "assertion.issuer is missing"),
     ("jwt_bearer", {"assertion": {"subject": "x", "no_subject": True}}, "assertion.no_subject cannot be true beside assertion.subject"),
     ("client_credentials", {"assertion": {"no_subject": True}}, "assertion.no_subject has no use with this grant"),
+    ("client_credentials", {"assertion": {"in_header": True}}, "assertion.in_header has no use with this grant"),
+    ("jwt_bearer", {"assertion": {"in_header": True}}, "assertion.in_header is all that says who asks: client.auth must be none"),
     ("jwt_bearer", {"client": {"auth": "basic", "secret": {"env": "HOME"}}}, "client.id is missing"),
 ])
 def test_what_cannot_work_is_refused_at_apply(rig, grant, change, says):

@@ -10,7 +10,7 @@ from golden import GOLDEN, PROVIDERS, names
 from procs import BUILD, ROOT, built
 from rig import clean_env
 
-ORDER = ("title source checked grants variables authorize_url token_url device_url revoke_url introspect_url client scopes "
+ORDER = ("title source checked grants variables authorize_url token_url device_url revoke_url introspect_url client assertion scopes "
          "scope_separator pkce authorize token_request refresh_url refresh_request chain answer token api limits policy by_grant").split()
 
 

@@ -50,7 +50,7 @@ class Real:
     def walk(self, rig, name):
         def answer(std, kind):
             sample = self.again if kind == "renewal" else self.first
-            sample = sample[kind] if kind in sample else sample
+            sample = sample[kind] if isinstance(sample.get(kind), dict) else sample
             return shaped(sample, std, other)
 
         other = rig.auth.mint("other", "basic")["access_token"]
@@ -334,6 +334,11 @@ REAL = {
         "login.salesforce.com/services/oauth2/token", "mycompany.my.salesforce.com", grant="jwt_bearer", at_token=NOBODY, scopes=[],
         claims={"iss": "basic", "sub": "bob@company.example", "aud": "BASE/login.salesforce.com"},
         more={"assertion": {"subject": "bob@company.example"}}, first=without(SALESFORCE, "refresh_token"), lives=3600),
+    "github-installation+jwt_bearer": Real(
+        "api.github.com/app/installations/4711/access_tokens", "api.github.com", grant="jwt_bearer", values={"installation": "4711"},
+        at_token={"client": "assertion", **GITHUB}, where=GITHUB, lives=3600, limit=GITHUB_LIMIT, scopes=[],
+        claims={"iss": "basic", "aud": "BASE/api.github.com/app/installations/4711/access_tokens"},
+        first={"token": "$AT", "expires_at": date_in(3600), "permissions": {"issues": "write"}, "repository_selection": "selected"}),
     "google+jwt_bearer": Real(
         "oauth2.googleapis.com/token", "www.googleapis.com", grant="jwt_bearer", at_token=NOBODY, lives=3599,
         scopes=["https://www.googleapis.com/auth/prediction"],

@@ -166,6 +166,8 @@ static void show_request(struct explaining *e, const char *what, const struct oa
         buf_addf(&s.headers, "%.*s: %.*s\n", SLICE_FMT(headers[i].name),
                  SLICE_FMT(headers[i].value));
     add_basic(&e->c, &s.authorization);
+    if (e->c.assertion.in_header)
+        add_with_assertions(&e->c, buf_slice(&rq->authorization), &s.authorization);
     if (proves)
         proof(&e->c, rq->method, buf_slice(&rq->url), false, &s.dpop);
     if (*answer)
