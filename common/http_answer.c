@@ -1,6 +1,7 @@
 /* The answer of a request: reading it within its bounds, and saying what came of the request. */
 #include "common/http_inside.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -199,6 +200,17 @@ static void explain_cert(struct http_request *rq, struct err *err)
              cert_alert(rq));
 }
 
+/* libcurl says "Couldn't connect" only: refused, no route and a silent host are three things. */
+static void say_errno(struct http_request *rq, CURLcode code)
+{
+    size_t len = strlen(rq->why);
+    long error = 0;
+
+    if (code == CURLE_COULDNT_CONNECT && len > 0 &&
+        curl_easy_getinfo(rq->easy, CURLINFO_OS_ERRNO, &error) == CURLE_OK && error > 0)
+        snprintf(rq->why + len, sizeof rq->why - len, " (%s)", strerror((int)error));
+}
+
 static void explain(struct http_request *rq, CURLcode code, struct err *err)
 {
     const struct fault *f = fault_of(code);
@@ -216,6 +228,7 @@ static void explain(struct http_request *rq, CURLcode code, struct err *err)
         rule = "answer_headers_too_big"; /* libcurl's own bound on one line; 100 since its 8.6 */
         err_code = ERR_FORMAT;
     }
+    say_errno(rq, code);
     for (char *p = rq->why; *p; p++) {
         if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e) /* the far side's bytes */
             *p = '?';
