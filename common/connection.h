@@ -25,9 +25,9 @@
  *                    the HTTP status that it was for
  *   bo bp bu bf bl   breaker: times opened in a row, the probe and until when it is waited for,
  *                    failures in a row and the last one's time
- *   fence if in ih it sf ff   of the lease: its number, the intent, the last store and failure
- *   pf rn            an answer got lost: first fence that may yet bring one, replays of this
- *                    version
+ *   fence if in ih it sf ff   of the lease: its number, the intent (in: its nonce, which begins
+ * with the mark of the worker that renews, id.h; it: since when), the last store and failure pf rn
+ * an answer got lost: first fence that may yet bring one, replays of this version
  *
  * What is sealed, and for which place (seal.h): `at`, by the access key, with the version that it
  * is (store writes version ver + 1, so it seals for that); `dk` and `tk`, by the access key, `rt`
@@ -169,16 +169,16 @@ void connection_file_deinit(struct connection_file *f); /* wipes */
 /* The record as Redis has it (P:{c:ID}, a hash); slices borrow from the reply. */
 struct connection_record {
     struct slice cfg, cm, cd, state, grant, at, rt, cs, dk, tk, why, fail_text, scope, lh,
-        disabled_why, cool_why, fail_class;
+        disabled_why, cool_why, fail_class, intent;
     uint64_t gen, ver;
-    int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms, disabled_ms;
+    int64_t exp_ms, born_ms, cool_ms, next_ms, fail_ms, disabled_ms, intent_ms;
     uint32_t tries, trips;
     bool exists;
 };
 struct redis_reply;
 /* The command that reads it (HMGET, so that fields come in an order of ours), into argv; how many
  * words. For a step: what a call needs, and nothing of the grant. */
-enum { CONNECTION_RECORD_ARGS = 29 };
+enum { CONNECTION_RECORD_ARGS = 31 };
 size_t connection_record_ask(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 size_t connection_record_ask_for_step(struct slice key, struct slice argv[CONNECTION_RECORD_ARGS]);
 /* Its answer; what was not asked for reads as not there. */

@@ -34,6 +34,8 @@ enum field {
     F_DISABLED_TIME,
     F_COOL_WHY,
     F_FAIL_CLASS,
+    F_INTENT,
+    F_INTENT_TIME,
     FIELDS,
 };
 _Static_assert(FIELDS + 2 == CONNECTION_RECORD_ARGS, "the command has a field for each");
@@ -66,6 +68,8 @@ static const char *const names[FIELDS] = {
     [F_DISABLED_TIME] = "dt",
     [F_COOL_WHY] = "cw",
     [F_FAIL_CLASS] = "fc",
+    [F_INTENT] = "in",
+    [F_INTENT_TIME] = "it",
 };
 
 static size_t ask(struct slice key, size_t fields, struct slice *argv)
@@ -130,6 +134,7 @@ bool connection_record_read(struct connection_record *r, const struct redis_repl
         .disabled_why = text(hmget, F_DISABLED_WHY),
         .cool_why = text(hmget, F_COOL_WHY),
         .fail_class = text(hmget, F_FAIL_CLASS),
+        .intent = text(hmget, F_INTENT),
     };
 
     for (size_t i = 0; i < redis_reply_len(hmget); i++)
@@ -139,7 +144,8 @@ bool connection_record_read(struct connection_record *r, const struct redis_repl
         !number(hmget, F_BORN, &got.born_ms, err) || !number(hmget, F_COOL, &got.cool_ms, err) ||
         !number(hmget, F_TRIPS, &trips, err) || !number(hmget, F_NEXT, &got.next_ms, err) ||
         !number(hmget, F_FAIL_TIME, &got.fail_ms, err) ||
-        !number(hmget, F_DISABLED_TIME, &got.disabled_ms, err))
+        !number(hmget, F_DISABLED_TIME, &got.disabled_ms, err) ||
+        !number(hmget, F_INTENT_TIME, &got.intent_ms, err))
         return false;
     got.gen = (uint64_t)gen;
     got.ver = (uint64_t)ver;

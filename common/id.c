@@ -58,7 +58,7 @@ void id_hex(char *out, size_t bytes)
 
 void id_worker(char out[WORKER_ID_MAX])
 {
-    char host[64] = "host", nonce[17];
+    char host[64] = "host", nonce[WORKER_MARK + 1];
 
     gethostname(host, sizeof host - 1);
     host[sizeof host - 1] = '\0';
@@ -66,8 +66,14 @@ void id_worker(char out[WORKER_ID_MAX])
         if (!is_word(*p) && *p != '.')
             *p = '_';
     }
-    id_hex(nonce, 8);
+    id_hex(nonce, WORKER_MARK / 2);
     snprintf(out, WORKER_ID_MAX, "%s-%s", host, nonce);
+}
+
+struct slice id_worker_mark(struct slice worker)
+{
+    return worker.len > WORKER_MARK ? slice_sub(worker, worker.len - WORKER_MARK, WORKER_MARK)
+                                    : SLICE_NONE;
 }
 
 int64_t id_uniform_ms(int64_t ceiling_ms)

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include "common/access.h"
 #include "common/clock.h"
-#include "common/id.h"
 #include "common/log.h"
 #include "worker/journal.h"
 #include "worker/renew_parts.h"
@@ -177,6 +176,13 @@ struct renewal *renewal_new(struct worker *w, struct conn *c, uint64_t gen, uint
     return r;
 }
 
+/* Never used twice, and people can tell from it who renews (awq-ctl conn refresh). */
+static void make_nonce(const struct worker *w, char to[2 * WORKER_MARK + 1])
+{
+    slice_copy(id_worker_mark(slice_cstr(w->id)), to, WORKER_MARK + 1);
+    id_hex(to + WORKER_MARK, WORKER_MARK / 2);
+}
+
 void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
 {
     struct renewal *r;
@@ -192,7 +198,7 @@ void renewal_start(struct worker *w, struct conn *c, uint64_t ver)
     r = renewal_new(w, c, c->gen, ver);
     if (!r)
         return; /* the next step asks again */
-    id_hex(r->nonce, 16);
+    make_nonce(w, r->nonce);
     c->renewal = r;
     if (!c->cfg || endpoint_enter(w->endpoints, oauth_renewal_url(c->cfg), r, &r->place))
         renewal_acquire(r);

@@ -15,6 +15,7 @@
 #include "common/connection.h"
 #include "common/dpop.h"
 #include "common/err.h"
+#include "common/id.h"
 #include "common/key.h"
 #include "common/oauth.h"
 #include "common/redis.h"
@@ -38,7 +39,7 @@ struct renewal {
     enum renewal_state state;
     struct worker *w;
     struct conn *c;
-    char nonce[33];
+    char nonce[2 * WORKER_MARK + 1];
     char fence[24];
     uint64_t gen, ver;     /* what it starts from */
     int64_t replays;       /* times that this refresh token was sent again after a lost answer, this
