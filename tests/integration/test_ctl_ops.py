@@ -247,8 +247,7 @@ def test_doctor_sees_accounts_in_trouble(rig):
         r.hset(f"awq:{{c:a{n}}}", "state", state)
         r.zadd("awq:conns", {f"a{n}": 9e15 + n})
     r.zadd("awq:conns", {"no} id": 9e15 - 1})
-    assert checks(rig, 0)["accounts"] == (
-        "warn", "1 need consent, 1 cannot renew: a1 and others")
+    assert checks(rig, 0)["accounts"] == ("warn", "1 need consent: a1; 1 cannot renew: a2")
 
 
 def test_the_key_file_must_be_the_workers(rig):

@@ -18,7 +18,7 @@ void checks_add(struct checks *k, enum check_level level, const char *what, cons
 {
     static const char *const words[] = {
         [CHECK_OK] = "ok", [CHECK_WARN] = "warn", [CHECK_BAD] = "BAD"};
-    char text[512];
+    char text[2048];
     va_list ap;
 
     va_start(ap, found);

@@ -13,12 +13,9 @@
 /* Why an account's jobs stand still, if they do; STALE: not yet, for its access token is good. */
 enum trouble { CONSENT, BACKOFF, DISABLED, REFUSED, HELD, STALE, NO_TROUBLE };
 static const char *const troubles[NO_TROUBLE] = {
-    "need consent",
-    "cannot renew",
-    "are disabled",
-    "have fresh tokens refused",
-    "fail and are held",
-    "cannot renew, and have an access token yet",
+    "need consent",      "cannot renew",
+    "are disabled",      "have fresh tokens refused",
+    "fail and are held", "cannot renew, and have an access token yet",
 };
 
 struct accounts {
@@ -98,10 +95,10 @@ static void look_at(struct accounts *a, struct slice id)
     struct key conn;
 
     key_conn(&conn, id);
-    r = a->d->c->keyring ? link_ask(a->d->c->link, NULL, "HMGET", conn.s, "state", "cool", "cw",
-                                    "bo", "exp", "gen", "cd", "tk")
-                         : link_ask(a->d->c->link, NULL, "HMGET", conn.s, "state", "cool", "cw",
-                                    "bo", "exp");
+    r = a->d->c->keyring
+            ? link_ask(a->d->c->link, NULL, "HMGET", conn.s, "state", "cool", "cw", "bo", "exp",
+                       "gen", "cd", "tk")
+            : link_ask(a->d->c->link, NULL, "HMGET", conn.s, "state", "cool", "cw", "bo", "exp");
     count(a, id, r);
     look_at_cert(a, id, r);
     redis_reply_free(r);
@@ -133,8 +130,7 @@ static void name_them(const struct accounts *a, struct buf *to)
         left -= shown;
         buf_addf(to, "%s%zu %s", to->len > 0 ? "; " : "", a->counts[t], troubles[t]);
         if (t == STALE)
-            buf_addf(to, " (for %" PRId64 " s)",
-                     (a->stale_until_ms - a->d->now_ms) / 1000);
+            buf_addf(to, " (for %" PRId64 " s)", (a->stale_until_ms - a->d->now_ms) / 1000);
         for (size_t i = 0; i < shown; i++)
             buf_addf(to, "%s%.*s", i > 0 ? ", " : ": ", SLICE_FMT(a->names[t][i]));
         if (shown > 0 && shown < a->counts[t])

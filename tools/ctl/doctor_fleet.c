@@ -10,8 +10,6 @@
 #include "tools/ctl/link.h"
 #include "tools/ctl/producer.h"
 
-#define ACCOUNTS_MAX 500 /* looked at, one round trip each: ZRANGE 0 499 */
-
 static void check_install(struct doctor *d)
 {
     struct redis_reply *r;
@@ -44,7 +42,9 @@ static void check_keys(struct doctor *d)
 
     if (!d->c->common.keys) {
         checks_add(&d->checks, CHECK_WARN, "key file",
-                   "--keys FILE or AWQ_KEYS; conn apply and conn test need it", "not given");
+                   "--keys FILE or AWQ_KEYS; conn apply and conn test need it, and so does who "
+                   "would know when client certificates end",
+                   "not given");
         return;
     }
     k = keyring_load(d->c->common.keys, &err);
@@ -58,7 +58,10 @@ static void check_keys(struct doctor *d)
                : !fit                      ? "not the workers': none of its run keys is theirs"
                : keyring_has(k, KEY_GRANT) ? "good, with a grant key"
                                            : "good, without a grant key");
-    keyring_free(k);
+    if (fit)
+        d->c->keyring = k; /* for doctor_accounts */
+    else
+        keyring_free(k);
 }
 
 static void check_workers(struct doctor *d)
@@ -146,71 +149,6 @@ static int check_inboxes(struct doctor *d)
     }
     redis_reply_free(all);
     return code;
-}
-
-/* Why an account's jobs stand still, if they do. */
-enum trouble { CONSENT, BACKOFF, DISABLED, REFUSED, HELD, NO_TROUBLE };
-static const char *const troubles[NO_TROUBLE] = {
-    "need consent",      "cannot renew", "are disabled", "have fresh tokens refused",
-    "fail and are held",
-};
-
-static enum trouble trouble_of(const struct doctor *d, const struct redis_reply *r)
-{
-    struct slice state = redis_reply_str(redis_reply_at(r, 0));
-
-    if (slice_is(state, "NEEDS_CONSENT"))
-        return CONSENT;
-    if (slice_is(state, "BACKOFF"))
-        return BACKOFF;
-    if (slice_is(state, "DISABLED"))
-        return DISABLED;
-    if (redis_reply_int(redis_reply_at(r, 3), 0) > 0)
-        return HELD;
-    if (redis_reply_int(redis_reply_at(r, 1), 0) > d->now_ms &&
-        slice_is(redis_reply_str(redis_reply_at(r, 2)), "401"))
-        return REFUSED;
-    return NO_TROUBLE;
-}
-
-/* An account that nobody links again stops its jobs without a line in any queue. */
-void doctor_accounts(struct doctor *d)
-{
-    size_t counts[NO_TROUBLE] = {0}, all = 0;
-    struct redis_reply *names, *r;
-    struct slice id, first = SLICE_NONE;
-    struct key conns, conn;
-    enum trouble trouble;
-    struct buf found;
-
-    key_conns(&conns);
-    names = link_ask(d->c->link, NULL, "ZRANGE", conns.s, "0", "499");
-    for (size_t i = 0; i < redis_reply_len(names); i++) {
-        id = redis_reply_str(redis_reply_at(names, i));
-        key_conn(&conn, id);
-        r = link_ask(d->c->link, NULL, "HMGET", conn.s, "state", "cool", "cw", "bo");
-        trouble = trouble_of(d, r);
-        redis_reply_free(r);
-        if (trouble == NO_TROUBLE)
-            continue;
-        counts[trouble]++;
-        if (all++ == 0)
-            first = id;
-    }
-    buf_init(&found, 4096);
-    for (size_t i = 0; i < NO_TROUBLE; i++)
-        if (counts[i] > 0)
-            buf_addf(&found, "%s%zu %s", found.len > 0 ? ", " : "", counts[i], troubles[i]);
-    if (all > 0)
-        checks_add(&d->checks, CHECK_WARN, "accounts",
-                   "awq-ctl conn ls; conn test ID says what to do; their jobs wait", "%.*s: %.*s%s",
-                   SLICE_FMT(buf_slice(&found)), SLICE_FMT(first), all > 1 ? " and others" : "");
-    else
-        checks_add(&d->checks, CHECK_OK, "accounts", NULL, "%zu%s, none in trouble",
-                   redis_reply_len(names),
-                   redis_reply_len(names) == ACCOUNTS_MAX ? " looked at" : "");
-    buf_deinit(&found);
-    redis_reply_free(names);
 }
 
 int doctor_fleet(struct doctor *d)

@@ -1,7 +1,7 @@
 /*
  * doctor_parts.h - the inside of awq-ctl doctor, for the files that make it up: doctor.c (Redis
- * itself), doctor_fleet.c (workers, accounts), doctor_queues.c (what is ready), doctor_aside.c
- * (what is set aside), doctor_rights.c (may it).
+ * itself), doctor_fleet.c (workers), doctor_accounts.c (connections), doctor_queues.c (what is
+ * ready), doctor_aside.c (what is set aside), doctor_rights.c (may it).
  */
 #ifndef AWQ_CTL_DOCTOR_PARTS_H
 #define AWQ_CTL_DOCTOR_PARTS_H
