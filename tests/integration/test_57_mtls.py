@@ -220,7 +220,9 @@ def test_another_certificate_is_another_client(rig, certs):
     rig.worker()
     rig.apply(w.conn("client_credentials"))
     wait_until(lambda: rig.ctl("conn", "show", "crm", "-o", "json").json()["state"] == "BACKOFF", 15, "its refusal")
-    assert "invalid_client" in rig.ctl("conn", "test", "crm", code=1).out
+    tested = " ".join(rig.ctl("conn", "test", "crm", code=1).out.split())
+    assert "invalid_client" in tested and "Have the server know its certificate CN=another-client" in tested
+    assert w.x5t in tested and "client secret" not in tested
 
 
 def test_connections_do_not_share_links(rig, certs):
@@ -418,6 +420,31 @@ def test_the_end_of_a_certificate_is_said(rig, certs, days, says, code):
     wait_until(lambda: rig.ctl("conn", "show", "crm", "-o", "json").json()["state"] == "FRESH", 15, "its token")
     [line] = [row for row in rig.ctl("conn", "test", "crm", code=code).out.splitlines() if "TLS certificate" in row]
     assert says in line, line
+    known = [c["found"] for c in rig.run_ctl("doctor", "-o", "json").json() if c["check"] == "certificates"]
+    assert [f[:19] for f in known] == (["that of crm ends on"] if days == 3 else [])
+    del rig.common["keys"]
+    assert "certificates\"" not in rig.run_ctl("doctor", "-o", "json").out
+
+
+def test_a_server_of_an_authority_that_nobody_was_told_of(rig, certs):
+    """Neither the worker nor awq-ctl: both say what tells them."""
+    w = Mutual(rig, certs)
+    ca = rig.common.pop("http-ca")
+    rig.apply(w.conn("client_credentials"))
+    rig.worker()
+    wait_until(lambda: rig.ctl("conn", "show", "crm", "-o", "json").json()["state"] == "BACKOFF", 15, "its failure")
+    got = {c["check"]: c for c in rig.ctl("conn", "test", "crm", "-o", "json", code=1).json()}
+    assert got["token endpoint"]["result"] == "bad" and "SSL certificate problem" in got["token endpoint"]["found"]
+    assert "--http-ca" in got["token endpoint"]["what_to_do"] and "--http-ca of the workers" in got["access token"]["what_to_do"]
+    rig.common["http-ca"] = ca
+    got = {c["check"]: c for c in rig.run_ctl("conn", "test", "crm", "-o", "json").json()}
+    assert got["token endpoint"]["result"] == "ok" and "trusted here" in got["token endpoint"]["found"]
+    asked = len(w.auth.log())
+    plain = w.auth.token_url.replace("http://", "https://")  # nobody speaks TLS there
+    rig.apply(w.conn("client_credentials", token_url=plain))
+    [row] = [c for c in rig.run_ctl("conn", "test", "crm", "-o", "json").json() if c["check"] == "token endpoint"]
+    assert row["result"] == "bad" and "Check scheme and port" in row["what_to_do"]
+    assert len(w.auth.log()) == asked, "nothing is sent"
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
@@ -453,6 +480,9 @@ def test_a_certificate_that_has_ended(rig, certs):
                                  if "TLS certificate" in row and "has expired" in row], 30, "its end")
     assert line.startswith("BAD") and "CN=mtls-client has expired (20" in line, line
     assert rig.run_ctl("conn", "test", "crm").code == 1
+    assert "that of crm ended on 20" in rig.run_ctl("doctor").out
+    rig.run_ctl("conn", "refresh", "crm")
+    assert "Its certificate CN=mtls-client ended on 20" in " ".join(rig.run_ctl("conn", "test", "crm").out.split())
     assert "tls.certificate: it has expired" in rig.apply(w.conn("client_credentials"), code=1).err
 
 

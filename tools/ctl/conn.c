@@ -54,19 +54,26 @@ int conn_read(struct ctl *c, struct slice id, struct connection_record *rec,
 static const char *const ls_columns[] = {
     "id", "state", "grant", "generation", "version", "expires", "failed_at", "next_try", "why"};
 
-/* The last failure; or why no call is made although there is a token. */
+/* What a person has to do comes first: no call is made before that, whenever the lane opens. Then
+ * why no call is made although there is a token, then the last failure; of a renewal under way it
+ * says nothing any more. */
 static void why_of(const struct ctl *c, const struct redis_reply *r, char *to, size_t size)
 {
-    bool held = redis_reply_int(redis_reply_at(r, 8), 0) > c->out.now_ms;
+    struct slice state = redis_reply_str(redis_reply_at(r, 0));
+    bool disabled = slice_is(state, "DISABLED"), consent = slice_is(state, "NEEDS_CONSENT");
+    bool held = redis_reply_int(redis_reply_at(r, 8), 0) > c->out.now_ms && !disabled && !consent;
 
     if (held && redis_reply_int(redis_reply_at(r, 10), 0) > 0)
         snprintf(to, size, "held: failures in a row");
     else if (held)
         snprintf(to, size, "held: the API answered %.*s",
                  SLICE_FMT(slice_sub(redis_reply_str(redis_reply_at(r, 9)), 0, 8)));
+    else if (slice_is(state, "RENEWING"))
+        to[0] = '\0';
     else
-        snprintf(to, size, "%.*s",
-                 SLICE_FMT(slice_sub(redis_reply_str(redis_reply_at(r, 7)), 0, 80)));
+        snprintf(
+            to, size, "%.*s",
+            SLICE_FMT(slice_sub(redis_reply_str(redis_reply_at(r, disabled ? 11 : 7)), 0, 80)));
 }
 
 static int ls_row(struct ctl *c, struct slice id)
@@ -79,7 +86,7 @@ static int ls_row(struct ctl *c, struct slice id)
 
     key_conn(&conn, id);
     r = link_ask(c->link, &err, "HMGET", conn.s, "state", "grant", "gen", "ver", "exp", "ft",
-                 "next", "why", "cool", "cw", "bo");
+                 "next", "why", "cool", "cw", "bo", "dr");
     if (!r)
         return ctl_fail(c, &err);
     state = redis_reply_str(redis_reply_at(r, 0));
@@ -303,6 +310,34 @@ static int check_renewable(struct slice id, const struct glance *g, int64_t now_
     return CTL_OK;
 }
 
+/* Its time is over. */
+static int not_in_time(struct ctl *c, struct slice id, const struct glance *g)
+{
+    struct connection_record rec = {.exists = false};
+    struct renewal_now now;
+    struct connection_cfg *cfg;
+    struct redis_reply *reply;
+    int code = conn_read(c, id, &rec, &reply);
+
+    if (code != CTL_OK)
+        return code;
+    cfg = connection_cfg_parse(rec.cfg, NULL);
+    code = conn_renewal(c, &rec, cfg, &now);
+    connection_cfg_free(cfg);
+    redis_reply_free(reply);
+    if (code != CTL_OK)
+        return code;
+    if (now.under_way)
+        return ctl_say(CTL_FAILED,
+                       "connection %.*s: no new token in time: %s. It waits on (--timeout waits "
+                       "longer here); conn test says what becomes of it",
+                       SLICE_FMT(id), now.text);
+    return ctl_say(CTL_FAILED,
+                   "connection %.*s: no worker renewed it in time (state %s). It stays "
+                   "due. Is a worker with the grant key alive? awq-ctl worker ls",
+                   SLICE_FMT(id), g->state);
+}
+
 static int conn_refresh(struct ctl *c, const struct args *a)
 {
     struct slice id = slice_cstr(a->names[0]);
@@ -339,10 +374,7 @@ static int conn_refresh(struct ctl *c, const struct args *a)
             return ctl_say(CTL_FAILED, "connection %.*s: the renewal failed, state %s; %s",
                            SLICE_FMT(id), now.state, now.text);
         if (clock_boot_ms() >= until)
-            return ctl_say(CTL_FAILED,
-                           "connection %.*s: no worker renewed it in time (state %s). It stays "
-                           "due. Is a worker with the grant key alive? awq-ctl worker ls",
-                           SLICE_FMT(id), now.state);
+            return not_in_time(c, id, &now);
         link_sleep(c->link, 100);
     }
 }

@@ -57,6 +57,21 @@ void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct sli
  * have? Lines of conn test. */
 void conn_compare(struct ctl *c, const struct connection_cfg *cfg, struct checks *checks);
 
+/* conn_scopes.c: does its token have the scopes that its settings ask for? A line of conn test. */
+void conn_check_scopes(const struct connection_cfg *cfg, const struct connection_record *rec,
+                       struct checks *checks);
+/* What brings the scopes of its settings into force. */
+const char *conn_scopes_cure(const struct connection_cfg *cfg);
+
+/* conn_renewal.c: is a renewal under way? */
+struct renewal_now {
+    bool under_way;
+    int64_t waited_ms;
+    char text[512]; /* "worker X has waited 6 s for the token endpoint HOST" */
+};
+int conn_renewal(struct ctl *c, const struct connection_record *rec,
+                 const struct connection_cfg *cfg, struct renewal_now *now);
+
 /* Ask the workers for a new access token now. */
 int conn_ask(struct ctl *c, struct slice id);
 

@@ -42,7 +42,8 @@ struct apply {
     const char *why; /* of a link */
     uint64_t gen;    /* after the change */
     struct buf at, rt, cs, dk, tk;
-    bool other_cert; /* than the stored settings have: tokens may be bound to that one */
+    bool other_cert;   /* than the stored settings have: tokens may be bound to that one */
+    bool other_scopes; /* than those that its tokens were asked with */
     struct err err;
 };
 
@@ -206,6 +207,7 @@ static bool decide(struct apply *a)
         return err_prefix(&a->err, "connection %.*s, as it is stored: ", SLICE_FMT(a->id));
     a->why = grant_differs(old, a->file.cfg);
     a->other_cert = !slice_eq(old->certificate, a->file.cfg->certificate);
+    a->other_scopes = !slice_eq(old->scopes, a->file.cfg->scopes);
     connection_cfg_free(old);
     /* Where nothing of the owner's is sent, a grant that was refused is simply asked for again. A
      * password that was refused would lock the account in the end. */
@@ -558,6 +560,9 @@ static void report(struct apply *a)
                  SLICE_FMT(a->rec.disabled_why), SLICE_FMT(a->id));
     if (a->change != CHANGE_LINK && slice_is(a->rec.state, "NEEDS_CONSENT"))
         say_consent(a);
+    else if (a->change == CHANGE_SETTINGS && a->other_scopes && a->rec.at.len > 0)
+        out_note(o, "Its scopes have changed, and its tokens have those of before. %s",
+                 conn_scopes_cure(a->file.cfg));
 }
 
 int conn_apply(struct ctl *c, const struct args *args)

@@ -38,7 +38,8 @@ int conn_renewal(struct ctl *c, const struct connection_record *rec,
         return code;
     now->under_way = h.id[0];
     now->waited_ms = now_ms > rec->intent_ms ? now_ms - rec->intent_ms : 0;
-    snprintf(now->text, sizeof now->text, "worker %s has waited %" PRId64 " s for the token endpoint %s", h.id,
+    snprintf(now->text, sizeof now->text,
+             "worker %s has waited %" PRId64 " s for the token endpoint %s", h.id,
              now->waited_ms / 1000,
              cfg && egress_url_parse(oauth_renewal_url(cfg), &url, NULL) ? url.host : "");
     return CTL_OK;

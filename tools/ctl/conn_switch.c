@@ -87,6 +87,11 @@ static int report(struct ctl *c, struct slice id, const char *what, const struct
         out_int(&c->out, (int64_t)a->know);
         out_thing_end(&c->out);
     }
+    if (a->alive == 0) {
+        out_note(&c->out, "connection %.*s: %s; no worker is alive, and those that start know it",
+                 SLICE_FMT(id), what);
+        return CTL_OK;
+    }
     if (a->know == a->alive) {
         out_note(&c->out, "connection %.*s: %s; all %zu living workers know it", SLICE_FMT(id),
                  what, a->alive);

@@ -2,30 +2,30 @@
  * sent to the token endpoint: a request without a grant tells nothing, and servers count them. */
 #include "tools/ctl/conn.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <sodium.h>
 #include "common/client_cert.h"
+#include "common/egress_url.h"
 #include "common/key.h"
 #include "common/oauth.h"
 #include "tools/ctl/checks.h"
 #include "tools/ctl/link.h"
+#include "tools/ctl/once.h"
 
-#define CONNECT_MS 5000
+#define SLOW_MS 3000 /* a token endpoint that takes so long is worth a word */
 
 struct test {
     struct ctl *c;
     struct slice prefix, id;
     struct connection_record rec;
+    struct connection_cfg *cfg; /* NULL: not authentic */
+    struct client_cert *cert;   /* NULL: none, or not opened */
     struct checks checks;
     int64_t now_ms;
+    char advice[512];
 };
 
 /* ---- the record ---------------------------------------------------------------------------------
@@ -57,12 +57,11 @@ static void check_sealed(struct test *t, enum key_kind kind, const char *field, 
 
 static void check_certificate(struct test *t)
 {
-    struct client_cert *cert = NULL;
     char day[CLIENT_CERT_DAY];
     struct err err = {0};
     int64_t left_ms;
 
-    if (!conn_open_cert(t->c, t->id, &t->rec, &cert, &err)) {
+    if (!conn_open_cert(t->c, t->id, &t->rec, &t->cert, &err)) {
         checks_add(
             &t->checks, CHECK_BAD, "TLS certificate",
             "Use the key file of the workers; if that is it, apply the connection's file with "
@@ -70,25 +69,24 @@ static void check_certificate(struct test *t)
             "%s", err.msg);
         return;
     }
-    if (!cert)
+    if (!t->cert)
         return;
-    client_cert_day(cert, day);
-    left_ms = client_cert_until_ms(cert) - t->now_ms;
+    client_cert_day(t->cert, day);
+    left_ms = client_cert_until_ms(t->cert) - t->now_ms;
     if (left_ms <= 0)
         checks_add(&t->checks, CHECK_BAD, "TLS certificate",
                    "Have a new one issued, put it where tls.certificate and tls.key point, and "
                    "conn apply",
-                   "%s has expired (%s): servers refuse it", client_cert_subject(cert), day);
+                   "%s has expired (%s): servers refuse it", client_cert_subject(t->cert), day);
     else if (left_ms < CLIENT_CERT_WARN_MS)
         checks_add(&t->checks, CHECK_WARN, "TLS certificate",
                    "Have a new one issued, put it where tls.certificate and tls.key point, and "
                    "conn apply",
-                   "%s expires in %lld days (%s)", client_cert_subject(cert),
+                   "%s expires in %lld days (%s)", client_cert_subject(t->cert),
                    (long long)(left_ms / 86400000), day);
     else
         checks_add(&t->checks, CHECK_OK, "TLS certificate", NULL, "%s, until %s",
-                   client_cert_subject(cert), day);
-    client_cert_unref(cert);
+                   client_cert_subject(t->cert), day);
 }
 
 static struct connection_cfg *check_settings(struct test *t)
@@ -111,94 +109,115 @@ static struct connection_cfg *check_settings(struct test *t)
 /* ---- the token endpoint -------------------------------------------------------------------------
  */
 
-static bool dial(const struct addrinfo *ai, char *why, size_t size)
+/* By what went wrong (http.h). */
+static const char *how_to_reach(const struct err *err)
 {
-    int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), error = 0;
-    socklen_t len = sizeof error;
-    struct pollfd p = {.fd = fd, .events = POLLOUT};
+    struct slice rule = slice_cstr(err->rule);
 
-    if (fd < 0 || (connect(fd, ai->ai_addr, ai->ai_addrlen) != 0 && errno != EINPROGRESS))
-        error = errno;
-    else if (poll(&p, 1, CONNECT_MS) == 0)
-        error = ETIMEDOUT;
-    else
-        getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len);
-    if (fd >= 0)
-        close(fd);
-    if (error)
-        snprintf(why, size, "%s", strerror(error));
-    return error == 0;
-}
-
-/* Host and port of a URL that connection_cfg_parse has checked. */
-static void split(struct slice url, char host[256], char port[8])
-{
-    size_t scheme = slice_starts(url, SLICE_LIT("https://")) ? 8 : 7, end, colon;
-    struct slice rest = slice_sub(url, scheme, url.len);
-
-    snprintf(port, 8, "%s", scheme == 8 ? "443" : "80");
-    rest = slice_sub(rest, 0, slice_find(rest, '/'));
-    rest = slice_sub(rest, 0, slice_find(rest, '?'));
-    end = rest.len > 0 && rest.ptr[0] == '[' ? slice_find(rest, ']') : 0;
-    colon = end + slice_find(slice_sub(rest, end, rest.len), ':');
-    if (colon < rest.len)
-        slice_copy(slice_sub(rest, colon + 1, rest.len), port, 8);
-    rest = slice_sub(rest, 0, colon);
-    if (end > 0)
-        rest = slice_sub(rest, 1, end - 1);
-    if (!slice_copy(rest, host, 256))
-        host[0] = '\0';
+    if (slice_is(rule, "tls_certificate"))
+        return "Where a private CA issued its certificate, name that CA's file: --http-ca, here "
+               "and of the workers; else its name or its end is what is wrong";
+    if (slice_starts(rule, SLICE_LIT("tls_")))
+        return "Check scheme and port of token_url (or refresh_url): TLS fails there; with a "
+               "client certificate (tls), whether the server takes it";
+    return "Check token_url (or refresh_url) in the connection's file, DNS and the firewall; "
+           "workers may see another network than this machine";
 }
 
 static void check_endpoint(struct test *t, const struct connection_cfg *cfg)
 {
-    static const char advice[] =
-        "Check token_url (or refresh_url) in the connection's file, DNS and the firewall; "
-        "workers may see another network than this machine";
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list = NULL;
-    char host[256], port[8], why[256] = "no address";
+    const struct once o = {.what = "as a worker would ask",
+                           .url = oauth_renewal_url(cfg), /* what workers ask */
+                           .insecure_http = cfg->policy.insecure_http,
+                           .allow_private = cfg->policy.allow_private,
+                           .cert = t->cert};
+    struct egress_url url;
     struct err err = {0};
-    bool ok = false;
-    int code;
 
-    split(oauth_renewal_url(cfg), host, port); /* what workers ask */
-    code = getaddrinfo(host, port, &hints, &list);
-    if (code != 0) {
-        checks_add(&t->checks, CHECK_BAD, "token endpoint", advice, "%s: %s", host,
-                   gai_strerror(code));
-        return;
-    }
-    for (const struct addrinfo *ai = list; ai && !ok; ai = ai->ai_next) {
-        if (!egress_check_address(cfg->policy.allow_private, ai->ai_addr, &err))
-            snprintf(why, sizeof why, "%s", err.msg);
-        else
-            ok = dial(ai, why, sizeof why);
-    }
-    freeaddrinfo(list);
-    if (ok)
-        checks_add(&t->checks, CHECK_OK, "token endpoint", NULL, "%s port %s answers", host, port);
+    if (egress_url_parse(o.url, &url, &err) && once_reach(&o, &err))
+        checks_add(&t->checks, CHECK_OK, "token endpoint", NULL, "%s port %u answers%s", url.host,
+                   (unsigned)url.port, url.https ? ", its certificate is trusted here" : "");
     else
-        checks_add(&t->checks, CHECK_BAD, "token endpoint", advice, "%s port %s: %s", host, port,
-                   why);
+        checks_add(&t->checks, CHECK_BAD, "token endpoint", how_to_reach(&err), "%s", err.msg);
 }
 
 /* ---- the token, and who waits for it ------------------------------------------------------------
  */
 
-/* By the class of the failure (fail.lua). */
-static const char *what_to_do(struct slice class)
+static bool says(struct slice text, const char *word)
 {
+    return text.len > 0 && memmem(text.ptr, text.len, word, strlen(word));
+}
+
+/* The settings are at fault; a client that is known by its certificate has no secret to mend. */
+static const char *what_to_mend(struct test *t)
+{
+    static const char again[] = "then conn apply: that tries at once";
+    char day[CLIENT_CERT_DAY];
+
+    if (!t->cfg || !t->cert || !client_auth_is_tls(t->cfg->auth) ||
+        !slice_is(t->rec.why, "invalid_client"))
+        return "Mend what the failure names (client secret, scopes, token_url) and apply; that "
+               "tries at once";
+    client_cert_day(t->cert, day);
+    if (client_cert_until_ms(t->cert) <= t->now_ms)
+        snprintf(t->advice, sizeof t->advice,
+                 "Its certificate %s ended on %s: have a new one issued, put it where "
+                 "tls.certificate and tls.key point, %s",
+                 client_cert_subject(t->cert), day, again);
+    else
+        snprintf(t->advice, sizeof t->advice,
+                 "Have the server know its certificate %s, until %s, as this client's (x5t#S256 "
+                 "%s), or put the one that it knows where tls.certificate points, %s",
+                 client_cert_subject(t->cert), day, client_cert_x5t(t->cert), again);
+    return t->advice;
+}
+
+static const char *what_to_do_not_sent(struct slice text)
+{
+    if (says(text, "SSL certificate problem"))
+        return "Nothing was sent: the workers do not trust the server's certificate. Where a "
+               "private CA issued it, name that CA's file: --http-ca of the workers";
+    if (says(text, "SSL"))
+        return "Nothing was sent: TLS fails there. Mend what the failure names (scheme and port "
+               "of token_url, the server's certificate) and apply; that tries at once";
+    return "Nothing was sent: mend what the failure names (address, DNS, firewall, "
+           "policy.allow_private) and apply; that tries at once";
+}
+
+/* By the class of the failure (fail.lua). */
+static const char *what_to_do(struct test *t)
+{
+    struct slice class = t->rec.fail_class;
+
     if (slice_is(class, "throttled"))
         return "Nothing: the token endpoint asked for a pause, and is asked again after it when a "
                "job wants the token";
     if (slice_is(class, "not_sent"))
-        return "Nothing was sent: mend what the failure names (address, DNS, firewall, "
-               "policy.allow_private) and apply; that tries at once";
+        return what_to_do_not_sent(t->rec.fail_text);
     if (slice_is(class, "config"))
-        return "Mend what the failure names (client secret, scopes, token_url) and apply; that "
-               "tries at once";
+        return what_to_mend(t);
     return "The token endpoint is in trouble, not the settings: a worker tries again when a job "
            "wants the token, conn apply tries at once";
+}
+
+/* No call is made until a person has done something, whatever else is to be waited for. */
+static bool waits_for_a_person(const struct test *t)
+{
+    return slice_is(t->rec.state, "NEEDS_CONSENT") || slice_is(t->rec.state, "DISABLED");
+}
+
+/* Why the API refuses tokens that are seconds old is known to the token endpoint, if to anybody. */
+static const char *what_refuses(const struct test *t)
+{
+    if (slice_is(t->rec.state, "BACKOFF"))
+        return "Its grant may have been revoked, or the API wants tokens for another audience or "
+               "scope; the access token's line says why no other can be asked for now";
+    if (t->cfg && t->cfg->profile.not_renewed)
+        return "It may have been revoked, or the API wants tokens for another audience or scope: "
+               "conn link asks its owner for another";
+    return "Its grant may have been revoked, or the API wants tokens for another audience or "
+           "scope: conn refresh asks the token endpoint now";
 }
 
 /* Why no call is made for a time: the breaker, or the answer that closed the lane (its status). */
@@ -213,11 +232,8 @@ static void check_lane(struct test *t)
                    "too many failures in a row: held for another %lld s, then one call finds out",
                    left_s);
     else if (slice_is(r->cool_why, "401"))
-        checks_add(
-            &t->checks, CHECK_BAD, "lane",
-            "Its grant may have been revoked, or the API wants tokens for another audience or "
-            "scope: conn refresh asks the token endpoint now",
-            "the API refuses fresh access tokens (401); tried again in %lld s", left_s);
+        checks_add(&t->checks, CHECK_BAD, "lane", what_refuses(t),
+                   "the API refuses fresh access tokens (401); tried again in %lld s", left_s);
     else if (slice_starts(r->cool_why, SLICE_LIT("2")))
         checks_add(&t->checks, CHECK_WARN, "lane", "Nothing: it opens by itself",
                    "the API said that nothing is left of its limit, %lld s left", left_s);
@@ -240,10 +256,23 @@ static const char *how_to_consent(struct slice name)
            "then conn apply: it asks again; waiting jobs go on by themselves";
 }
 
+/* What jobs have now, whatever becomes of the renewal. */
+static const char *how_good(const struct test *t, char text[64])
+{
+    const struct connection_record *r = &t->rec;
+
+    if (r->exp_ms > t->now_ms)
+        snprintf(text, 64, "good for %" PRId64 " s", (r->exp_ms - t->now_ms) / 1000);
+    else
+        snprintf(text, 64, "%s", r->ver > 0 ? "expired" : "none yet");
+    return text;
+}
+
 static void check_token(struct test *t)
 {
     const struct connection_record *r = &t->rec;
-    int64_t left_s = (r->exp_ms - t->now_ms) / 1000;
+    bool good = r->exp_ms > t->now_ms;
+    char token[64];
 
     if (slice_is(r->state, "NEEDS_CONSENT"))
         checks_add(&t->checks, CHECK_BAD, "access token", how_to_consent(r->grant),
@@ -254,11 +283,11 @@ static void check_token(struct test *t)
                    "meanwhile",
                    "disabled by an operator: %.*s", SLICE_FMT(r->disabled_why));
     else if (slice_is(r->state, "BACKOFF"))
-        checks_add(&t->checks, r->exp_ms > t->now_ms ? CHECK_WARN : CHECK_BAD, "access token",
-                   what_to_do(r->fail_class), "renewal failed, try %" PRIu32 ": %.*s: %.*s",
-                   r->tries, SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
-    else if (r->exp_ms > t->now_ms)
-        checks_add(&t->checks, CHECK_OK, "access token", NULL, "good for %" PRId64 " s", left_s);
+        checks_add(&t->checks, good ? CHECK_WARN : CHECK_BAD, "access token", what_to_do(t),
+                   "%s; renewal failed, try %" PRIu32 ": %.*s: %.*s", how_good(t, token), r->tries,
+                   SLICE_FMT(r->why), SLICE_FMT(r->fail_text));
+    else if (good)
+        checks_add(&t->checks, CHECK_OK, "access token", NULL, "%s", how_good(t, token));
     else
         checks_add(
             &t->checks, CHECK_WARN, "access token",
@@ -266,9 +295,22 @@ static void check_token(struct test *t)
                 ? "Nothing: a worker is about to renew it"
                 : "Nothing, if no job uses it: it is renewed when one comes, by a worker that "
                   "renews (doctor: renewers). conn refresh does it now",
-            r->ver > 0 ? "expired" : "none yet");
-    if (r->cool_ms > t->now_ms)
+            "%s", how_good(t, token));
+    if (r->cool_ms > t->now_ms && !waits_for_a_person(t))
         check_lane(t);
+}
+
+static int check_renewal(struct test *t)
+{
+    struct renewal_now now;
+    int code = conn_renewal(t->c, &t->rec, t->cfg, &now);
+
+    if (code == CTL_OK && now.under_way)
+        checks_add(&t->checks, now.waited_ms < SLOW_MS ? CHECK_OK : CHECK_WARN, "renewal",
+                   "The token endpoint is slow, or does not answer: its worker waits as long as "
+                   "its --renew-timeout says, then it counts as a failure",
+                   "under way: %s", now.text);
+    return code;
 }
 
 static int count_parked(struct test *t, bool lane, int64_t *n)
@@ -290,6 +332,16 @@ static int count_parked(struct test *t, bool lane, int64_t *n)
     return CTL_OK;
 }
 
+static const char *when_they_go_on(const struct test *t, bool lane)
+{
+    if (slice_is(t->rec.state, "NEEDS_CONSENT"))
+        return "They go on once what is said of the access token is done";
+    if (slice_is(t->rec.state, "DISABLED"))
+        return "They go on once it is enabled";
+    return lane ? "They go on, a few at first and then faster, once its lane is open"
+                : "They go on once there is a token";
+}
+
 static int check_waiting(struct test *t)
 {
     int64_t token = 0, lane = 0;
@@ -298,13 +350,10 @@ static int check_waiting(struct test *t)
     if ((code = count_parked(t, false, &token)) || (code = count_parked(t, true, &lane)))
         return code;
     if (token > 0)
-        checks_add(&t->checks, CHECK_WARN, "waiting jobs",
-                   slice_is(t->rec.state, "DISABLED") ? "They go on once it is enabled"
-                                                      : "They go on once there is a token",
+        checks_add(&t->checks, CHECK_WARN, "waiting jobs", when_they_go_on(t, false),
                    "%" PRId64 " parked for a token of it", token);
     if (lane > 0)
-        checks_add(&t->checks, CHECK_WARN, "waiting jobs",
-                   "They go on, a few at first and then faster, once its lane is open",
+        checks_add(&t->checks, CHECK_WARN, "waiting jobs", when_they_go_on(t, true),
                    "%" PRId64 " parked for its lane", lane);
     return CTL_OK;
 }
@@ -314,7 +363,6 @@ int conn_test(struct ctl *c, const struct args *args)
     struct test t = {
         .c = c, .prefix = slice_cstr(c->common.prefix), .id = slice_cstr(args->names[0])};
     struct redis_reply *reply;
-    struct connection_cfg *cfg;
     int code;
 
     if ((code = ctl_keys(c)) || (code = ctl_connect(c)) || (code = ctl_now(c, &t.now_ms)) ||
@@ -323,21 +371,26 @@ int conn_test(struct ctl *c, const struct args *args)
     checks_begin(&t.checks, &c->out);
     checks_add(&t.checks, CHECK_OK, "record", NULL, "generation %" PRIu64 ", version %" PRIu64,
                t.rec.gen, t.rec.ver);
-    cfg = check_settings(&t);
+    t.cfg = check_settings(&t);
     check_sealed(&t, KEY_ACCESS, "at", "sealed access token", t.rec.at);
     check_sealed(&t, KEY_ACCESS, "dk", "sealed DPoP key", t.rec.dk);
     check_certificate(&t);
     check_sealed(&t, KEY_GRANT, "rt", "sealed grant", t.rec.rt);
     check_sealed(&t, KEY_GRANT, "cs", "sealed client secret", t.rec.cs);
-    if (cfg) {
-        check_endpoint(&t, cfg);
-        conn_compare(c, cfg, &t.checks);
+    if (t.cfg) {
+        check_endpoint(&t, t.cfg);
+        conn_compare(c, t.cfg, &t.checks);
     }
     check_token(&t);
-    if (cfg)
-        conn_introspect(c, cfg, t.id, &t.rec, &t.checks);
-    code = check_waiting(&t);
-    connection_cfg_free(cfg);
+    code = check_renewal(&t);
+    if (t.cfg) {
+        conn_check_scopes(t.cfg, &t.rec, &t.checks);
+        conn_introspect(c, t.cfg, t.id, &t.rec, &t.checks);
+    }
+    if (code == CTL_OK)
+        code = check_waiting(&t);
+    connection_cfg_free(t.cfg);
+    client_cert_unref(t.cert);
     redis_reply_free(reply);
     return code ? code : checks_end(&t.checks);
 }

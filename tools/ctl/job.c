@@ -69,26 +69,30 @@ int job_read_run(struct ctl *c, const char *id, struct run *r)
     return CTL_OK;
 }
 
-/* "connection crm: NEEDS_CONSENT (invalid_grant)" */
-static bool say_connection(struct ctl *c, struct slice id, struct buf *to)
+/* "a token of connection crm: NEEDS_CONSENT, invalid_grant". Whose lane is waited for waits for a
+ * person, where the connection does: its lane opens by itself, and nothing is called then. */
+static void say_connection(struct ctl *c, struct slice id, bool lane, struct buf *to)
 {
-    struct err err = {0};
     struct redis_reply *r;
+    struct slice state, why = SLICE_NONE;
     struct key conn;
+    bool disabled;
 
     key_conn(&conn, id);
-    r = link_ask(c->link, &err, "HMGET", conn.s, "state", "why");
-    buf_addf(to, "a token of connection %.*s: ", SLICE_FMT(id));
-    if (r && redis_reply_str(redis_reply_at(r, 0)).len > 0)
-        buf_add_slice(to, redis_reply_str(redis_reply_at(r, 0)));
+    r = link_ask(c->link, NULL, "HMGET", conn.s, "state", "why", "dr");
+    state = redis_reply_str(redis_reply_at(r, 0));
+    disabled = slice_is(state, "DISABLED");
+    if (!slice_is(state, "RENEWING")) /* of one under way an older failure says nothing */
+        why = redis_reply_str(redis_reply_at(r, disabled ? 2 : 1));
+    if (lane && !disabled && !slice_is(state, "NEEDS_CONSENT"))
+        buf_addf(to,
+                 "the lane of connection %.*s: its limits, a pause the API asked for, or failures",
+                 SLICE_FMT(id));
     else
-        buf_add_cstr(to, "no such connection");
-    if (r && redis_reply_str(redis_reply_at(r, 1)).len > 0) {
-        buf_add_cstr(to, ", ");
-        buf_add_slice(to, redis_reply_str(redis_reply_at(r, 1)));
-    }
+        buf_addf(to, "a token of connection %.*s: %.*s%s%.*s", SLICE_FMT(id),
+                 SLICE_FMT(state.len > 0 ? state : SLICE_LIT("no such connection")),
+                 why.len > 0 ? ", " : "", SLICE_FMT(why));
     redis_reply_free(r);
-    return buf_ok(to);
 }
 
 /* What its job is called: "" where its id makes no name. */
@@ -131,11 +135,9 @@ static void waits_for(struct ctl *c, const char *id, const struct run *r, struct
         buf_addf(to, "a person: awq-ctl dead show %.*s",
                  SLICE_FMT(r->letter.len > 0 ? r->letter : slice_cstr(name_of(id, r, name))));
     else if (slice_starts(r->place, conn))
-        say_connection(c, slice_sub(r->place, conn.len, r->place.len), to);
+        say_connection(c, slice_sub(r->place, conn.len, r->place.len), false, to);
     else if (slice_starts(r->place, lane))
-        buf_addf(to,
-                 "the lane of connection %.*s: its limits, a pause the API asked for, or failures",
-                 SLICE_FMT(slice_sub(r->place, lane.len, r->place.len)));
+        say_connection(c, slice_sub(r->place, lane.len, r->place.len), true, to);
     else if (slice_is(r->place, "due"))
         buf_add_cstr(to, "its time");
     else if (slice_starts(r->place, park))

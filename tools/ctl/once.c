@@ -23,6 +23,7 @@ struct asking {
     void *owner;
     struct err *err;
     bool over, answered;
+    bool only_reach, reached; /* nothing is sent; it could have been */
 };
 
 static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err)
@@ -30,6 +31,14 @@ static bool address_ok(void *owner, const struct sockaddr *addr, struct err *err
     const struct asking *a = owner;
 
     return egress_check_address(a->o->allow_private, addr, err);
+}
+
+static bool stop_there(void *owner, struct err *err)
+{
+    struct asking *a = owner;
+
+    a->reached = true;
+    return err_set(err, ERR_CANCELLED, "nothing is sent");
 }
 
 /* Not twice in a row: a server that wants another one each time gets no further. */
@@ -56,6 +65,8 @@ static void on_answer(void *owner, const struct http_result *res)
 
     a->over = true;
     a->answered = res->sent == HTTP_ANSWERED;
+    if (a->reached)
+        return;
     if (!a->answered) {
         *a->err = res->err;
         err_prefix(a->err, "%s: ", a->o->what);
@@ -79,9 +90,9 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
     struct slice body = form ? buf_slice(&form->body) : a->o->json;
     struct slice authorization = form ? buf_slice(&form->authorization) : a->o->authorization;
     struct http_call call = {
-        .method = form           ? form->method
-                  : body.len > 0 ? "POST"
-                                 : "GET",
+        .method = form                            ? form->method
+                  : body.len > 0 || a->only_reach ? "POST"
+                                                  : "GET",
         .url = url,
         .headers = headers,
         .header_count = form           ? oauth_request_headers(form, headers)
@@ -92,6 +103,7 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
         .total_timeout_ms = ONCE_MS,
         .max_body_bytes = ANSWER_BYTES,
         .address_ok = address_ok,
+        .before_send = a->only_reach ? stop_there : NULL,
         .cert = a->o->cert,
     };
     struct http *http = http_new(loop, &options, a->err);
@@ -119,23 +131,39 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
     buf_deinit(&proof);
 }
 
-bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
+static void ask(struct asking *a)
 {
-    struct asking a = {.o = o, .cb = cb, .owner = owner, .err = err};
+    const struct once *o = a->o;
     char *url = slice_dup(o->url);
     uv_loop_t loop;
 
     if (!url || uv_loop_init(&loop) != 0) {
         free(url);
-        return err_set(err, ERR_NOMEM, "out of memory");
+        err_set(a->err, ERR_NOMEM, "out of memory");
+        return;
     }
-    if (egress_check_endpoint(o->insecure_http, o->url, err))
-        call(&a, &loop, url);
+    if (egress_check_endpoint(o->insecure_http, o->url, a->err))
+        call(a, &loop, url);
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
     sodium_memzero(url, o->url.len); /* its query may be a secret's place */
     free(url);
+}
+
+bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err)
+{
+    struct asking a = {.o = o, .cb = cb, .owner = owner, .err = err};
+
+    ask(&a);
     return a.answered;
+}
+
+bool once_reach(const struct once *o, struct err *err)
+{
+    struct asking a = {.o = o, .err = err, .only_reach = true};
+
+    ask(&a);
+    return a.reached;
 }
 
 bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,

@@ -40,6 +40,8 @@ void once_trust(const char *ca_file);
 /* Called with a whole answer, before once_ask returns. Its body is wiped afterwards. */
 typedef void once_cb(void *owner, const struct http_result *answer);
 bool once_ask(const struct once *o, once_cb *cb, void *owner, struct err *err);
+/* As far as the first byte of a POST, which is not sent: the name, the address, the link, TLS. */
+bool once_reach(const struct once *o, struct err *err);
 /* A form, to where the connection's policy allows, with the certificate that its settings name. */
 bool once_form(const struct connection_cfg *c, struct client_cert *cert, const char *what,
                const struct oauth_request *form, struct once_dpop *dpop, once_cb *cb, void *owner,
