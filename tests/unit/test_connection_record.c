@@ -51,6 +51,7 @@ static const char *const whole[] = {
     "ft",   "11", "lh",      "L",  "gen",  "3",  "ver",   "7",        "exp",   "1763766096000",
     "born", "12", "cool",    "13", "next", "14", "tries", "15",       "scope", "read",
     "if",   "2",  "unknown", "x",  "bo",   "4",  "dr",    "they",     "dt",    "16",
+    "in",   "N",  "it",      "17",
 };
 
 static void check_step_fields(const struct connection_record *r)
@@ -82,6 +83,8 @@ static void test_whole_record(void **state)
     assert_true(slice_is(r.why, "http_500") && slice_is(r.fail_text, "words"));
     assert_true(slice_is(r.disabled_why, "they"));
     assert_int_equal(r.disabled_ms, 16);
+    assert_true(slice_is(r.intent, "N"));
+    assert_int_equal(r.intent_ms, 17);
     assert_int_equal(r.fail_ms, 11);
     assert_int_equal(r.tries, 15);
     redis_reply_free(reply);

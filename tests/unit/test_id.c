@@ -82,6 +82,8 @@ static void test_worker(void **state)
     assert_string_not_equal(a, b); /* never used twice */
     assert_true(strlen(a) > 17);
     assert_int_equal(a[strlen(a) - 17], '-');
+    assert_true(slice_is(id_worker_mark(slice_cstr(a)), a + strlen(a) - 16));
+    assert_true(id_worker_mark(SLICE_LIT("short")).len == 0);
     assert_int_equal(strspn(a, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"),
                      strlen(a));
 }
