@@ -6,6 +6,7 @@ import urllib.request
 
 import pytest
 
+from between import script_sha
 from procs import wait_until
 
 
@@ -39,7 +40,7 @@ class Link:
 
 def owned(rig, **more):
     """A connection that waits for its owner."""
-    rig.use_redis()
+    rig.need()
     auth, _ = rig.use_peers()
     conn = rig.conn("crm", "authorization_code", "basic", "basic", authorize_url=f"{auth.base}/auth",
                     issuer=auth.base, **more)
@@ -448,3 +449,130 @@ def test_no_browser_is_opened(rig):
         else:
             link.process.communicate("nothing\n", timeout=30)
         assert not seen.exists()
+
+
+# ---- Redis is away when its owner says yes -----------------------------------------------------------------------
+
+def until_said(link, words):
+    """What it wrote until then."""
+    said = ""
+    while words not in said:
+        line = link.process.stderr.readline()
+        assert line, said
+        said += line
+    return said
+
+
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+def test_the_code_is_kept_until_redis_is_there(rig, how):
+    redis = rig.use_redis(aof="always")
+    owned(rig)
+    link = Link(rig)
+    redis.end_cleanly() if how == "stopped" else redis.stop()
+    assert link.browse()[1] == 200
+    until_said(link, "the code is kept until Redis is there")
+    assert codes_used(rig) == 0
+    redis.start() if how == "stopped" else redis.cont()
+    code, out, err = link.end()
+    assert code == 0 and "linked (its owner said yes)" in out, out + err
+    assert state(rig)["state"] == "FRESH" and codes_used(rig) == 1
+
+
+def test_redis_does_not_come_back_and_the_code_is_not_used(rig):
+    redis = rig.use_redis(aof="always")
+    owned(rig)
+    link = Link(rig, "--timeout", "3s")
+    redis.end_cleanly()
+    link.browse()
+    code, _, err = link.end()
+    assert code == 5 and "was not linked: the owner said yes, and the code was not used: " in err, err
+    assert codes_used(rig) == 0
+    redis.start()
+
+
+def gone_at_the_exchange(rig, *args, who="alice", **more):
+    """The code is exchanged, and there is no Redis for what came."""
+    redis = rig.use_redis(aof="always")
+    owned(rig, **more)
+    return redis, exchange_without(rig, redis, *args, who=who)
+
+
+def exchange_without(rig, redis, *args, who="alice"):
+    before = codes_used(rig)
+    rig.auth.faults({"on": "token", "delay_ms": 1500})
+    link = Link(rig, *args)
+    link.browse(who)
+    wait_until(lambda: codes_used(rig) > before, 10, "the code to be exchanged")
+    redis.end_cleanly()
+    return link
+
+
+def test_what_came_is_stored_when_redis_comes_back(rig):
+    redis, link = gone_at_the_exchange(rig)
+    until_said(link, "it is not stored yet")
+    redis.start()
+    code, out, err = link.end()
+    assert code == 0 and "linked (its owner said yes)" in out, out + err
+    assert state(rig)["state"] == "FRESH" and codes_used(rig) == 1
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["revoke_url", "no revoke_url"])
+def test_what_cannot_be_stored_is_revoked(rig, told):
+    """And said: its owner said yes, and will be asked again."""
+    auth, _ = rig.use_peers()
+    auth.control("POST", "reset")
+    who, more = ("dora", {"revoke_url": f"{auth.base}/token/revocation"}) if told else ("emma", {})
+    redis, link = gone_at_the_exchange(rig, "--timeout", "4s", who=who, **more)
+    code, out, err = link.end()
+    assert code == 5 and out == "" and "was not linked: the owner said yes, but it could not be stored: " in err, out + err
+    if told:
+        assert "the tokens were revoked at the provider; run conn link again" in err, err
+    else:
+        assert "could not be revoked at the provider (its settings have no revoke_url)" in err and "run conn link again" in err, err
+    assert auth.counters()["revocation"] == (2 if told else 0)
+    assert (auth.revoke(account=who) == 0) == told
+    redis.start()
+    assert (state(rig)["why"], state(rig)["has_refresh_token"]) == ("not_linked", False)
+
+
+def test_a_grant_that_it_has_is_not_put_at_risk(rig):
+    """Many providers end all of an account's tokens when one is revoked."""
+    auth, _ = rig.use_peers()
+    auth.control("POST", "reset")
+    redis = rig.use_redis(aof="always")
+    owned(rig, revoke_url=f"{auth.base}/token/revocation")
+    first = Link(rig)
+    first.browse()
+    assert first.end()[0] == 0
+    link = exchange_without(rig, redis, "--timeout", "4s")
+    code, _, err = link.end()
+    assert code == 5 and "the tokens were not revoked at the provider" in err, err
+    assert auth.counters()["revocation"] == 0
+    redis.start()
+    rig.worker()
+    rig.ctl("conn", "refresh", "crm")
+
+
+@pytest.mark.parametrize("back", [True, False], ids=["once", "and redis is gone"])
+def test_the_answer_to_the_write_is_lost(rig, back):
+    """It was done: that is found, or said to be possible, and nothing is revoked."""
+    auth, _ = rig.use_peers()
+    auth.control("POST", "reset")
+    redis = rig.use_redis(aof="always")
+    owned(rig, revoke_url=f"{auth.base}/token/revocation")
+    b = rig.between()
+    link = Link(rig, "--timeout", "5s", env={"AWQ_REDIS_URL": b.url})
+    b.swallow(script_sha("apply"))
+    link.browse()
+    wait_until(lambda: b.swallowed, 10, "the write")
+    if not back:
+        redis.end_cleanly()
+    code, out, err = link.end()
+    if back:
+        assert code == 0 and "linked (its owner said yes)" in out, out + err
+    else:
+        assert code == 5 and "it may have been stored all the same: look at conn show crm" in err, err
+        redis.start()
+    assert state(rig)["state"] == "FRESH" and auth.counters()["revocation"] == 0
+    rig.worker()
+    rig.ctl("conn", "refresh", "crm")

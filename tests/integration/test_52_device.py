@@ -18,7 +18,7 @@ class Device:
 
 
 def owned(rig, peers=None, **more):
-    rig.use_redis()
+    rig.need()
     server, _ = rig.use_peers(peers)
     server.control("POST", "reset")
     conn = rig.conn("tv", "device_code", "basic", "basic", device_url=f"{server.base}/device/auth", **more)
@@ -130,3 +130,22 @@ def test_by_device_where_a_browser_is_the_rule(rig):
     rig.ctl("conn", "refresh", "crm")
     rig.apply({**conn, "device_url": f"{server.base}/device/auth", "api": {"base_url": rig.api.base + "/{callback.realm}"}})
     assert "which only a browser brings" in rig.ctl("conn", "link", "crm", "--device", code=1).err
+
+
+def test_no_poll_is_made_while_redis_is_away(rig):
+    """The one that brings the tokens brings them once."""
+    redis = rig.use_redis(aof="always")
+    server, _ = owned(rig, QUICK)
+    device = Device(rig, "--timeout", "60s")
+    wait_until(lambda: server.counters()["device_polls"] > 0, 20, "a poll")
+    redis.end_cleanly()
+    said = ""
+    while "is not asked until Redis is there" not in said:
+        said = device.process.stderr.readline()
+        assert said
+    polls = server.counters()["device_polls"]
+    answer(server, device, "approve")
+    redis.start()
+    code, out, err = device.end()
+    assert code == 0 and "linked" in out, out + err
+    assert server.counters()["device_polls"] == polls + 1

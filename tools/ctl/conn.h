@@ -18,10 +18,13 @@ int conn_apply(struct ctl *c, const struct args *args); /* flags: --file, --reli
 #define CONN_NOBODY_ANSWERED "nobody answered in time; nothing was stored. Run conn link again"
 struct linked_token { /* that came with the grant; access: as access.h has it, "" = none */
     struct slice access, scope;
-    int64_t lifetime_ms;
+    int64_t lifetime_ms, answered_ms; /* from when it counts, by our clock */
 };
-int conn_apply_linked(struct ctl *c, const struct connection_file *linked,
-                      const struct linked_token *token, const char *cd, uint64_t gen);
+/* A Redis that is away is asked again until until_ms (clock_boot_ms). False and *err; ERR_UNKNOWN:
+ * it may have been stored. */
+bool conn_apply_linked(struct ctl *c, const struct connection_file *linked,
+                       const struct linked_token *token, const char *cd, uint64_t gen,
+                       int64_t until_ms, struct err *err);
 #define CONN_LINK_FLAGS 4
 extern const struct flag conn_link_flags[CONN_LINK_FLAGS];
 int conn_link(struct ctl *c, const struct args *args); /* conn_link.c */
@@ -93,5 +96,8 @@ bool conn_open(struct ctl *c, struct slice id, const struct connection_record *r
 /* conn_provider.c: what was forgotten here is revoked there (RFC 7009). `had`: the answer of
  * revoke.lua or remove.lua. Says how it went; CTL_PARTIAL when it did not. */
 int conn_tell_provider(struct ctl *c, struct slice id, const struct redis_reply *had);
+/* The same of tokens that were never stored. False and *err. */
+bool conn_revoke_unstored(struct ctl *c, const struct connection_file *linked,
+                          struct client_cert *cert, struct slice access, struct err *err);
 
 #endif

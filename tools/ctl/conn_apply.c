@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sodium.h>
+#include "common/clock.h"
 #include "common/connection.h"
 #include "common/dpop.h"
 #include "common/key.h"
@@ -14,6 +15,7 @@
 
 #define TRIES      8 /* somebody else changed the record in between: read again */
 #define SEALED_MAX (64 * 1024)
+#define AGAIN_MS   1000
 
 /*
  * Is the account linked anew, or are only settings written?
@@ -32,6 +34,9 @@ struct apply {
     bool relink, own_callback; /* the file says what the browser would bring */
     const char *linked_cd; /* conn link: of the settings that the owner was asked for; else NULL */
     uint64_t linked_gen;   /* and the generation */
+    uint64_t sent_gen;     /* that a write for it was sent with: the record's, when it was done */
+    bool unsure;           /* the answer to one did not come */
+    bool written;
     struct linked_token token;   /* of conn link */
     struct connection_cfg *kept; /* whose callback the settings have now */
     struct buf json, cm, lh;     /* the new settings, signed; the refresh token's digest, sealed */
@@ -341,9 +346,14 @@ static bool is_same(struct apply *a, bool *same)
 /* Redis' time in us, which is not handed out again when Redis forgets that it was (apply.lua). */
 static bool new_gen(struct apply *a)
 {
-    struct redis_reply *r = link_ask(a->c->link, &a->err, "TIME");
+    struct redis_reply *r;
     uint64_t us;
 
+    if (a->sent_gen > a->rec.gen) { /* the same link: whichever write arrives first, it is done */
+        a->gen = a->sent_gen;
+        return true;
+    }
+    r = link_ask(a->c->link, &a->err, "TIME");
     if (!r)
         return false;
     us = (uint64_t)redis_reply_int(redis_reply_at(r, 0), 0) * 1000000 +
@@ -404,6 +414,7 @@ static bool seal_settings(struct apply *a)
 static bool write_record(struct apply *a, bool *moved)
 {
     bool fresh = !a->rec.exists || slice_is(a->rec.state, "REMOVED");
+    int64_t left = a->token.lifetime_ms;
     struct key conn, lease, changed;
     struct redis_reply *r;
     char gen[24], ver[24], next_gen[24], life[24];
@@ -414,7 +425,11 @@ static bool write_record(struct apply *a, bool *moved)
     snprintf(gen, sizeof gen, "%" PRIu64, a->rec.gen);
     snprintf(ver, sizeof ver, "%" PRIu64, a->rec.ver);
     snprintf(next_gen, sizeof next_gen, "%" PRIu64, a->gen);
-    snprintf(life, sizeof life, "%" PRId64, a->token.lifetime_ms);
+    if (a->linked_cd) {
+        left -= clock_wall_ms() - a->token.answered_ms;
+        a->sent_gen = a->gen;
+    }
+    snprintf(life, sizeof life, "%" PRId64, left);
     const struct slice argv[] = {
         key_slice(&conn),
         key_slice(&lease),
@@ -439,9 +454,11 @@ static bool write_record(struct apply *a, bool *moved)
     };
 
     r = link_script(a->c->link, SCRIPT_apply, 2, ARRAY_LEN(argv), argv, &a->err);
+    a->unsure = a->unsure || (!r && a->err.code == ERR_UNKNOWN);
     if (!r)
         return false;
     *moved = !slice_is(redis_reply_str(redis_reply_at(r, 0)), "OK");
+    a->written = !*moved;
     redis_reply_free(r);
     return true;
 }
@@ -484,10 +501,14 @@ static bool apply(struct apply *a)
 {
     bool moved = true;
 
-    if (!prepare(a))
-        return false;
     for (int i = 0; moved && i < TRIES; i++) {
-        if (!read_record(a) || !keep_callback(a) || !decide(a) ||
+        if (!read_record(a))
+            return false;
+        if (a->sent_gen > 0 && a->rec.gen == a->sent_gen) { /* only its answer got lost */
+            a->written = true;
+            break;
+        }
+        if (!keep_callback(a) || !decide(a) ||
             !(a->change == CHANGE_LINK ? seal_link(a) : seal_settings(a)))
             return false;
         if (a->change == CHANGE_NONE)
@@ -495,7 +516,7 @@ static bool apply(struct apply *a)
         if (!write_record(a, &moved))
             return false;
     }
-    if (moved && a->change != CHANGE_NONE)
+    if (!a->written && a->change != CHANGE_NONE)
         return err_set(&a->err, ERR_RETRY,
                        "connection %.*s keeps changing while it is written; try again",
                        SLICE_FMT(a->id));
@@ -578,7 +599,7 @@ int conn_apply(struct ctl *c, const struct args *args)
     a.id = c->about = a.file.cfg->id;
     if ((code = ctl_keys(c)) == CTL_OK && (code = ctl_connect(c)) == CTL_OK &&
         (code = ctl_meta(c)) == CTL_OK) {
-        if (apply(&a))
+        if (prepare(&a) && apply(&a))
             report(&a);
         else
             code = ctl_fail(c, &a.err);
@@ -587,8 +608,33 @@ int conn_apply(struct ctl *c, const struct args *args)
     return code;
 }
 
-int conn_apply_linked(struct ctl *c, const struct connection_file *linked,
-                      const struct linked_token *token, const char *cd, uint64_t gen)
+/* Redis is away, loads, or has no room: that passes. */
+static bool passes(const struct err *e)
+{
+    return e->code == ERR_UNREACHABLE || e->code == ERR_UNKNOWN ||
+           (e->rule[0] && (e->code == ERR_RETRY || e->code == ERR_NOMEM));
+}
+
+/* Its owner said yes, which is not to be lost for want of a Redis. */
+static bool apply_until(struct apply *a, int64_t until_ms)
+{
+    bool done = apply(a);
+
+    if (!done && passes(&a->err))
+        ctl_say(0, "the owner said yes, and it is not stored yet: %s; trying again", a->err.msg);
+    while (!done && passes(&a->err) && clock_boot_ms() < until_ms) {
+        link_sleep(a->c->link, AGAIN_MS);
+        a->err = (struct err){0};
+        done = ctl_reach(a->c, &a->err) && apply(a);
+    }
+    if (!done && a->unsure)
+        a->err.code = ERR_UNKNOWN;
+    return done || a->written; /* who was not told of it looks now and then */
+}
+
+bool conn_apply_linked(struct ctl *c, const struct connection_file *linked,
+                       const struct linked_token *token, const char *cd, uint64_t gen,
+                       int64_t until_ms, struct err *err)
 {
     struct apply a = {.c = c,
                       .prefix = slice_cstr(c->common.prefix),
@@ -597,13 +643,12 @@ int conn_apply_linked(struct ctl *c, const struct connection_file *linked,
                       .linked_cd = cd,
                       .token = *token,
                       .linked_gen = gen};
-    int code = CTL_OK;
+    bool ok = prepare(&a) && apply_until(&a, until_ms);
 
-    if (apply(&a))
+    if (ok)
         report(&a);
-    else
-        code = ctl_fail(c, &a.err);
+    *err = a.err;
     a.file = (struct connection_file){0}; /* the caller's */
     apply_deinit(&a);
-    return code;
+    return ok;
 }

@@ -71,9 +71,12 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
     return ok;
 }
 
+/* Or somebody did, and Redis is away: then the error says that. */
 static bool nobody(struct device *v)
 {
-    return err_set(v->err, ERR_CONSENT, CONN_NOBODY_ANSWERED);
+    if (v->err->code == ERR_NONE)
+        err_set(v->err, ERR_CONSENT, CONN_NOBODY_ANSWERED);
+    return false;
 }
 
 static bool give_up(struct device *v)
@@ -87,6 +90,19 @@ static bool give_up(struct device *v)
                                                      : v->answer->text);
 }
 
+/* A poll may bring the tokens, once: none is made before Redis is there to take them. */
+static bool redis_is_there(struct ctl *c, struct device *v)
+{
+    bool said = v->err->code != ERR_NONE;
+
+    *v->err = (struct err){0};
+    if (ctl_reach(c, v->err))
+        return true;
+    if (!said)
+        ctl_say(0, "the server is not asked until Redis is there: %s", v->err->msg);
+    return false;
+}
+
 static bool poll(struct ctl *c, struct device *v, struct slice secret, int64_t limit_ms)
 {
     int64_t end = clock_boot_ms() + (limit_ms < v->d.expires_ms ? limit_ms : v->d.expires_ms);
@@ -98,6 +114,8 @@ static bool poll(struct ctl *c, struct device *v, struct slice secret, int64_t l
         link_sleep(c->link, left < v->d.interval_ms ? left : v->d.interval_ms);
         if (clock_boot_ms() >= end)
             return nobody(v);
+        if (!redis_is_there(c, v))
+            continue;
         if (!poll_once(v, secret, &came))
             return false;
         if (came && v->answer->outcome == OAUTH_TOKEN)

@@ -26,6 +26,7 @@
 #define PASTE_MAX     16384
 #define STRANGERS_MAX 3 /* said of so many: a page can open the callback all day */
 #define WAIT_MS       600000
+#define AGAIN_MS      1000
 #define PORT_FIRST    49152 /* dynamic ports (RFC 6335 section 6) */
 #define PORTS         16384
 #define CALLBACK      "/callback"
@@ -48,6 +49,8 @@ struct consent {
     char redirect_uri[2048];
     struct slice callback;        /* its path, where the listener waits for the browser */
     struct oauth_brought brought; /* beside the code */
+    int64_t until_ms;             /* --timeout, by clock_boot_ms */
+    bool in_use;                  /* it has a grant that may be good, while its owner is asked */
     struct buf access;            /* what is stored of the token (access.h) */
     int64_t answered_ms;
     uv_loop_t loop;
@@ -363,6 +366,21 @@ static void on_token(void *owner, const struct http_result *answer)
                 l->answer.text);
 }
 
+/* A code is good once: it is not spent before Redis is there to take what comes for it. */
+static bool wait_for_redis(struct consent *l)
+{
+    bool there = ctl_reach(l->c, &l->err);
+
+    if (!there)
+        ctl_say(0, "the owner has answered; the code is kept until Redis is there: %s", l->err.msg);
+    while (!there && clock_boot_ms() < l->until_ms) {
+        link_sleep(l->c->link, AGAIN_MS);
+        l->err = (struct err){0};
+        there = ctl_reach(l->c, &l->err);
+    }
+    return there || err_prefix(&l->err, "the owner said yes, and the code was not used: ");
+}
+
 static bool exchange(struct consent *l)
 {
     const struct connection_cfg *cfg = l->file.cfg;
@@ -450,7 +468,7 @@ static bool obtain(struct consent *l, const struct args *args, int64_t limit_ms)
         ok = conn_by_device(l->c, cfg, buf_slice(&l->file.client_secret), &l->dpop, l->cert,
                             limit_ms, &l->answer, &l->err);
     else
-        ok = ask_owner(l, args, limit_ms) && exchange(l);
+        ok = ask_owner(l, args, limit_ms) && wait_for_redis(l) && exchange(l);
     ok = ok && (cfg->profile.chain_url.len == 0 || exchange_again(l));
     l->answered_ms = clock_wall_ms();
     if (ok)
@@ -518,29 +536,56 @@ static void say_end(struct consent *l, int64_t lifetime_ms)
              (long long)(lifetime_ms / 3600000));
 }
 
-static int store(struct consent *l, const char *cd, uint64_t gen)
+/* What becomes of tokens that nobody has: what would end another's grant, or may be stored after
+ * all, is left alone. */
+static void drop_tokens(struct consent *l, struct slice id, enum err_code why)
+{
+    struct err err = {0};
+
+    if (why == ERR_UNKNOWN)
+        ctl_say(0,
+                "it may have been stored all the same: look at conn show %.*s once Redis answers. "
+                "If it was not, run conn link again",
+                SLICE_FMT(id));
+    else if (l->in_use)
+        ctl_say(0, "the tokens were not revoked at the provider, for that may end the grant that "
+                   "the connection has; run conn link again");
+    else if (conn_revoke_unstored(l->c, &l->file, l->cert, l->answer.access_token, &err))
+        ctl_say(0, "the tokens were revoked at the provider; run conn link again");
+    else
+        ctl_say(0,
+                "the tokens could not be revoked at the provider (%s): revoke the grant there by "
+                "hand, and run conn link again",
+                err.msg);
+}
+
+static int store(struct consent *l, struct slice id, const char *cd, uint64_t gen)
 {
     int64_t life =
         l->answer.lifetime_ms >= 0 ? l->answer.lifetime_ms : l->file.cfg->default_lifetime_ms;
-    struct linked_token token = {.access = buf_slice(&l->access), .scope = l->answer.scope};
+    const struct linked_token token = {.access = buf_slice(&l->access),
+                                       .scope = l->answer.scope,
+                                       .lifetime_ms = life,
+                                       .answered_ms = l->answered_ms};
+    enum err_code why;
     int code;
 
-    token.lifetime_ms = life - (clock_wall_ms() - l->answered_ms);
-    code = conn_apply_linked(l->c, &l->file, &token, cd, gen);
-    if (code == CTL_OK) {
+    if (conn_apply_linked(l->c, &l->file, &token, cd, gen, l->until_ms, &l->err)) {
         say_scopes(l);
         say_end(l, life);
         if (l->answer.text[0])
             out_note(&l->c->out, "Of the access token: %s.", l->answer.text);
+        return CTL_OK;
     }
+    why = l->err.code;
+    if (why == ERR_RETRY && !l->err.rule[0]) /* somebody changed it meanwhile: what it has is his */
+        return ctl_fail(l->c, &l->err);
+    err_prefix(&l->err,
+               "connection %.*s was not linked: the owner said yes, but it could not be stored: ",
+               SLICE_FMT(id));
+    code = ctl_fail(l->c, &l->err);
+    drop_tokens(l, id, why);
     return code;
-}
-
-static bool reopen(struct consent *l)
-{
-    link_close(l->c->link);
-    l->c->link = link_open(&l->c->common, &l->err);
-    return l->c->link != NULL;
 }
 
 int conn_link(struct ctl *c, const struct args *args)
@@ -561,13 +606,13 @@ int conn_link(struct ctl *c, const struct args *args)
         return ctl_fail(c, &l.err);
     }
     slice_copy(rec.cd, cd, sizeof cd);
+    l.until_ms = clock_boot_ms() + limit_ms;
+    l.in_use = (rec.rt.len > 0 || rec.at.len > 0) && !slice_is(rec.state, "NEEDS_CONSENT");
     if (!read_settings(&l, id, &rec) || !obtain(&l, args, limit_ms)) {
         err_prefix(&l.err, "connection %.*s was not linked: ", SLICE_FMT(id));
         code = ctl_fail(c, &l.err);
-    } else if (!reopen(&l)) { /* it may have been silent for minutes */
-        code = ctl_fail(c, &l.err);
     } else {
-        code = store(&l, cd, rec.gen);
+        code = store(&l, id, cd, rec.gen);
     }
     redis_reply_free(reply);
     consent_deinit(&l);

@@ -15,7 +15,7 @@ struct revocation {
     struct ctl *c;
     struct connection_record rec;
     struct connection_cfg *cfg;
-    struct buf secret, token;
+    struct slice secret;
     struct client_cert *cert;
     int status;
     int64_t wait_ms; /* the server asked for it */
@@ -48,7 +48,7 @@ static void on_answer(void *owner, const struct http_result *answer)
 }
 
 /* Section 2.2: 200 also for a token that it does not know. Section 2.2.1: 503 = try again later. */
-static bool send(struct revocation *v, const char *hint)
+static bool send(struct revocation *v, struct slice token, const char *hint)
 {
     struct oauth_request rq;
     bool ok = false;
@@ -57,8 +57,7 @@ static bool send(struct revocation *v, const char *hint)
         if (i > 0)
             link_sleep(v->c->link, v->wait_ms < WAIT_MAX ? v->wait_ms : WAIT_MAX);
         ok =
-            oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, buf_slice(&v->secret),
-                             buf_slice(&v->token), hint, &v->err) &&
+            oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, v->secret, token, hint, &v->err) &&
             once_form(v->cfg, v->cert, "the revocation endpoint", &rq, NULL, on_answer, v, &v->err);
         oauth_request_deinit(&rq);
         if (!ok || v->status != 503)
@@ -72,12 +71,13 @@ static bool send(struct revocation *v, const char *hint)
 static bool revoke(struct revocation *v, struct slice id, enum key_kind kind, const char *field,
                    const char *hint)
 {
+    struct buf token;
     bool ok;
 
-    buf_init(&v->token, SECRET_MAX);
-    ok = conn_open(v->c, id, &v->rec, kind, field, &v->token, &v->err) &&
-         (v->token.len == 0 || send(v, hint));
-    buf_wipe(&v->token);
+    buf_init(&token, SECRET_MAX);
+    ok = conn_open(v->c, id, &v->rec, kind, field, &token, &v->err) &&
+         (token.len == 0 || send(v, buf_slice(&token), hint));
+    buf_wipe(&token);
     return ok;
 }
 
@@ -86,17 +86,35 @@ static bool revoke(struct revocation *v, struct slice id, enum key_kind kind, co
 static bool revoke_both(struct revocation *v, struct slice id)
 {
     bool ok, refresh = true;
+    struct buf secret;
 
     if (!v->c->keyring)
         return err_set(&v->err, ERR_CONFIG, "its tokens cannot be opened without the key file");
-    buf_init(&v->secret, SECRET_MAX);
-    ok = conn_open(v->c, id, &v->rec, KEY_GRANT, "cs", &v->secret, &v->err) &&
+    buf_init(&secret, SECRET_MAX);
+    ok = conn_open(v->c, id, &v->rec, KEY_GRANT, "cs", &secret, &v->err) &&
          conn_open_cert(v->c, id, &v->rec, &v->cert, &v->err);
+    v->secret = buf_slice(&secret);
     if (ok && grant_is_renewed(v->cfg->grant))
         refresh = revoke(v, id, KEY_GRANT, "rt", "refresh_token");
     /* whatever came of that: nobody has this one any more to send it later */
     ok = ok && revoke(v, id, KEY_ACCESS, "at", "access_token") && refresh;
-    buf_wipe(&v->secret);
+    buf_wipe(&secret);
+    return ok;
+}
+
+bool conn_revoke_unstored(struct ctl *c, const struct connection_file *linked,
+                          struct client_cert *cert, struct slice access, struct err *err)
+{
+    struct slice refresh = buf_slice(&linked->grant_secret);
+    struct revocation v = {
+        .c = c, .cfg = linked->cfg, .secret = buf_slice(&linked->client_secret), .cert = cert};
+    bool ok;
+
+    if (linked->cfg->revoke_url.len == 0)
+        return err_set(err, ERR_CONFIG, "its settings have no revoke_url");
+    ok = refresh.len == 0 || send(&v, refresh, "refresh_token");
+    ok = send(&v, access, "access_token") && ok;
+    *err = v.err;
     return ok;
 }
 

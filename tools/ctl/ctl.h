@@ -80,7 +80,9 @@ struct verb {
 /* ---- helpers; each says what went wrong itself and answers an exit code, or CTL_OK ---- */
 
 int ctl_connect(struct ctl *c); /* the link, the prefix */
-int ctl_keys(struct ctl *c);    /* the key file */
+/* Redis answers, by the link there is or by a new one; else false and *err, and the link stays. */
+bool ctl_reach(struct ctl *c, struct err *err);
+int ctl_keys(struct ctl *c); /* the key file */
 /* Is it the key file of the workers? install, mac: as P:meta has them. */
 bool ctl_keys_fit(const struct keyring *k, const struct redis_reply *install,
                   const struct redis_reply *mac);

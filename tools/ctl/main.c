@@ -133,6 +133,22 @@ int ctl_connect(struct ctl *c)
     return c->link ? act_begin(c) : ctl_fail(c, &err);
 }
 
+bool ctl_reach(struct ctl *c, struct err *err)
+{
+    struct redis_reply *r = link_ask(c->link, NULL, "PING");
+    bool there = r != NULL;
+    struct link *l;
+
+    redis_reply_free(r);
+    if (there)
+        return true;
+    if (!(l = link_open(&c->common, err)))
+        return false;
+    link_close(c->link);
+    c->link = l;
+    return true;
+}
+
 int ctl_keys(struct ctl *c)
 {
     struct err err = {0};
