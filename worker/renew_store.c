@@ -221,10 +221,13 @@ static void on_fail(void *owner, const struct redis_reply *reply, const struct e
 {
     struct renewal *r = owner;
     struct slice state = redis_reply_str(redis_reply_at(reply, 1));
+    struct slice why = redis_reply_str(redis_reply_at(reply, 4));
 
     if (!renewal_answered(r, err))
         return;
     r->c->stale = true;
+    if (why.len > 0) /* the record's word: a refused replay says that an answer got lost */
+        slice_copy(why, r->answer.reason, sizeof r->answer.reason);
     if (slice_is(state, "NEEDS_CONSENT")) {
         meter_renewal("needs_consent");
         audit_renewal(r->w->audit, r, "needs_consent");

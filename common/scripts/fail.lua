@@ -11,14 +11,14 @@
 -- A replay that did not happen or was put off does not count, and what it was to find out is still not
 -- known: the intent is again the lost one's. A replay that is refused says answer_lost, not refused: the
 -- grant was good until an answer got lost.
--- Answers FAILED state next-ms tries, or LOST (linked anew, stored, or another fence meanwhile). A repeat
+-- Answers FAILED state next-ms tries why, or LOST (linked anew, stored, or another fence meanwhile). A repeat
 -- whose answer was lost is told FAILED again, and counted once.
 -- Grants whose refresh token may be used up by the request that sends it.
 local used_up = {refresh_token = 1, authorization_code = 1, device_code = 1}
-local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries', 'if', 'ff', 'next', 'pf', 'in')
+local h = redis.call('HMGET', KEYS[1], 'gen', 'fence', 'grant', 'state', 'tries', 'if', 'ff', 'next', 'pf', 'in', 'why')
 if not h[1] or h[1] ~= ARGV[3] or h[2] ~= ARGV[1] or h[4] == 'REMOVED' then return {'LOST'} end
 local mark = ARGV[1] .. ':' .. ARGV[2]
-if h[7] == mark then return {'FAILED', h[4], h[8] or '0', h[5] or '0'} end
+if h[7] == mark then return {'FAILED', h[4], h[8] or '0', h[5] or '0', h[11] or ''} end
 local held = redis.call('GET', KEYS[2])
 -- No intent of ours: its token was stored, and this is a late word from before. The fence alone does not
 -- say whose it is: a Redis that forgot our lease gave the same number to another.
@@ -46,4 +46,4 @@ redis.call('HSET', KEYS[1], h[4] == 'DISABLED' and 'ds' or 'state', state, 'why'
   'next', next_ms, 'ff', mark)
 if held then redis.call('DEL', KEYS[2]) end
 redis.pcall('PUBLISH', ARGV[11], ARGV[12])
-return {'FAILED', state, next_ms, tries}
+return {'FAILED', state, next_ms, tries, why}

@@ -79,4 +79,9 @@ def test_a_replay_that_is_refused_says_why(rig):
     wait_until(lambda: b.record("acct2")["state"] == b"NEEDS_CONSENT", 20, "its owner to be needed")
     assert (b.record("acct2")["why"], len(b.forms["acct2"])) == (b"answer_lost", 2)
     assert not is_ended(b, "job"), "parked, not failed"
+    wait_until(lambda: b.worker.logged("token.needs_consent", connection="acct2"), 10, "its line in the log")
+    [line] = b.worker.logged("token.needs_consent", connection="acct2")
+    assert line["reason"] == "answer_lost" and "invalid_grant" in str(line)
+    wait_until(lambda: "answer_lost" in rig.ctl("audit", "tail", "-o", "json").out, 10, "its line in the audit stream")
+    assert '"reason":"invalid_grant"' not in rig.ctl("audit", "tail", "-o", "json").out.replace(" ", "")
     b.check()

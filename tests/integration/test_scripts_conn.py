@@ -336,7 +336,7 @@ def test_fail(linked, kind, state, intent, then):
     assert ("it" in record) == intent and record["why"] == "why-" + kind
     assert not m.r.exists(m.conn + ":lease")
     before = m.dump()
-    assert m.fail(fence, "n1", 1, kind) == ["FAILED", state, str(got[2]), "1"], "repeated: counted once"
+    assert m.fail(fence, "n1", 1, kind) == ["FAILED", state, str(got[2]), "1", "why-" + kind], "repeated: counted once"
     assert m.dump() == before
     assert m.acquire("n2", 1, 0)[0] == then
     assert m.acquire("n1", 1, 0)[0] == then, "its own nonce does not get the lease again"
