@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 #include "common/connection_inside.h"
+#include "common/oauth_path.h"
 
 /* Each member of the record, and where the file has it. */
 enum shape { TEXT, SECONDS, NUMBER, FLAG, LIST, WORDS, THUMBPRINT };
@@ -400,6 +401,60 @@ static const struct yaml_node *node_of(const struct yaml_node *root, const char 
     return nearest(root, member);
 }
 
+/* Settings are shown, and addresses logged: a secret in one has another place. */
+static const char *const addresses[] = {
+    "token_url", "authorize_url", "device_url",  "par_url",   "revoke_url",   "introspect_url",
+    "issuer",    "redirect_uri",  "refresh_url", "chain.url", "api.base_url",
+};
+static const struct {
+    const char *member, *place;
+} secrets[] = {
+    {"client_secret", "its place is client: {secret: {file: PATH}}"},
+    {"client_assertion", "awq makes it with client: {key: {file: PATH}}"},
+    {"refresh_token", "its place is refresh_token: {file: PATH}"},
+    {"password", "its place is login: {password: {file: PATH}}"},
+    {"assertion",
+     "its place is assertion: {saml: {file: PATH}}, or awq makes it with assertion.key"},
+    {"access_token", "awq sends its own; where to says api: {token_in: query}"},
+    {"code", "awq sends what the browser brings"},
+};
+
+static const char *place_of_secret(struct slice name)
+{
+    const char *place = NULL;
+    struct buf clear;
+
+    buf_init(&clear, name.len + 1);
+    (void)oauth_form_decode(name, &clear);
+    for (size_t i = 0; !place && i < ARRAY_LEN(secrets); i++)
+        if (slice_eq_nocase(buf_slice(&clear), slice_cstr(secrets[i].member)))
+            place = secrets[i].place;
+    buf_deinit(&clear);
+    return place;
+}
+
+static bool check_addresses(const struct yaml_node *root, struct err *err)
+{
+    for (size_t i = 0; i < ARRAY_LEN(addresses); i++) {
+        const struct yaml_node *n = yaml_at(root, addresses[i]);
+        struct slice query, one;
+
+        if (!n || n->kind != YAML_SCALAR)
+            continue;
+        query = slice_sub(n->text, slice_find(n->text, '?') + 1, n->text.len);
+        while (slice_cut(&query, '&', &one)) {
+            const char *place = place_of_secret(slice_sub(one, 0, slice_find(one, '=')));
+
+            if (place)
+                return yaml_err(n, err,
+                                "%s has a secret's name in its query, and would be shown and "
+                                "logged with it: %s",
+                                addresses[i], place);
+        }
+    }
+    return true;
+}
+
 struct connection_cfg *connection_file_settings(const struct yaml_node *root, const char *x5t,
                                                 struct err *err)
 {
@@ -409,7 +464,8 @@ struct connection_cfg *connection_file_settings(const struct yaml_node *root, co
     struct buf json;
 
     buf_init(&json, YAML_BYTES_MAX * 2);
-    if (check_map(root, "", err) && put_settings(&json, root, x5t, err)) {
+    if (check_map(root, "", err) && check_addresses(root, err) &&
+        put_settings(&json, root, x5t, err)) {
         cfg = connection_cfg_parse_at(buf_slice(&json), &setting, &why);
         if (!cfg)
             yaml_err(node_of(root, setting), err, "%s", why.msg);

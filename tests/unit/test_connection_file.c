@@ -151,6 +151,15 @@ static void test_bad_files(void **state)
          "policy: {hosts: [h]}\n",
          "id is missing"},
         {LEAST(S, "policy: {}\n"), "line 6, column 1"},
+        /* secrets in addresses */
+        {LEAST(S, "revoke_url: https://h/r?a=b&client_secret=hunter2\n"),
+         "line 6, column 13: revoke_url has a secret's name in its query, and would be shown and "
+         "logged with it: its place is client: {secret: {file: PATH}}"},
+        {LEAST(S, "introspect_url: https://h/i?Refresh%5Ftoken=hunter2\n"), "line 6, column 17"},
+        {LEAST(S, "api: {base_url: 'https://h/a?access_token=hunter2'}\n"),
+         "line 6, column 17: api.base_url has a secret's name"},
+        {LEAST(S, "token: {renewal: none}\nrefresh_url: https://h/?password=hunter2\n"),
+         "line 7, column 14"},
         /* secrets */
         {LEAST("", ""), "client.secret is missing"},
         {LEAST(", secret: hunter2", ""), "client.secret must be {file: PATH} or {env: NAME}"},
