@@ -65,8 +65,10 @@ bool grant_kind_parse(struct slice name, enum grant_kind *to);
 const char *grant_type_of(enum grant_kind g); /* what a token request says: "refresh_token", URN */
 /* What it is asked for with, by its place in a connection's file; NULL: the client is enough. */
 const char *grant_secret_name(enum grant_kind g);
-bool grant_is_renewed(enum grant_kind g);   /* by a refresh token */
-bool grant_is_asked(enum grant_kind g);     /* of the account's owner, by conn link */
+bool grant_is_renewed(enum grant_kind g); /* by a refresh token */
+bool grant_is_asked(enum grant_kind g);   /* of the account's owner, by conn link */
+/* Has this address, by its setting's name ("par_url"), a use with this grant? */
+bool grant_has_url(enum grant_kind g, const char *setting);
 bool grant_needs_client(enum grant_kind g); /* else the assertion or token alone may be enough */
 enum client_auth {
     CLIENT_AUTH_BASIC,
@@ -108,7 +110,8 @@ struct connection_cfg {
     struct slice introspect_url; /* RFC 7662; "" = conn test asks nobody */
     struct slice device_url;     /* of device_code; of authorization_code: another way to ask */
     struct slice par_url;        /* RFC 9126; "" = the question goes by the browser */
-    struct slice issuer;         /* "" = its redirects are not said to have `iss` (RFC 9207) */
+    struct slice issuer;         /* "" = its redirects are not said to have `iss` (RFC 9207); of
+                                    other grants, what conn test compares with */
     struct slice client_id;      /* "" = none, where the grant allows it */
     enum client_auth auth;
     enum jwt_alg alg;                     /* of private_key_jwt; else JWT_ALG_OF_KEY */

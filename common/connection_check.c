@@ -103,10 +103,31 @@ static const struct {
     {"authorize_url", offsetof(struct connection_cfg, authorize_url), NO_OTHER,
      GRANT_AUTHORIZATION_CODE, "is missing: it is where the owner is asked (RFC 6749 section 3.1)"},
     {"par_url", offsetof(struct connection_cfg, par_url), NO_OTHER, GRANT_AUTHORIZATION_CODE, NULL},
-    {"issuer", offsetof(struct connection_cfg, issuer), NO_OTHER, GRANT_AUTHORIZATION_CODE, NULL},
+    {"issuer", offsetof(struct connection_cfg, issuer), ANY_GRANT, 0, NULL},
     {"device_url", offsetof(struct connection_cfg, device_url), ANY_ASKED, GRANT_DEVICE_CODE,
      "is missing: it gives the code that the owner enters (RFC 8628 section 3.1)"},
 };
+
+static bool has_use(size_t url, enum grant_kind g)
+{
+    switch (urls[url].more) {
+    case ANY_GRANT:
+        return true;
+    case ANY_ASKED:
+        return grant_is_asked(g);
+    case NO_OTHER:
+        break;
+    }
+    return urls[url].grant == g;
+}
+
+bool grant_has_url(enum grant_kind g, const char *setting)
+{
+    for (size_t i = 0; i < ARRAY_LEN(urls); i++)
+        if (strcmp(urls[i].setting, setting) == 0)
+            return has_use(i, g);
+    return false;
+}
 
 static bool check_urls(struct check *k)
 {
@@ -115,13 +136,11 @@ static bool check_urls(struct check *k)
     for (size_t i = 0; i < ARRAY_LEN(urls); i++) {
         const struct slice *url = (const struct slice *)((const char *)c + urls[i].at);
         bool own = urls[i].more != ANY_GRANT && urls[i].grant == c->grant;
-        bool used = own || urls[i].more == ANY_GRANT ||
-                    (urls[i].more == ANY_ASKED && grant_is_asked(c->grant));
 
         k->setting = urls[i].setting;
         if (own && urls[i].missing && url->len == 0)
             return wrong(k, urls[i].missing);
-        if (!used && url->len > 0)
+        if (!has_use(i, c->grant) && url->len > 0)
             return wrong(k, "has no use with this grant");
         if (url->len > 0 && !connection_check_url(c, urls[i].setting, *url, k->err))
             return false;

@@ -45,6 +45,7 @@ bool egress_check(const struct policy *p, struct slice method, struct slice url,
 bool egress_check_base(const struct policy *p, struct slice url, struct err *err);
 /* Token endpoints: the scheme and address rules, no host or path list. */
 bool egress_check_endpoint(bool insecure_http, struct slice url, struct err *err);
+#define EGRESS_PRIVATE "; only a policy with allow_private may reach it" /* ends the message */
 /* The address really dialled. IPv4-mapped and other IPv4-in-IPv6 forms are unwrapped first. */
 bool egress_check_address(bool allow_private, const struct sockaddr *addr, struct err *err);
 /* A header that a job wants to set: Host, Authorization, Proxy-*, Cookie, DPoP, Content-Length,

@@ -86,8 +86,7 @@ static bool allow_reach(bool allow_private, enum reach reach, const char *what, 
         return true;
     inet_ntop(family, addr, text, sizeof text);
     return err_rule(err, ERR_DENIED, "address_not_allowed", "the address %s is %s%s", text, what,
-                    reach == REACH_PRIVATE ? "; only a policy with allow_private may reach it"
-                                           : "");
+                    reach == REACH_PRIVATE ? EGRESS_PRIVATE : "");
 }
 
 static bool check4(bool allow_private, const uint8_t *a, struct err *err)

@@ -45,7 +45,7 @@ if link then
   redis.call('DEL', KEYS[2])
   redis.call('HDEL', KEYS[1], 'at', 'if', 'in', 'ih', 'it', 'next', 'tries', 'why', 'fm', 'ft', 'ff', 'sf', 'pf', 'rn', 'born',
     'scope', 'cool', 'cw', 'fc', 'bo', 'bp', 'bu', 'bf', 'bl')
-  if waits then put('why', 'not_linked') end
+  if waits then put('why', 'not_linked'); put('fm', 'its owner was not asked yet') end
   if ARGV[9] ~= '' then
     local t = redis.call('TIME')
     local now = t[1] * 1000 + math.floor(t[2] / 1000)

@@ -117,6 +117,7 @@ def test_applying_its_file_again_undoes_neither(rig):
     rig.apply(conn)
     rig.ctl("conn", "revoke", "acct", "--reason", "x")
     said = rig.apply(conn)
+    assert "settings written; it has no tokens to keep" in said.out
     assert "(revoked): apply with --relink" in said.out
     assert rig.redis.client.hget("awq:{c:acct}", "state") == b"NEEDS_CONSENT"
     rig.ctl("conn", "disable", "acct", "--reason", "x")
@@ -225,6 +226,25 @@ def test_a_provider_that_does_not_revoke_is_said(rig, what):
 def test_without_a_place_to_revoke_a_person_is_told(rig):
     rig.link_refresh("acct")
     assert "no revoke_url" in rig.ctl("conn", "rm", "acct").out
+
+
+@pytest.mark.parametrize("verb", ["rm", "revoke"])
+def test_where_there_was_no_token_the_provider_is_not_spoken_of(rig, verb):
+    auth, _ = rig.use_peers()
+    rig.need(keys=True)
+    for revoke_url in ({}, {"revoke_url": f"{auth.base}/token/revocation"}):
+        rig.apply(rig.conn("crm", "authorization_code", "basic", "basic", authorize_url=f"{auth.base}/auth", **revoke_url))
+        said = rig.ctl("conn", verb, "crm", "--reason", "x")
+        assert "the provider" not in said.out + said.err, said.out + said.err
+        if verb == "revoke":
+            assert "conn link crm asks its owner" in said.out
+
+
+@pytest.mark.parametrize("grant, says", [("client_credentials", "conn apply --relink asks"),
+                                         ("refresh_token", "links it with a new refresh token")])
+def test_what_ends_a_revocation_is_the_grants(rig, grant, says):
+    rig.link_by_hand(rig.conn("crm", grant))
+    assert says in rig.ctl("conn", "revoke", "crm", "--reason", "x").out
 
 
 def test_explain_says_how_it_is_revoked(rig):

@@ -64,6 +64,8 @@ def test_from_apply_to_a_call(rig):
     rig.enqueue(rig.job("crm", "/echo", job_id="waits"))
     wait_until(lambda: rig.redis.client.zcard(rig.key("park:conn:crm")), 15, "the job to wait for a consent")
     assert (state(rig)["state"], state(rig)["why"]) == ("NEEDS_CONSENT", "not_linked")
+    assert "(not_linked: its owner was not asked yet)" in rig.ctl("conn", "refresh", "crm", code=1).err
+    assert "needs consent: not_linked: its owner was not asked yet" in rig.ctl("conn", "test", "crm", code=1).out
     link = Link(rig)
     assert link.query["code_challenge_method"] == "S256" and link.back.startswith("http://127.0.0.1:")
     _, status, page = link.browse()
@@ -290,6 +292,16 @@ def test_nobody_answers(rig):
     link = Link(rig, "--timeout", "1s")
     code, _, err = link.end()
     assert code == 1 and "nobody answered in time" in err
+    assert "redirect URI at the provider must be http://127.0.0.1/callback, with any port" in err
+    assert "the browser shows an error of the provider" in err
+
+
+def test_a_redirect_uri_of_the_file_is_named(rig):
+    """Providers show what is wrong with it to the owner only."""
+    owned(rig, redirect_uri="https://ours.example/back")
+    link = Link(rig, "--timeout", "1s")
+    code, _, err = link.end()
+    assert code == 1 and "must be https://ours.example/back to the letter" in err, err
 
 
 def test_settings_changed_meanwhile(rig):

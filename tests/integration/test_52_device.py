@@ -27,6 +27,18 @@ def owned(rig, peers=None, **more):
     return server, conn
 
 
+def test_what_is_said_stands_alone(rig):
+    """Standard output may be a pipe: there are the address and the code, and no sentence waits for them."""
+    owned(rig, QUICK)
+    process = rig.start_ctl("conn", "link", "tv", "--timeout", "2s")
+    out, err = process.communicate(timeout=30)
+    uri, code, whole = out.splitlines()
+    assert uri.startswith("http") and whole.startswith(uri) and code in whole
+    said = err.splitlines()[0]
+    assert said.endswith(".") and "the address on standard output" in said and "the code in the line below it" in said
+    assert "The last line is an address with the code in it" in said
+
+
 def answer(server, device, action, account="alice"):
     server.control("POST", "device", {"user_code": device.code, "action": action, "account": account})
 

@@ -30,6 +30,29 @@ def test_a_real_server(rig):
     assert as_json["token_url"] == found["token_url"] and "private_key_jwt" in as_json["client_auth"]
 
 
+@pytest.mark.parametrize("grant, client, wanted", [
+    ("client_credentials", ("svc", "post"), {"token_url", "revoke_url", "introspect_url", "issuer"}),
+    ("authorization_code", ("basic", "basic"),
+     {"token_url", "authorize_url", "par_url", "device_url", "revoke_url", "introspect_url", "issuer"}),
+    ("device_code", ("basic", "basic"), {"token_url", "device_url", "revoke_url", "introspect_url", "issuer"}),
+])
+def test_the_lines_of_one_grant_are_taken(rig, grant, client, wanted):
+    server, _ = rig.use_peers()
+    rig.use_redis()
+    said = rig.ctl("conn", "discover", server.base, "--grant", grant, *LOCAL).out
+    found = yaml.safe_load(said)
+    assert set(found) == wanted
+    assert (", none" in said) == (grant != "client_credentials")
+    rig.apply({**rig.conn("crm", grant, *client), **found})
+    assert f"{server.base} publishes the same addresses" in rig.run_ctl("conn", "test", "crm").out
+    as_json = rig.ctl("conn", "discover", server.base, "--grant", grant, *LOCAL, "-o", "json").json()
+    assert wanted <= set(as_json) <= wanted | {"client_auth", "registration"}
+
+
+def test_no_such_grant(rig):
+    assert "--grant must be client_credentials" in rig.ctl("conn", "discover", "https://a.example", "--grant", "code", code=2).err
+
+
 def Server(pages):
     """Answers what it is told to at each path: {path: (status, body)}; of a redirect, the body is where to."""
     def answer(asked):
@@ -53,6 +76,8 @@ def test_where_it_is_looked_for_with_a_path(rig):
         assert f'token_url: "{s.base}/tenant/1//t"' in said, "to the letter, doubled slashes too"
         assert "# client.auth: basic\n" in said, "what a server means that does not say (RFC 8414 section 2)"
         assert "issuer:" not in said, "it does not say that its redirects have iss"
+        assert "issuer:" not in rig.ctl("conn", "discover", s.base + "/tenant/1", "--grant", "authorization_code", *LOCAL).out
+        assert f'issuer: "{s.base}/tenant/1"' in rig.ctl("conn", "discover", s.base + "/tenant/1", "--grant", "jwt_bearer", *LOCAL).out
 
 
 def test_openid_where_that_is_all_there_is(rig):
@@ -110,7 +135,7 @@ def test_it_is_https_and_public_unless_told(rig):
     with Server({}) as s:
         assert "https" in rig.run_ctl("conn", "discover", s.base).err
         done = rig.run_ctl("conn", "discover", s.base, "--insecure-http")
-        assert done.code != 0 and "private" in done.err and s.asked == []
+        assert done.code != 0 and "--allow-private lets it be reached" in done.err and s.asked == []
         assert rig.run_ctl("conn", "discover", "https://a.example/?x=1").code == 2
 
 

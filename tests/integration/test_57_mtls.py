@@ -337,7 +337,8 @@ def test_a_new_certificate_keeps_the_grant_and_asks_for_a_token_anew(rig, certs)
     asked = w.auth.counters()["token"]["ok"]
     old = w.x5t
     w.cert, w.cert_key = certs.renewed()
-    assert "settings written" in rig.apply(w.conn("refresh_token")).out and w.x5t != old
+    said = rig.apply(w.conn("refresh_token")).out
+    assert "its refresh token kept; an access token for the new certificate is due now" in said and w.x5t != old
     wait_until(lambda: w.auth.counters()["token"]["ok"] > asked, 15, "another token")
     w.works(0)
     last = w.api.log()[-1]

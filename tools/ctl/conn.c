@@ -531,10 +531,13 @@ const struct verb conn_verbs[] = {
      .run = conn_explain},
     {.noun = "conn",
      .name = "discover",
-     .usage = "ISSUER [--mtls] [--insecure-http] [--allow-private]",
+     .usage = "ISSUER [--grant NAME] [--mtls] [--insecure-http] [--allow-private]",
      .help = "Print what a server publishes of itself (RFC 8414), for a connection's file",
+     .more =
+         "With --grant the lines can be pasted as they are: those without a use for that grant\n"
+         "are left out.",
      .flags = conn_discover_flags,
-     .flag_count = 3,
+     .flag_count = ARRAY_LEN(conn_discover_flags),
      .least = 1,
      .most = 1,
      .run = conn_discover},

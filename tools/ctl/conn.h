@@ -37,7 +37,7 @@ int conn_explain(struct ctl *c, const struct args *args);
     }
 bool conn_read_file(struct ctl *c, struct connection_file *file, const char *path,
                     const char *profiles, struct err *err);
-extern const struct flag conn_discover_flags[3];
+extern const struct flag conn_discover_flags[4];
 int conn_discover(struct ctl *c, const struct args *args);
 extern const struct flag conn_register_flags[8];
 int conn_register(struct ctl *c, const struct args *args);

@@ -546,6 +546,18 @@ static void say_consent(struct apply *a)
                  SLICE_FMT(a->rec.why));
 }
 
+/* What became of the tokens with other settings. */
+static const char *what_stayed(const struct apply *a)
+{
+    bool renewed = grant_is_renewed(a->file.cfg->grant) && a->rec.rt.len > 0;
+
+    if (a->other_cert && a->rec.at.len > 0)
+        return renewed ? ", its refresh token kept; an access token for the new certificate is due "
+                         "now"
+                       : "; an access token for the new certificate is due now";
+    return a->rec.at.len > 0 || renewed ? ", its tokens kept" : "; it has no tokens to keep";
+}
+
 static void report(struct apply *a)
 {
     static const char *const words[] = {
@@ -573,7 +585,7 @@ static void report(struct apply *a)
         out_note(o, "connection %.*s: linked (%s); its first token is due now", SLICE_FMT(a->id),
                  a->why);
     else if (a->change == CHANGE_SETTINGS)
-        out_note(o, "connection %.*s: settings written, its tokens kept", SLICE_FMT(a->id));
+        out_note(o, "connection %.*s: settings written%s", SLICE_FMT(a->id), what_stayed(a));
     else
         out_note(o, "connection %.*s: unchanged", SLICE_FMT(a->id));
     if (slice_is(a->rec.state, "DISABLED"))

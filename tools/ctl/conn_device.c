@@ -133,12 +133,14 @@ bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slic
     bool ok = ask(&v, secret);
 
     if (ok) {
-        ctl_say(0, "The account's owner opens this address, on any machine, and enters the code:");
+        /* these lines may go another way than ours: each has to make sense alone */
+        ctl_say(0,
+                "The account's owner opens the address on standard output, on any machine, and "
+                "enters the code in the line below it.%s",
+                v.d.uri_complete[0] ? " The last line is an address with the code in it." : "");
         printf("%s\n%s\n", v.d.uri, v.d.user_code);
-        if (v.d.uri_complete[0]) {
-            ctl_say(0, "or this one, with the code in it:");
+        if (v.d.uri_complete[0])
             printf("%s\n", v.d.uri_complete);
-        }
         fflush(stdout);
         ok = poll(c, &v, secret, limit_ms);
     }

@@ -13,8 +13,9 @@
 #define URL_MAX  2048
 #define AUTH_MAX 16
 
-enum { D_INSECURE_HTTP, D_ALLOW_PRIVATE, D_MTLS };
-const struct flag conn_discover_flags[3] = {
+enum { D_GRANT, D_INSECURE_HTTP, D_ALLOW_PRIVATE, D_MTLS };
+const struct flag conn_discover_flags[4] = {
+    [D_GRANT] = {"--grant", NULL, "NAME", "the lines of this grant only: client_credentials ..."},
     [D_INSECURE_HTTP] = {"--insecure-http", NULL, NULL, "http:// too"},
     [D_ALLOW_PRIVATE] = {"--allow-private", NULL, NULL,
                          "loopback, private and link-local addresses too"},
@@ -53,6 +54,8 @@ struct discovery {
     struct ctl *c;
     struct slice issuer;
     bool insecure_http, allow_private, mtls;
+    bool one_grant; /* is printed: */
+    enum grant_kind grant;
     bool found, no_json;
     int status;
     const struct connection_cfg *cfg; /* to compare with; NULL: it is printed */
@@ -99,14 +102,17 @@ static void show(struct out *o, const char *setting, struct slice value)
     buf_deinit(&text);
 }
 
-static void show_methods(struct out *o, const struct json_val *root)
+static void show_methods(const struct discovery *d, const struct json_val *root)
 {
+    bool shows_itself = d->one_grant && d->grant == GRANT_CLIENT_CREDENTIALS;
+    struct out *o = &d->c->out;
     const struct json_val *list = json_get(root, "token_endpoint_auth_methods_supported");
     struct buf text;
 
     buf_init(&text, 256);
     for (size_t i = 0; i < ARRAY_LEN(methods); i++)
-        if (json_type(list) == JSON_NONE ? i == 0 : lists(list, methods[i].published))
+        if ((json_type(list) == JSON_NONE ? i == 0 : lists(list, methods[i].published)) &&
+            !(shows_itself && strcmp(methods[i].setting, "none") == 0))
             buf_addf(&text, "%s%s", text.len > 0 ? ", " : "", methods[i].setting);
     if (o->json) {
         out_key(o, "client_auth");
@@ -184,21 +190,32 @@ static void compare(struct discovery *d, const struct json_val *root)
                    SLICE_FMT(d->issuer));
 }
 
+/* The issuer of a server whose redirects have it (RFC 9207): each of them has, and one without is
+ * none. Where there are none, conn test compares with it. */
+static bool shows_issuer(const struct discovery *d, const struct json_val *root)
+{
+    bool iss = false;
+
+    json_bool(json_get(root, "authorization_response_iss_parameter_supported"), &iss);
+    return iss || (d->one_grant && d->grant != GRANT_AUTHORIZATION_CODE);
+}
+
 static void report(struct discovery *d, const struct json_val *root)
 {
     struct out *o = &d->c->out;
     struct slice url;
-    bool iss = false;
 
     if (o->json)
         out_thing(o);
-    json_bool(json_get(root, "authorization_response_iss_parameter_supported"), &iss);
     for (size_t i = 0; i < ARRAY_LEN(endpoints); i++)
-        if (published(d, root, i, &url))
+        if ((!d->one_grant || grant_has_url(d->grant, endpoints[i].setting)) &&
+            published(d, root, i, &url))
             show(o, endpoints[i].setting, url);
-    if (iss) /* RFC 9207: each of its redirects has it, and one without is none */
+    if (shows_issuer(d, root))
         show(o, "issuer", d->issuer);
-    show_methods(o, root);
+    show_methods(d, root);
+    if (!o->json && !d->one_grant)
+        out_note(o, "# these are of all grants; a file has one: --grant NAME");
     if (!o->json && !d->mtls && json_type(json_get(root, "mtls_endpoint_aliases")) == JSON_OBJ)
         out_note(o, "# with tls in the file it has other addresses: --mtls");
     if (json_str(json_get(root, "registration_endpoint"), &url) && is_address(d, url)) {
@@ -236,7 +253,8 @@ static bool ask(struct discovery *d, const struct buf *url)
     const struct once o = {.what = "its metadata",
                            .url = buf_slice(url),
                            .insecure_http = d->insecure_http,
-                           .allow_private = d->allow_private};
+                           .allow_private = d->allow_private,
+                           .by_option = !d->cfg};
 
     return once_ask(&o, on_metadata, d, &d->err);
 }
@@ -296,8 +314,14 @@ int conn_discover(struct ctl *c, const struct args *a)
                           .issuer = slice_cstr(a->names[0]),
                           .insecure_http = a->flag[D_INSECURE_HTTP] != NULL,
                           .allow_private = a->flag[D_ALLOW_PRIVATE] != NULL,
-                          .mtls = a->flag[D_MTLS] != NULL};
+                          .mtls = a->flag[D_MTLS] != NULL,
+                          .one_grant = a->flag[D_GRANT] != NULL};
     int code;
+
+    if (d.one_grant && !grant_kind_parse(slice_cstr(a->flag[D_GRANT]), &d.grant))
+        return ctl_usage(c,
+                         "--grant must be client_credentials, refresh_token, authorization_code, "
+                         "device_code, jwt_bearer, saml2_bearer, token_exchange or password");
 
     if (!is_address(&d, d.issuer) || slice_find(d.issuer, '?') < d.issuer.len ||
         slice_find(d.issuer, '#') < d.issuer.len)

@@ -186,11 +186,20 @@ static void on_redirect(void *owner, const struct httpd_request *rq, struct http
     l->over = true;
 }
 
+/* A provider that does not know the redirect URI sends nobody there: its error stays where only the
+ * owner sees it. */
+static bool nobody(struct consent *l)
+{
+    return err_set(&l->err, ERR_CONSENT,
+                   CONN_NOBODY_ANSWERED " (once the redirect URI or the scopes are mended, where "
+                                        "the browser shows an error of the provider)");
+}
+
 static void on_time(uv_timer_t *t)
 {
     struct consent *l = t->data;
 
-    err_set(&l->err, ERR_CONSENT, CONN_NOBODY_ANSWERED);
+    nobody(l);
     l->over = true;
 }
 
@@ -221,7 +230,7 @@ static bool read_line(struct consent *l, int64_t until)
         int64_t left = until - clock_boot_ms();
 
         if (left <= 0 || poll(&in, 1, left < INT_MAX ? (int)left : INT_MAX) == 0)
-            return err_set(&l->err, ERR_CONSENT, CONN_NOBODY_ANSWERED);
+            return nobody(l);
         if (read(STDIN_FILENO, &c, 1) != 1)
             return l->pasted.len > 0 ||
                    err_set(&l->err, ERR_CONSENT, "nothing was pasted; nothing was stored");
@@ -327,13 +336,27 @@ static bool choose_redirect(struct consent *l, bool *listen)
     return true;
 }
 
+static void say_redirect(const struct consent *l)
+{
+    const struct profile *p = &l->file.cfg->profile;
+    const struct slice *sent = name_map_find(&p->authorize.params, SLICE_LIT("redirect_uri"));
+
+    if (sent || p->redirect_uri.len > 0)
+        ctl_say(0, "The client's redirect URI at the provider must be %.*s to the letter.",
+                SLICE_FMT(sent ? *sent : p->redirect_uri));
+    else
+        ctl_say(0, "The client's redirect URI at the provider must be http://127.0.0.1" CALLBACK
+                   ", with any port; if it has to have one there: redirect_uri in the file.");
+}
+
 static bool ask_owner(struct consent *l, const struct args *args, int64_t limit_ms)
 {
     bool listen = !args->flag[L_NO_LISTEN];
 
     if (!choose_redirect(l, &listen) || !find_url(l, &l->url))
         return false;
-    ctl_say(0, "Open this address in the browser of the account's owner:");
+    say_redirect(l);
+    ctl_say(0, "Open the address on standard output in the browser of the account's owner.");
     printf("%.*s\n", SLICE_FMT(buf_slice(&l->url)));
     fflush(stdout);
     if (!listen) {

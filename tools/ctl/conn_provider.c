@@ -129,7 +129,9 @@ int conn_tell_provider(struct ctl *c, struct slice id, const struct redis_reply 
         v.cfg = connection_cfg_parse(v.rec.cfg, &v.err);
     if (v.cfg)
         v.cfg->id = id;
-    if (v.cfg && v.cfg->revoke_url.len == 0)
+    if (v.cfg && v.rec.at.len == 0 && (v.rec.rt.len == 0 || !grant_is_renewed(v.cfg->grant)))
+        ; /* it had no token of the provider's */
+    else if (v.cfg && v.cfg->revoke_url.len == 0)
         out_note(&c->out,
                  "Revoke the grant at the provider too (its settings have no revoke_url).");
     else if (v.cfg && revoke_both(&v, id))

@@ -243,7 +243,8 @@ static bool send(struct registration *r)
     struct once o = {.what = "the registration endpoint",
                      .url = slice_cstr(r->a->names[0]),
                      .insecure_http = r->a->flag[R_INSECURE_HTTP] != NULL,
-                     .allow_private = r->a->flag[R_ALLOW_PRIVATE] != NULL};
+                     .allow_private = r->a->flag[R_ALLOW_PRIVATE] != NULL,
+                     .by_option = true};
     bool ok = true;
 
     buf_init(&json, TEXT_MAX);

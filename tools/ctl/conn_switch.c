@@ -173,6 +173,28 @@ int conn_enable(struct ctl *c, const struct args *a)
     return flip(c, a, false, SLICE_NONE);
 }
 
+/* What ends the waiting of its jobs. */
+static void say_revoked(struct ctl *c, struct slice id, const struct redis_reply *had)
+{
+    struct connection_cfg *cfg =
+        connection_cfg_parse(redis_reply_str(redis_reply_at(had, 5)), NULL);
+    const char *secret = cfg ? grant_secret_name(cfg->grant) : NULL;
+
+    out_note(&c->out,
+             "connection %.*s: its tokens and secrets are gone from Redis; its jobs wait until",
+             SLICE_FMT(id));
+    if (cfg && grant_is_asked(cfg->grant))
+        out_note(&c->out,
+                 "conn apply puts the client's secret back, and conn link %.*s asks its owner.",
+                 SLICE_FMT(id));
+    else if (secret)
+        out_note(&c->out, "conn apply links it with a new %s (or --relink).",
+                 grant_is_renewed(cfg->grant) ? "refresh token" : secret);
+    else
+        out_note(&c->out, "conn apply --relink asks for its grant again.");
+    connection_cfg_free(cfg);
+}
+
 int conn_revoke(struct ctl *c, const struct args *a)
 {
     struct key conn, lease, changed;
@@ -199,10 +221,7 @@ int conn_revoke(struct ctl *c, const struct args *a)
         redis_reply_free(r);
         return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
     }
-    out_note(&c->out,
-             "connection %.*s: its tokens and secrets are gone from Redis; its jobs wait until\n"
-             "conn apply links it with a new refresh token (or --relink).",
-             SLICE_FMT(id));
+    say_revoked(c, id, r);
     code = spread(c, a, id, "revoked"); /* nobody uses them here, before they end there */
     told = conn_tell_provider(c, id, r);
     redis_reply_free(r);

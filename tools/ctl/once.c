@@ -1,5 +1,6 @@
 #include "tools/ctl/once.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sodium.h>
@@ -59,6 +60,16 @@ static bool wants_nonce(struct once_dpop *d, const struct http_result *res)
     return d->again;
 }
 
+/* There is no policy yet: who asks says what may be reached. */
+static void name_option(struct err *err)
+{
+    char *policy = strstr(err->msg, EGRESS_PRIVATE);
+
+    if (policy)
+        snprintf(policy, sizeof err->msg - (size_t)(policy - err->msg),
+                 "; --allow-private lets it be reached");
+}
+
 static void on_answer(void *owner, const struct http_result *res)
 {
     struct asking *a = owner;
@@ -69,6 +80,8 @@ static void on_answer(void *owner, const struct http_result *res)
         return;
     if (!a->answered) {
         *a->err = res->err;
+        if (a->o->by_option)
+            name_option(a->err);
         err_prefix(a->err, "%s: ", a->o->what);
         return;
     }

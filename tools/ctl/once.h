@@ -28,6 +28,7 @@ struct once {
     const char *what; /* for messages: "the token endpoint" */
     struct slice url;
     bool insecure_http, allow_private;
+    bool by_option; /* those two are the verb's --insecure-http and --allow-private */
     const struct oauth_request *form; /* sent as it says; NULL: a GET, or */
     struct slice json, authorization; /* a POST of that */
     struct once_dpop *dpop;           /* with a proof; NULL: without */
