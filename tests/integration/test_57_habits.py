@@ -297,6 +297,16 @@ def test_a_renewal_is_answered(here, name, lines):
         wait_until(lambda: here.run_ctl("conn", "refresh", w.id).code == 0, 20, "a renewal after one that failed")
 
 
+def test_a_token_that_is_elsewhere(here):
+    """Whoever writes a profile is told where was looked, and what is there; and not that the provider is in trouble."""
+    w = linked(here, {})
+    w.dialect.say("renewal", 200, {"data": {"token": "a-secret"}, "status": "ok"})
+    with pytest.raises(Fails, match="without an access token at access_token; it has data, status"):
+        w.renew()
+    said = here.run_ctl("conn", "test", w.id).out
+    assert "otherwise than the settings say" in said and "not the settings" not in said and "a-secret" not in said
+
+
 def test_an_expiry_that_cannot_be_read(here):
     """The token is good, and for how long is a guess: whoever links is told, and so is the log at each renewal."""
     d = Dialect(here.auth, here.api)

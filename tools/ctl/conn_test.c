@@ -185,6 +185,20 @@ static const char *what_to_do_not_sent(struct slice text)
            "policy.allow_private) and apply; that tries at once";
 }
 
+/* It answered as if all were well, and no token was found there. */
+static bool is_not_read(struct slice why)
+{
+    static const char *const reasons[] = {
+        "no_access_token",       "not_json",    "empty", "access_token_invalid",
+        "refresh_token_invalid", "not_success",
+    };
+
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+        if (slice_is(why, reasons[i]))
+            return true;
+    return false;
+}
+
 /* By the class of the failure (fail.lua). */
 static const char *what_to_do(struct test *t)
 {
@@ -197,6 +211,10 @@ static const char *what_to_do(struct test *t)
         return what_to_do_not_sent(t->rec.fail_text);
     if (slice_is(class, "config"))
         return what_to_mend(t);
+    if (is_not_read(t->rec.why))
+        return "If it never gave a token, it writes its answers otherwise than the settings say: "
+               "mend token_url or answer (conn explain shows how it is read) and apply. Else it is "
+               "in trouble: a worker tries again when a job wants the token";
     return "The token endpoint is in trouble, not the settings: a worker tries again when a job "
            "wants the token, conn apply tries at once";
 }
