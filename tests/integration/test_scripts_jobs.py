@@ -1398,6 +1398,22 @@ def test_the_enqueue_script_refuses_before_it_writes(m, args):
     assert m.r.dbsize() == before
 
 
+@pytest.mark.parametrize("odd, why", [
+    ({0: "q:other"}, "KEYS"), ({1: "id:r2"}, "KEYS"), ({2: "run:r2"}, "KEYS"), ({2: "run:x:r1"}, "KEYS"), ({3: "due"}, "KEYS"),
+    ({4: "held"}, "KEYS"), ({5: "due"}, "KEYS"), ({6: "defualt"}, "KEYS"),
+    ({0: "q:a.b", 6: "a.b"}, "ARGV 7"), ({0: "q:", 6: ""}, "ARGV 7"), ({0: "q:" + "x" * 65, 6: "x" * 65}, "ARGV 7"),
+    ({7: "many"}, "backlog limit"), ({7: ""}, "backlog limit"), ({7: "nan"}, "backlog limit"), ({7: "-1"}, "backlog limit"),
+    ({8: 1795850634}, "not-before is 1795850634: it looks like seconds"),
+], ids=str)
+def test_the_enqueue_script_wants_its_keys_to_be_those_of_its_arguments(m, odd, why):
+    """What lies elsewhere nobody would find: the job would run under a record that is another's, or never."""
+    told = dict(enumerate(["q:default", "id:r1", "run:r1", "held", "due", "dead", "default", 100, 0])) | odd
+    before = m.r.dbsize()
+    with pytest.raises(redispy.ResponseError, match=why):
+        m.call("enqueue", [key(told[i]) for i in range(6)], "r1.0.0", "r1", "", told[8], told[7], HOUR, told[6], WAKE)
+    assert m.r.dbsize() == before
+
+
 def test_cancel_of_what_lies_on_another_queue(m):
     """Only the queue that its record names can say that it is gone."""
     assert m.enqueue("r1.0.0", queue="other") == "OK"
