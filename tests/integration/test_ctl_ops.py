@@ -281,6 +281,19 @@ def test_doctor_sees_what_somebody_else_wrote(rig):
     assert "key types" not in checks(rig, 0)
 
 
+def test_doctor_sees_queues_that_cannot_be(rig):
+    """By bare XADD: `queue ls` passes over them, and what a worker has sorted by tenant is none of them."""
+    rig.use_redis(aof="everysec")
+    rig.worker()
+    r = rig.redis.client
+    r.xadd(rig.key("q:default~"), {"j": b"x"})
+    assert "queue names" not in checks(rig, 0)
+    for name in "a b", "x" * 65:
+        r.xadd(rig.key(f"q:{name}"), {"j": b"x"})
+    level, said = checks(rig, 0)["queue names"]
+    assert level == "warn" and said.endswith("with such a name: 2") and said.split('"')[1] in ("a b", "x" * 64), said
+
+
 def test_doctor_sees_what_nobody_takes(rig):
     """Ready, and slots are free: the workers are paused, or hang."""
     r = rig.use_redis(aof="everysec").client

@@ -124,6 +124,12 @@ int doctor_queues(struct doctor *d)
                        "%" PRId64 " jobs on %s, and none of the workers alive works on it", jobs,
                        n.queue[i].name);
     }
+    if (n.misnamed > 0)
+        checks_add(&d->checks, CHECK_WARN, "queue names",
+                   "No worker looks there: a queue's name is 1-64 of A-Z a-z 0-9 _ -. Have its "
+                   "producer mended, put the jobs again, DEL the stream",
+                   "\"%s\" is none; streams below q: with such a name: %zu", n.misnamed_one,
+                   n.misnamed);
     /* beats are some seconds old: nearly all is all */
     if (n.slots > 0 && n.active * 10 >= n.slots * 9 && waiting > n.slots)
         checks_add(&d->checks, CHECK_WARN, "slots",

@@ -29,6 +29,25 @@ static void add_name(struct queues *n, struct slice name, int64_t workers)
     n->queue[n->count++].workers = workers;
 }
 
+/* QUEUE~ is ours: what waits there for its tenant's turn (key_lane). */
+static bool is_misnamed(struct slice name)
+{
+    bool lane = name.len > 0 && name.ptr[name.len - 1] == '~';
+
+    return !id_is_queue(lane ? slice_sub(name, 0, name.len - 1) : name);
+}
+
+/* A name from a key: somebody may have put it there by mistake. */
+static void add_found(struct queues *n, struct slice name)
+{
+    if (!is_misnamed(name)) {
+        add_name(n, name, 0);
+        return;
+    }
+    if (n->misnamed++ == 0)
+        slice_copy(slice_sub(name, 0, ID_MAX), n->misnamed_one, sizeof n->misnamed_one);
+}
+
 /* A worker's line says until when it is taken for alive. */
 static bool is_alive(struct ctl *c, struct slice worker, int64_t now_ms)
 {
@@ -110,7 +129,7 @@ static int scan_keys(struct queues *n, struct ctl *c)
         for (size_t i = 0; i < redis_reply_len(keys); i++) {
             struct slice key = redis_reply_str(redis_reply_at(keys, i));
 
-            add_name(n, slice_sub(key, base.len, key.len), 0);
+            add_found(n, slice_sub(key, base.len, key.len));
         }
         slice_copy(redis_reply_str(redis_reply_at(r, 0)), cursor, sizeof cursor);
         redis_reply_free(r);

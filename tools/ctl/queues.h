@@ -27,8 +27,10 @@ struct queue_seen {
 struct queues { /* by name; `default` is always among them */
     struct queue_seen queue[QUEUES_MAX];
     size_t count;
-    bool more;             /* there may be others */
-    int64_t active, slots; /* of those workers, all together */
+    bool more;       /* there may be others */
+    size_t misnamed; /* streams below q: whose names no queue has: no worker looks there */
+    char misnamed_one[ID_MAX + 1]; /* how one of them begins */
+    int64_t active, slots;         /* of those workers, all together */
 };
 
 /* `a` names queues: only these, without a walk. None: all that are found. */
