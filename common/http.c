@@ -16,7 +16,7 @@ static void finish(struct http_request *rq, CURLcode code)
     struct http_result r = {.sent_ms = rq->sent_ms, .new_link = rq->opened > 0};
 
     http_judge(rq, code, &r);
-    if (r.sent == HTTP_ANSWERED)
+    if (r.sent == HTTP_ANSWERED || r.head_status > 0)
         r.answered_ms = clock_wall_ms();
     if (r.sent == HTTP_NOT_SENT)
         r.sent_ms = 0;

@@ -96,8 +96,10 @@ enum http_sent {
 
 struct http_result {
     enum http_sent sent;
-    struct err err;                    /* set unless ANSWERED */
-    int status;                        /* 100-599, when ANSWERED */
+    struct err err;  /* set unless ANSWERED */
+    int status;      /* 100-599, when ANSWERED */
+    int head_status; /* 200-599 of an answer that was too big (err says so), else 0: its head had
+                        come, and answered_ms says when it was given up */
     const struct http_header *headers; /* of the final answer, in order, names as sent; borrowed */
     size_t header_count;
     struct buf *body;             /* decoded (gzip, deflate); borrowed: buf_take it to keep it */

@@ -237,13 +237,18 @@ static void explain(struct http_request *rq, CURLcode code, struct err *err)
     err_rule(err, err_code, rule, "%s %.*s: %s", rq->method, SLICE_FMT(url_origin(url)), why);
 }
 
+static bool is_final(int status)
+{
+    return status >= 200 && status <= 599;
+}
+
 /* A server may answer in full and then reset the link or the HTTP/2 stream because it did not
  * want the rest of our body (RFC 9113 section 8.1): that is an answer. */
 static bool answer_is_whole(struct http_request *rq, CURLcode code)
 {
     curl_off_t length, got = 0;
 
-    if (!rq->head_done || rq->status < 200 || rq->status > 599)
+    if (!rq->head_done || !is_final(rq->status))
         return false;
     if (code == CURLE_OK)
         return true;
@@ -318,4 +323,6 @@ void http_judge(struct http_request *rq, CURLcode code, struct http_result *r)
         explain_cert(rq, &r->err);
     else
         explain(rq, code, &r->err);
+    if (rq->wrote && r->err.code == ERR_FORMAT && is_final(rq->status)) /* one of our bounds */
+        r->head_status = rq->status;
 }

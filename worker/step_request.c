@@ -172,6 +172,7 @@ static void on_answer(void *owner, const struct http_result *res)
     s->rq = NULL;
     s->sent = res->sent;
     s->err = res->err;
+    s->status = res->head_status;
     s->sent_ms = res->sent_ms > 0 ? res->sent_ms + s->w->skew_ms : s->sent_ms;
     s->answered_ms = res->answered_ms > 0 ? res->answered_ms + s->w->skew_ms : 0;
     meter_http(res->sent == HTTP_ANSWERED ? res->status : 0);

@@ -268,6 +268,7 @@ void http_on_result(void *owner, const struct http_result *r)
     o->sent = r->sent;
     o->err = r->err;
     o->status = r->status;
+    o->head_status = r->head_status;
     o->sent_ms = r->sent_ms;
     o->answered_ms = r->answered_ms;
     o->new_link = r->new_link;

@@ -68,7 +68,7 @@ struct outcome {
     bool free_in_callback, in_start, was_in_start, new_link;
     int calls; /* of the callback: must end as 1 */
     enum http_sent sent;
-    int status;
+    int status, head_status;
     char *body;
     size_t body_len;
     int64_t sent_ms, answered_ms;
