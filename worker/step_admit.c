@@ -146,8 +146,8 @@ enum step_state step_admit(struct step *s)
         if (s->k.attempt > 0)
             err_rule(&s->err, ERR_FORMAT, "expired",
                      "job %s: its deadline passed before another attempt; %" PRIu32
-                     " were made, which may have been acted on",
-                     s->name, s->k.attempt);
+                     " %s made, which may have been acted on",
+                     s->name, s->k.attempt, s->k.attempt == 1 ? "was" : "were");
         else
             err_rule(&s->err, ERR_FORMAT, "expired",
                      "job %s: its deadline passed before it could start", s->name);

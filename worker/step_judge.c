@@ -32,7 +32,8 @@ enum step_state step_again_after(struct step *s, int64_t least_ms)
         return step_retry(s, wait_ms > least_ms ? wait_ms : least_ms);
     if (why.code == ERR_NONE)
         err_set(&why, ERR_RETRY, "the last answer was %d", s->status);
-    err_prefix(&why, "job %s: gave up after %u attempts: ", s->name, (unsigned)s->k.attempt + 1);
+    err_prefix(&why, "job %s: gave up after %u attempt%s: ", s->name, (unsigned)s->k.attempt + 1,
+               s->k.attempt == 0 ? "" : "s");
     why.rule = "retries_exhausted";
     return step_bury(s, &why);
 }

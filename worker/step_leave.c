@@ -248,8 +248,8 @@ static void on_moved(void *owner, struct move *m, enum verdict v, const struct e
         struct err err = {0};
 
         err_rule(&err, ERR_NOMEM, "parking_full",
-                 "job %s: too many jobs wait for %s already; mend it, then replay", s->name,
-                 m->resource);
+                 "job %s: %" PRId64 " jobs (--park-max) wait for %s already; mend it, then replay",
+                 s->name, s->w->set->park_max, m->resource);
         s->state = step_bury(s, &err);
         return;
     }

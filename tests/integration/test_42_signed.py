@@ -355,7 +355,9 @@ def test_policy_producers_of_a_file(rig):
 def test_ctl(rig):
     rig.need(keys=True)
     key = rig.folder / "shop.key"
-    public = rig.ctl("producer", "keygen", key).out.strip()
+    made = rig.ctl("producer", "keygen", key)
+    public = made.out.strip()
+    assert made.err.count("\n") == 1 and "?" not in made.err
     assert len(public) == 64 and key.stat().st_mode & 0o777 == 0o600 and public not in key.read_text()
     rig.ctl("producer", "keygen", key, code=1)
     for bad in (["--key", public], ["--connections", "a"], ["--key", public, "--connections", "a b"],

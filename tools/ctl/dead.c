@@ -101,7 +101,7 @@ static void show_call(struct out *o, struct slice j)
         out_key(o, "steps");
         out_int(o, env.call_count);
         out_key(o, "attempts");
-        out_int(o, env.k.attempt);
+        out_int(o, (int64_t)env.k.attempt + 1); /* which one it ended at, as its result says */
         out_key(o, "deadline");
         out_time(o, env.deadline);
         out_key(o, "results_to");

@@ -85,8 +85,7 @@ static int producer_keygen(struct ctl *c, const struct args *a)
     out_note(&c->out, "%s", hex);
     ctl_say(0,
             "%s is the producer's secret: it goes there and nowhere else. The line printed is its "
-            "public key,\n"
-            "for: awq-ctl producer add NAME --key HEX --connections ...",
+            "public key, for: awq-ctl producer add NAME --key HEX --connections ...",
             a->names[0]);
     return CTL_OK;
 }
