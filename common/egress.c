@@ -175,11 +175,16 @@ bool egress_check_header(struct slice name, struct slice value, bool allow_cooki
         "via",
         "set-cookie",
     };
+    int shown = name.len > 64 ? 64 : (int)name.len;
     bool no;
 
-    if (!http_is_token(name) || !http_is_header_value(value))
+    if (!http_is_token(name))
         return err_rule(err, ERR_DENIED, "header_invalid",
-                        "a header's name or value holds characters that are not allowed there");
+                        "a header's name holds characters that are not allowed there");
+    if (!http_is_header_value(value))
+        return err_rule(err, ERR_DENIED, "header_invalid",
+                        "the value of the header %.*s holds characters that are not allowed there",
+                        shown, name.ptr);
     no = (name_is(name, "cookie") && !allow_cookie) ||
          (name.len > 6 && name_is(slice_sub(name, 0, 6), "proxy-")) ||
          (name.len > 12 && name_is(slice_sub(name, 0, 12), "x-forwarded-"));
@@ -187,6 +192,6 @@ bool egress_check_header(struct slice name, struct slice value, bool allow_cooki
         no = no || name_is(name, forbidden[i]);
     if (no)
         return err_rule(err, ERR_DENIED, "header_forbidden", "a job may not set the header %.*s",
-                        name.len > 64 ? 64 : (int)name.len, name.ptr);
+                        shown, name.ptr);
     return true;
 }
