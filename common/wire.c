@@ -1,5 +1,7 @@
 #include "common/wire.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/char.h"
@@ -10,6 +12,7 @@
 #define BRANCH_MAX  8                 /* so that RUN.BRANCH.SEQ fits JOB_NAME_MAX */
 #define STATE_MAX   512               /* W3C Trace Context section 3.3.1.5 */
 #define UNIX_MS_MAX 253402300799999LL /* the year 9999 ends */
+#define UNIX_MS_MIN 100000000000LL    /* in 1973; as seconds it is in the year 5138 */
 
 static bool is_hex(struct slice s)
 {
@@ -204,7 +207,9 @@ static bool env_version(struct place *p, const struct field *f, const struct ite
 static bool env_id(struct place *p, const struct field *f, const struct item *it, struct slice raw)
 {
     (void)raw;
-    if (it->type != ITEM_STR || !id_is_job(it->bytes))
+    if (it->type != ITEM_STR)
+        return wire_refuse(p, f->rule, "must be a str");
+    if (!id_is_job(it->bytes))
         return wire_refuse(p, f->rule, "must be 1-64 characters of A-Za-z0-9_:-");
     p->e->id = it->bytes;
     return true;
@@ -267,24 +272,38 @@ static bool env_tenant(struct place *p, const struct field *f, const struct item
     return true;
 }
 
+/* A time in seconds, the commonest mistake, would be one of January 1970. */
+static bool take_time(struct place *p, const struct field *f, const struct item *it, int64_t *out)
+{
+    char why[96];
+
+    if (!wire_take_ms(p, f, it, 0, UNIX_MS_MAX, out))
+        return false;
+    if (*out == 0 || *out >= UNIX_MS_MIN)
+        return true;
+    snprintf(why, sizeof why, "is %" PRId64 ": it looks like seconds, milliseconds are wanted",
+             *out);
+    return wire_refuse(p, f->rule, why);
+}
+
 static bool env_not_before(struct place *p, const struct field *f, const struct item *it,
                            struct slice raw)
 {
     (void)raw;
-    return wire_take_ms(p, f, it, 0, UNIX_MS_MAX, &p->e->not_before);
+    return take_time(p, f, it, &p->e->not_before);
 }
 
 static bool env_deadline(struct place *p, const struct field *f, const struct item *it,
                          struct slice raw)
 {
     (void)raw;
-    return wire_take_ms(p, f, it, 0, UNIX_MS_MAX, &p->e->deadline);
+    return take_time(p, f, it, &p->e->deadline);
 }
 
 static bool env_iat(struct place *p, const struct field *f, const struct item *it, struct slice raw)
 {
     (void)raw;
-    return wire_take_ms(p, f, it, 0, UNIX_MS_MAX, &p->e->iat);
+    return take_time(p, f, it, &p->e->iat);
 }
 
 /* A trace context that cannot be used is dropped: no job fails for it (W3C Trace Context 2.2.3). */

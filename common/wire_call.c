@@ -55,6 +55,17 @@ static const char *number_text(struct place *p, const struct item *it, size_t sl
     return a->numbers[slot];
 }
 
+/* Text is UTF-8, of which some MessagePack libraries do not make sure; `member` is what holds it,
+ * or empty: the key that is being read. */
+static bool check_text(struct place *p, const char *rule, struct slice member, struct slice s)
+{
+    static const char why[] = "is not UTF-8; other bytes have their place in a bin body only";
+
+    if (json_is_utf8(s))
+        return true;
+    return member.len > 0 ? wire_refuse_member(p, rule, member, why) : wire_refuse(p, rule, why);
+}
+
 /* Text, an integer or a boolean, as text. A float has no one spelling, so it is refused. */
 static bool pair_value(struct place *p, const char *rule, const struct item *it, struct pair *to,
                        size_t slot)
@@ -64,7 +75,7 @@ static bool pair_value(struct place *p, const char *rule, const struct item *it,
         if (it->bytes.len > VALUE_MAX)
             return wire_refuse_member(p, rule, to->name, "is longer than 8192 bytes");
         to->value = it->bytes;
-        return true;
+        return check_text(p, rule, to->name, it->bytes);
     case ITEM_BOOL:
         to->value = it->truth ? SLICE_LIT("true") : SLICE_LIT("false");
         return true;
@@ -108,6 +119,8 @@ static bool read_pairs(struct place *p, const struct field *f, const struct item
         if (headers && !is_token(key.bytes))
             return wire_refuse_member(p, f->rule, key.bytes,
                                       "is not a header name (RFC 9110 5.6.2)");
+        if (!check_text(p, f->rule, key.bytes, key.bytes))
+            return false;
         wire_read_member(&r, &value);
         if (!pair_value(p, f->rule, &value, to, slot + *count))
             return false;
@@ -164,7 +177,7 @@ static bool call_url(struct place *p, const struct field *f, const struct item *
         memchr(it->bytes.ptr, ' ', it->bytes.len))
         return wire_refuse(p, f->rule, "holds a blank or a control character");
     p->call->url = it->bytes;
-    return true;
+    return check_text(p, f->rule, SLICE_NONE, it->bytes);
 }
 
 static bool call_query(struct place *p, const struct field *f, const struct item *it,
@@ -192,7 +205,7 @@ static bool call_body(struct place *p, const struct field *f, const struct item 
     case ITEM_STR:
         p->call->body_kind = BODY_TEXT;
         p->call->body = it->bytes;
-        return true;
+        return check_text(p, f->rule, SLICE_NONE, it->bytes);
     case ITEM_MAP:
     case ITEM_ARR:
         if (!wire_value_check(raw, &why))
@@ -414,6 +427,6 @@ bool wire_read_call(struct place *p, struct slice raw, int index, struct call *t
         p->e->conns[index] = to->conn;
     p->key = "retry.cap_ms";
     if (to->retry_cap_ms < to->retry_base_ms)
-        return wire_refuse(p, "call_value_invalid", "is less than retry.base_ms");
+        return wire_refuse(p, "call_value_invalid", "(default 60000) is less than retry.base_ms");
     return true;
 }

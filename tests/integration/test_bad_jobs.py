@@ -390,7 +390,7 @@ def test_deadlines(bad):
     b = bad.start()
     now = int(time.time() * 1000)
     b.put(b.job("gone", env={"deadline": now - 1}))
-    b.put(b.job("long-gone", env={"deadline": 1}))
+    b.put(b.job("long-gone", env={"deadline": 100000000000}))
     b.put(b.job("far", env={"deadline": 253402300799999}))
     got = b.last_results(["gone", "long-gone", "far"])
     for name in ("gone", "long-gone"):

@@ -99,7 +99,7 @@ static void test_encode_is_the_same_as_json(void **state)
         "ms\":1,"
         "\"cap_ms\":2}},\"then\":[{\"conn\":\"c\",\"url\":\"https://h/{id}\",\"body\":\"text\"},"
         "{\"conn\":\"c\",\"url\":\"https://h/\",\"body_base64\":\"AP8=\",\"retry\":{\"max\":9}}],"
-        "\"out\":\"\",\"tenant\":\"t\",\"not_before\":7,\"deadline\":8}";
+        "\"out\":\"\",\"tenant\":\"t\",\"not_before\":100000000000,\"deadline\":100000000001}";
     static const struct awq_pair q[] = {{"q", "1"}}, h[] = {{"X", "y"}};
     static const char *const needs[] = {"read", "write"};
     const struct awq_call calls[] = {
@@ -140,8 +140,8 @@ static void test_encode_is_the_same_as_json(void **state)
                         .call_count = 3,
                         .out = "",
                         .tenant = "t",
-                        .not_before_ms = 7,
-                        .deadline_ms = 8};
+                        .not_before_ms = 100000000000,
+                        .deadline_ms = 100000000001};
     size_t len = 0, json_len = 0;
     struct awq_error err;
     char *a = awq_encode(&j, &len, &err);

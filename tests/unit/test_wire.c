@@ -217,7 +217,8 @@ static void test_defaults(void **state)
 }
 
 static const char full[] =
-    "{\"id\":\"a\",\"x\":{\"y\":[1]},\"out\":\"\",\"deadline\":7,\"not_before\":6,\"tenant\":\"t\","
+    "{\"id\":\"a\",\"x\":{\"y\":[1]},\"out\":\"\",\"deadline\":1767225600007,\"not_before\":"
+    "1767225600006,\"tenant\":\"t\","
     "\"tp\":\"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00\",\"ts\":\"a=1\","
     "\"call\":{\"conn\":\"c\",\"method\":\"PATCH\",\"url\":\"http://x\","
     "\"query\":{\"n\":-5,\"u\":18446744073709551615,\"t\":true,\"f\":false,\"s\":\"v w\"},"
@@ -242,8 +243,8 @@ static void test_all_keys(void **state)
     check_slice(e.tenant, "t");
     check_slice(e.ts, "a=1");
     assert_int_equal(e.tp.len, 55);
-    assert_int_equal(e.not_before, 6);
-    assert_int_equal(e.deadline, 7);
+    assert_int_equal(e.not_before, 1767225600006);
+    assert_int_equal(e.deadline, 1767225600007);
     assert_int_equal(e.call_count, 3);
     check_slice(e.call.conn, "c");
     check_slice(e.call.method, "PATCH");
@@ -422,6 +423,14 @@ static void test_texts(void **state)
          "then[0] must be a map"},
         {"{\"id\":\"a b\",\"call\":{\"conn\":\"c\",\"url\":\"u\"}}",
          "id must be 1-64 characters of A-Za-z0-9_:-"},
+        {"{\"id\":7,\"call\":{\"conn\":\"c\",\"url\":\"u\"}}", "id must be a str"},
+        {"{\"id\":\"a\",\"deadline\":1795850634}",
+         "deadline is 1795850634: it looks like seconds, milliseconds are wanted"},
+        {"{\"id\":\"a\",\"not_before\":99999999999}",
+         "not_before is 99999999999: it looks like seconds, milliseconds are wanted"},
+        {"{\"id\":\"a\",\"iat\":1}", "iat is 1: it looks like seconds, milliseconds are wanted"},
+        {"{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\",\"retry\":{\"base_ms\":120000}}}",
+         "call.retry.cap_ms (default 60000) is less than retry.base_ms"},
         {"{\"call\":{\"conn\":\"c\",\"url\":\"u\"}}", "id is missing"},
         {"{\"id\":\"a\",\"call\":{\"conn\":\"c\",\"url\":\"u\",\"body_base64\":\"*\"}}",
          "body_base64 is not base64 (RFC 4648 4)"},

@@ -21,6 +21,11 @@ def pack(value):
     return msgpack.packb(value, use_bin_type=True)
 
 
+def not_utf8(value):
+    """The same, and "\\udcff" in a str becomes the byte 0xff."""
+    return msgpack.packb(value, use_bin_type=True, unicode_errors="surrogateescape")
+
+
 def as_msgpack(call):
     """A call as PROTOCOL.md's JSON form has it: body_base64 stands for a binary body."""
     return {("body" if k == "body_base64" else k): (base64.b64decode(v) if k == "body_base64" else v)
@@ -68,6 +73,7 @@ ENVELOPES = [
          "headers": {"X-Lead": "{id}"}, "body": {"text": "about {name}", "lead": "{id}", "literal": "{{id}}"}},
         {"conn": "hooks", "url": "https://hooks.example.net/done", "method": "POST"}])),
     ("times", "not before, and not after", job(not_before=1767225600000, deadline=1767229200000)),
+    ("earliest-times", "0 is as if not said; less than 10^11 would be seconds", job(not_before=0, deadline=10 ** 11)),
     ("out", "results to a stream of one's own", job(out="crm-results")),
     ("no-out", "results to the run record only", job(out="")),
     ("tenant-and-trace", "tenant; W3C trace context", job(tenant="acme", tp=TP, ts="vendor=1,other=x")),
@@ -231,6 +237,11 @@ BAD = [
      "call_value_invalid"),
     ("body-not-utf8", "a str that is not UTF-8", b"\x83\xa1v\x01\xa2id\xa1a\xa4call\x82\xa3url" + pack(URL)
      + b"\xa4body\x91\xa1\xff", "call_value_invalid"),
+    ("text-body-not-utf8", "bytes are for a bin", not_utf8(call(body="\udcff")), "call_value_invalid"),
+    ("url-not-utf8", "text is UTF-8", not_utf8(call(url=URL + "/\udcff")), "call_url_invalid"),
+    ("header-not-utf8", "text is UTF-8", not_utf8(call(headers={"A": "b\udcff"})), "call_header_invalid"),
+    ("query-not-utf8", "text is UTF-8", not_utf8(call(query={"a": "b\udcff"})), "call_query_invalid"),
+    ("query-name-not-utf8", "text is UTF-8", not_utf8(call(query={"a\udcff": "b"})), "call_query_invalid"),
     ("as-unknown", "content, raw or response", pack(call(**{"as": "json"})), "call_value_invalid"),
     ("timeout-zero", "1 at least", pack(call(timeout_ms=0)), "call_value_invalid"),
     ("timeout-negative", "1 at least", pack(call(timeout_ms=-5)), "call_value_invalid"),
@@ -269,6 +280,9 @@ BAD = [
     ("tenant-odd", "a blank", pack(job(tenant="a b")), "envelope_value_invalid"),
     ("deadline-text", "an integer", pack(job(deadline="soon")), "envelope_value_invalid"),
     ("deadline-negative", "Unix milliseconds", pack(job(deadline=-1)), "envelope_value_invalid"),
+    ("deadline-seconds", "milliseconds", pack(job(deadline=1795850634)), "envelope_value_invalid"),
+    ("not-before-seconds", "milliseconds", pack(job(not_before=99999999999)), "envelope_value_invalid"),
+    ("iat-seconds", "milliseconds", pack(job(iat=1795850634)), "envelope_value_invalid"),
     ("not-before-absurd", "the year 9999 at most", pack(job(not_before=2 ** 62)), "envelope_value_invalid"),
     ("tp-number", "a str", pack(job(tp=1)), "envelope_value_invalid"),
     ("k-text", "k is awq's own", pack(job(k="x")), "k_invalid"),
