@@ -22,6 +22,8 @@ import Redis from 'ioredis';
 const ENDED = new Set(['done', 'failed', 'dead', 'expired', 'cancelled']);
 const BACKLOG_LIMIT = 1_000_000;
 const DEDUP_MS = 600_000;
+const ID = /^[A-Za-z0-9_:-]{1,64}$/;
+const QUEUE = /^[A-Za-z0-9_-]{1,64}$/;
 
 function fail(why, code = 2) {
   console.error(why);
@@ -181,10 +183,26 @@ const { values: o, positionals: [command, name] } = parseArgs({
 });
 if (!o.producer !== !o.sign) fail('--producer and --sign go together');
 if (o.inbox && !o.sign) fail('--inbox is for signed jobs: --producer, --sign');
-const job = async () => JSON.parse(await text(process.stdin));
+if (!QUEUE.test(o.queue)) fail("a queue's name is 1-64 of A-Z a-z 0-9 _ -"); // no worker looks at another
+
+async function json() {
+  try {
+    return JSON.parse(await text(process.stdin));
+  } catch (e) {
+    return fail(`what came in is not JSON: ${e.message}`, 1);
+  }
+}
+
+// Without an id of its kind, or a call, there is nothing to put.
+async function job() {
+  const read = await json();
+  if (!read?.call || typeof read.call !== 'object') fail('a job is a JSON object with the members id and call', 1);
+  if (typeof read.id !== 'string' || !ID.test(read.id)) fail("a job's id is a string, 1-64 of A-Z a-z 0-9 _ : -", 1);
+  return read;
+}
 
 if (command === 'encode') {
-  for (const each of [await job()].flat()) console.log(envelope(each).toString('hex'));
+  for (const each of [await json()].flat()) console.log(envelope(each).toString('hex'));
 } else {
   const signer = o.sign && new Signer(o.producer, o.sign);
   const awq = new Awq(o.redis, { prefix: o.prefix, shards: Number(o.shards), script: o.script, signer });

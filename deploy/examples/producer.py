@@ -18,6 +18,7 @@ import hashlib
 import json
 import pathlib
 import random
+import re
 import sys
 import time
 
@@ -28,6 +29,7 @@ SCRIPT = pathlib.Path(__file__).resolve().parent / "../../common/scripts/enqueue
 ENDED = {b"done", b"failed", b"dead", b"expired", b"cancelled"}
 BACKLOG_LIMIT = 1_000_000
 DEDUP_MS = 600_000
+ID, QUEUE = re.compile("[A-Za-z0-9_:-]{1,64}"), re.compile("[A-Za-z0-9_-]{1,64}")
 
 
 def envelope(job):
@@ -151,6 +153,23 @@ class Awq:
                 count -= 1
 
 
+def read_json():
+    try:
+        return json.load(sys.stdin)
+    except ValueError as e:
+        sys.exit(f"what came in is not JSON: {e}")
+
+
+def read_job():
+    """Without an id of its kind, or a call, there is nothing to put."""
+    job = read_json()
+    if not isinstance(job, dict) or not isinstance(job.get("call"), dict):
+        sys.exit("a job is a JSON object with the members id and call")
+    if not isinstance(job.get("id"), str) or not ID.fullmatch(job["id"]):
+        sys.exit("a job's id is a string, 1-64 of A-Z a-z 0-9 _ : -")
+    return job
+
+
 def printable(value):
     """bytes as base64, so that a result can be shown as JSON."""
     return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
@@ -177,15 +196,17 @@ def main():
         p.error("--producer and --sign go together")
     if o.inbox and not o.sign:
         p.error("--inbox is for signed jobs: --producer, --sign")
+    if not QUEUE.fullmatch(o.queue):
+        p.error("a queue's name is 1-64 of A-Z a-z 0-9 _ -")  # no worker looks at another
     if o.command == "encode":
-        jobs = json.load(sys.stdin)
+        jobs = read_json()
         for job in jobs if isinstance(jobs, list) else [jobs]:
             print(envelope(job).hex())
         return 0
     awq = Awq(o.redis, o.prefix, o.shards, Signer(o.producer, o.sign) if o.sign else None, o.script)
     if o.command == "put":
         put = awq.put_bare if o.bare else awq.put_inbox if o.inbox else awq.put
-        print(put(json.load(sys.stdin), o.queue))
+        print(put(read_job(), o.queue))
         return 0
     if o.command == "results":
         for result in awq.results(o.name, o.count, o.out):
@@ -197,4 +218,7 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except redis.exceptions.RedisError as e:
+        sys.exit(f"Redis: {e}")

@@ -102,6 +102,20 @@ def test_what_would_be_refused_is_not_put(producer, rig):
     assert not rig.redis.client.exists(rig.key("q:default"))
 
 
+@pytest.mark.parametrize("text, queue, says", [
+    ("{\"id\":", "default", "not JSON"), ("[]", "default", "id and call"), ("{\"id\":\"a\"}", "default", "id and call"),
+    ("{\"id\":7,\"call\":{}}", "default", "id is a string"), ("{\"id\":\"a b\",\"call\":{}}", "default", "id is a string"),
+    ("{\"id\":\"a\",\"call\":{}}", "a b", "queue's name"), ("{\"id\":\"a\",\"call\":{}}", "", "queue's name")])
+@pytest.mark.parametrize("how", [[], ["--bare"]], ids=["script", "bare"])
+def test_what_is_no_job_is_said_in_a_line(producer, rig, how, text, queue, says):
+    rig.use_redis()
+    done = subprocess.run(producer.command("put", *how, "--queue", queue), input=text, text=True, capture_output=True,
+                          timeout=30 * PATIENCE, check=False)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode in (1, 2) and says in last and "Traceback" not in done.stderr, done.stderr
+    assert rig.redis.client.dbsize() == 0
+
+
 def test_the_script_can_be_elsewhere(producer, rig):
     """A copy of the example, and the script where `make install` puts it; who does not need it does not read it."""
     rig.use_redis()
