@@ -15,6 +15,7 @@ struct yaml_doc {
 
 struct reader {
     yaml_parser_t parser;
+    struct slice text;
     struct err *err;
 };
 
@@ -87,6 +88,31 @@ static bool fail_at(const yaml_mark_t *at, struct err *err, const char *what)
     return err_set(err, ERR_CONFIG, "line %zu, column %zu: %s", at->line + 1, at->column + 1, what);
 }
 
+/* A mark counts characters. */
+static char char_at(struct slice text, const yaml_mark_t *at)
+{
+    size_t i = 0;
+
+    for (size_t n = 0; i < text.len && n < at->index; n++)
+        do
+            i++;
+        while (i < text.len && ((unsigned char)text.ptr[i] & 0xc0) == 0x80);
+    return i < text.len ? text.ptr[i] : '\0';
+}
+
+/* What it most often is, where libyaml says only where it stopped. */
+static const char *reason(const char *problem)
+{
+    if (strstr(problem, "tab character"))
+        return "a tab: YAML is indented with blanks";
+    if (strstr(problem, "mapping values are not allowed"))
+        return "a colon that makes no key here: a wrong indentation, a text with `: ` in it that "
+               "needs quotes, or a line before without the blank after its colon";
+    if (strstr(problem, "cannot start any token"))
+        return "a text that begins with this character needs quotes";
+    return problem;
+}
+
 static bool parser_failed(struct reader *r)
 {
     yaml_parser_t *p = &r->parser;
@@ -96,7 +122,9 @@ static bool parser_failed(struct reader *r)
     if (p->error == YAML_READER_ERROR)
         return err_set(r->err, ERR_CONFIG, "byte %zu: %s", p->problem_offset,
                        p->problem ? p->problem : "not UTF-8 text");
-    return fail_at(&p->problem_mark, r->err, p->problem ? p->problem : "not YAML");
+    if (char_at(r->text, &p->problem_mark) == '\t')
+        return fail_at(&p->problem_mark, r->err, reason("tab character"));
+    return fail_at(&p->problem_mark, r->err, p->problem ? reason(p->problem) : "not YAML");
 }
 
 static bool next_event(struct reader *r, yaml_event_t *e)
@@ -267,6 +295,7 @@ static struct yaml_node *read_document(struct reader *r)
 
 struct yaml_doc *yaml_doc_parse(struct slice text, struct err *err)
 {
+    struct slice mark = SLICE_LIT("\xef\xbb\xbf"); /* a byte order mark says nothing of UTF-8 */
     struct reader r = {.err = err};
     struct yaml_doc *doc;
 
@@ -280,8 +309,9 @@ struct yaml_doc *yaml_doc_parse(struct slice text, struct err *err)
         no_memory(err);
         return NULL;
     }
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)(text.ptr ? text.ptr : ""),
-                                 text.len);
+    r.text = slice_sub(text, slice_starts(text, mark) ? mark.len : 0, text.len);
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)(r.text.ptr ? r.text.ptr : ""),
+                                 r.text.len);
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
     doc->root = read_document(&r);
     yaml_parser_delete(&r.parser);

@@ -55,6 +55,11 @@ static void test_tree(void **state)
     assert_null(yaml_get(NULL, "no"));
     assert_null(yaml_get(n, "of a list"));
     yaml_doc_free(doc);
+    doc = parse("\xef\xbb\xbf"
+                "id: crm-1\n"); /* as some editors begin a file */
+    n = yaml_get(yaml_doc_root(doc), "id");
+    assert_true(slice_is(n->text, "crm-1") && n->line == 1 && n->column == 5);
+    yaml_doc_free(doc);
     yaml_doc_free(NULL);
     assert_null(yaml_doc_root(NULL));
 }
@@ -135,7 +140,7 @@ static void test_refused(void **state)
         {"", "line 1, column 1:", "empty"},
         {"# only a comment\n", "line 2, column 1:", "empty"},
         {"a: 1\nb: [1, 2\n", "line 3, column 1:", "expected"},
-        {"a: 1\n\tb: 2\n", "line 2, column 1:", "tab character"},
+        {"a: 1\n\tb: 2\n", "line 2, column 1:", "a tab: YAML is indented with blanks"},
         {"a: &x 1\n", "line 1, column 4:", "anchors"},
         {"a: &x [1]\n", "line 1, column 4:", "anchors"},
         {"a: &x {b: 1}\n", "line 1, column 4:", "anchors"},
@@ -151,7 +156,10 @@ static void test_refused(void **state)
         {"a: 1\n\"a\": 3\n", "line 2, column 1:", "already given"},
         {"{a: 1, a: 1}", "line 1, column 8:", "already given"},
         {"[a]: 1\n", "line 1, column 1:", "a key must be text"},
-        {"a: b: c\n", "line 1, column 5:", "mapping values are not allowed"},
+        {"a: b: c\n", "line 1, column 5:", "a text with `: ` in it that needs quotes"},
+        {"a:b\nc: d\n", "line 2, column 2:", "without the blank after its colon"},
+        {"a: 1\nb: @x\n", "line 2, column 4:", "needs quotes"},
+        {"\xc3\xa4: 1\na:\n\tb: 2\n", "line 3, column 1:", "a tab: YAML is indented with blanks"},
         {"a: \"x\n", "line 2, column 1:", "end of stream"},
         {"a: \xff\n", "byte 3:", "UTF-8"},
         {"a: \x01\n", "byte 3:", "control characters"},
