@@ -70,6 +70,30 @@ def test_an_option_before_the_noun_that_there_is_not(rig):
     assert rig.run_ctl("doctor", "--help").out.startswith("awq-ctl doctor\n")
 
 
+def test_a_flag_that_is_given_twice(rig):
+    """One of the two would be dropped without a word."""
+    rig.need(keys=True)
+    a, b = (str(rig.folder / n) for n in ("a.yaml", "b.yaml"))
+    for flags in (["-f", a, "-f", b], ["-f", a, f"--file={b}"]):
+        done = rig.run_ctl("conn", "apply", *flags)
+        assert done.code == 2 and "--file is given twice" in done.err
+    done = rig.run_ctl("conn", "rm", "x", "--reason", "a", "--reason", "b")
+    assert done.code == 2 and "--reason is given twice" in done.err
+
+
+@pytest.mark.parametrize("time, says", [
+    ("99d", "must be a number and ms, s, m or h (no more than 8784h)"), ("x", "must be a number and ms, s, m or h"),
+    ("1", "must have a unit"), ("8785h", "must be at most 8784h"), ("99999999999999999999s", "must be at most 8784h"),
+])
+def test_a_time_that_is_none(rig, time, says):
+    done = rig.run_ctl("conn", "enable", "x", "--timeout", time)
+    assert done.code == 2 and says in done.err, done.err
+
+
+def test_a_list_of_verbs_is_not_cut(rig):
+    assert "[--grant GRANT] [--auth METHOD] ... Register a client" in rig.run_ctl("conn", "--help").out
+
+
 @pytest.mark.parametrize("flags, says", [
     (["--redis-url", "foo://x"], "scheme"), (["--redis-password-file", "/none/here"], "/none/here"),
     (["--keys", "/none/here", "conn", "test", "x"], "/none/here"), (["--keys", "", "conn", "test", "x"], "key file"),

@@ -95,7 +95,7 @@ int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(p
 /* A flag with a number; `otherwise` when it is not given. */
 int ctl_flag_int(const struct ctl *c, const struct args *a, size_t flag, int64_t min, int64_t max,
                  int64_t otherwise, int64_t *out);
-/* A flag with a duration: 250ms, 30s, 5m, 2h. */
+/* A flag with a duration of 366 days at most: 250ms, 30s, 5m, 2h. */
 int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t otherwise,
                 int64_t *out);
 /* Redis' clock, by which all times in Redis are. */

@@ -274,6 +274,8 @@ int ctl_flag_int(const struct ctl *c, const struct args *a, size_t flag, int64_t
     return CTL_OK;
 }
 
+#define FLAG_MS_MAX (INT64_C(366) * 24 * 3600000)
+
 int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t otherwise,
                 int64_t *out)
 {
@@ -282,6 +284,7 @@ int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t 
         int64_t ms;
     } units[] = {{"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}};
     struct slice s = slice_cstr(a->flag[flag]);
+    const char *name = c->verb->flags[flag].name;
     size_t digits = 0;
     int64_t n = 0;
 
@@ -291,13 +294,17 @@ int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t 
     while (digits < s.len && char_is_digit(s.ptr[digits]))
         digits++;
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
-        if (slice_is(slice_sub(s, digits, s.len), units[i].unit) &&
-            slice_to_i64(slice_sub(s, 0, digits), &n) && n <= INT64_C(1000000000)) {
-            *out = n * units[i].ms;
-            return CTL_OK;
-        }
+        if (digits == 0 || !slice_is(slice_sub(s, digits, s.len), units[i].unit))
+            continue;
+        if (!slice_to_i64(slice_sub(s, 0, digits), &n) || n > FLAG_MS_MAX / units[i].ms)
+            return ctl_usage(c, "%s must be at most %dh", name, (int)(FLAG_MS_MAX / 3600000));
+        *out = n * units[i].ms;
+        return CTL_OK;
     }
-    return ctl_usage(c, "%s must be a time such as 500ms, 30s, 5m", c->verb->flags[flag].name);
+    if (digits == s.len)
+        return ctl_usage(c, "%s must have a unit, as in 500ms, 30s, 5m, 2h", name);
+    return ctl_usage(c, "%s must be a number and ms, s, m or h (no more than %dh), as 500ms, 30s",
+                     name, (int)(FLAG_MS_MAX / 3600000));
 }
 
 /* ---- help ---------------------------------------------------------------------------------------
@@ -306,10 +313,9 @@ int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t 
 static void print_verbs(FILE *to, const struct verb *v)
 {
     for (; v->name; v++) {
-        char head[80];
+        int head = fprintf(to, "  %s%s%s %s", v->noun, v->name[0] ? " " : "", v->name, v->usage);
 
-        snprintf(head, sizeof head, "%s%s%s %s", v->noun, v->name[0] ? " " : "", v->name, v->usage);
-        fprintf(to, "  %-44s %s\n", head, v->help);
+        fprintf(to, "%*s %s\n", head < 46 ? 46 - head : 0, "", v->help);
     }
 }
 
@@ -384,6 +390,8 @@ static int take_flag(struct ctl *c, struct input *in, char *const *argv, size_t 
         return ctl_usage(c, "no such flag: %.40s", argv[*i]);
     if (!f->value && eq < arg.len)
         return ctl_usage(c, "%s has no value", f->name);
+    if (f->value && in->args.flag[at]) /* one of the two would be dropped */
+        return ctl_usage(c, "%s is given twice", f->name);
     if (!f->value) {
         in->args.flag[at] = "";
     } else if (eq < arg.len) {
