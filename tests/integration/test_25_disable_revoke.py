@@ -51,9 +51,11 @@ def test_disabled_within_a_second_and_nothing_lost(rig):
     tested = rig.ctl("conn", "test", "acct", code=1).out
     assert "conn enable" in tested and "token seen in a log" in tested and "once it is enabled" in tested
     ids = stream.end()
-    rig.ctl("conn", "enable", "acct")
+    assert rig.ctl("conn", "enable", "acct").out == "connection acct: enabled; all 2 living workers know it\n"
     results = rig.results(ids, 30)
     assert {r[-1]["state"] for r in results.values()} == {"done"}
+    assert rig.ctl("conn", "enable", "acct").out == "connection acct: enabled already; all 2 living workers know it\n"
+    assert "removed; all 2 living workers know it" in rig.ctl("conn", "rm", "acct").out
 
 
 def test_the_second_does_not_rest_on_hints(rig):

@@ -423,52 +423,6 @@ bool conn_open_cert(struct ctl *c, struct slice id, const struct connection_reco
     return ok;
 }
 
-/* ---- rm -----------------------------------------------------------------------------------------
- */
-
-static int conn_rm(struct ctl *c, const struct args *a)
-{
-    struct slice id = slice_cstr(a->names[0]);
-    struct key conn, lease, lane, changed, conns;
-    struct redis_reply *r, *had;
-    struct err err = {0};
-    bool gone;
-    int code;
-
-    if (!id_is_connection(id))
-        return ctl_usage(c, "a connection id is 1-64 of A-Z a-z 0-9 _ : -");
-    if ((code = ctl_connect(c)))
-        return code;
-    key_conn(&conn, id);
-    key_conn_lease(&lease, id);
-    key_conn_lane(&lane, id);
-    key_changed(&changed);
-    key_conns(&conns);
-    const struct slice argv[] = {key_slice(&conn), key_slice(&lease), key_slice(&lane),
-                                 key_slice(&changed), id};
-
-    had = link_script(c->link, SCRIPT_remove, 3, ARRAY_LEN(argv), argv, &err);
-    if (!had)
-        return ctl_fail(c, &err);
-    gone = slice_is(redis_reply_str(redis_reply_at(had, 0)), "OK");
-    /* Also when the record was gone: a try that died in between is finished by the next. */
-    r = link_ask(c->link, &err, "ZREM", conns.s, a->names[0]);
-    code = r ? conn_announce_change(c) : ctl_fail(c, &err);
-    redis_reply_free(r);
-    if (code == CTL_OK) {
-        ctl_wake(c, id); /* its jobs are told that it is gone, not left to wait for it */
-        if (!gone)
-            code = ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
-    }
-    if (code == CTL_OK) {
-        out_note(&c->out, "connection %.*s: removed; its secrets are gone from Redis.",
-                 SLICE_FMT(id));
-        code = conn_tell_provider(c, id, had);
-    }
-    redis_reply_free(had);
-    return code;
-}
-
 static const struct flag apply_flags[] = {
     {"--file", "-f", "FILE", "the connection file (YAML; tools/README.md)"},
     {"--relink", NULL, NULL,
@@ -479,6 +433,11 @@ static const struct flag ls_flags[] = {LIST_FLAGS};
 static const struct flag refresh_flags[] = {
     {"--timeout", NULL, "TIME", "wait so long for a worker to do it (default 30s)"},
 };
+
+#define AT_PROVIDER                                                                                \
+    "Its tokens are revoked at the provider too, where its settings have a revoke_url and "        \
+    "--keys\n"                                                                                     \
+    "is given. Else revoke the grant there by hand: a token that leaked is good until then."
 
 const struct verb conn_verbs[] = {
     {.noun = "conn",
@@ -594,7 +553,7 @@ const struct verb conn_verbs[] = {
      .name = "revoke",
      .usage = "ID --reason TEXT [--timeout TIME]",
      .help = "Forget its tokens and secrets; its jobs wait until the account is linked anew",
-     .more = "Revoke the grant at the provider too: a token that leaked is good there until then.",
+     .more = AT_PROVIDER,
      .flags = conn_switch_flags,
      .flag_count = ARRAY_LEN(conn_switch_flags),
      .least = 1,
@@ -604,8 +563,11 @@ const struct verb conn_verbs[] = {
      .run = conn_revoke},
     {.noun = "conn",
      .name = "rm",
-     .usage = "ID",
+     .usage = "ID [--timeout TIME]",
      .help = "Remove a connection and its secrets; jobs that wait for it are told",
+     .more = AT_PROVIDER,
+     .flags = conn_switch_flags,
+     .flag_count = ARRAY_LEN(conn_switch_flags),
      .least = 1,
      .most = 1,
      .changes = true,

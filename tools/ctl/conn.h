@@ -48,6 +48,7 @@ extern const struct flag conn_switch_flags[1];
 int conn_disable(struct ctl *c, const struct args *args);
 int conn_enable(struct ctl *c, const struct args *args);
 int conn_revoke(struct ctl *c, const struct args *args);
+int conn_rm(struct ctl *c, const struct args *args);
 /* Count up the revision that workers compare what they know with. */
 int conn_announce_change(struct ctl *c);
 

@@ -1,4 +1,4 @@
-/* awq-ctl conn disable, enable, revoke: take a connection out of use, and know that it is. */
+/* awq-ctl conn disable, enable, revoke, rm: take a connection out of use, and know that it is. */
 #include "tools/ctl/conn.h"
 
 #include <inttypes.h>
@@ -73,7 +73,8 @@ static int wait_for_fleet(struct ctl *c, int64_t rev, int64_t limit_ms, struct a
     }
 }
 
-static int report(struct ctl *c, struct slice id, const char *what, const struct asked *a)
+static int report(struct ctl *c, struct slice id, const char *what, bool already,
+                  const struct asked *a)
 {
     if (c->out.json) {
         out_thing(&c->out);
@@ -88,13 +89,13 @@ static int report(struct ctl *c, struct slice id, const char *what, const struct
         out_thing_end(&c->out);
     }
     if (a->alive == 0) {
-        out_note(&c->out, "connection %.*s: %s; no worker is alive, and those that start know it",
-                 SLICE_FMT(id), what);
+        out_note(&c->out, "connection %.*s: %s%s; no worker is alive, and those that start know it",
+                 SLICE_FMT(id), what, already ? " already" : "");
         return CTL_OK;
     }
     if (a->know == a->alive) {
-        out_note(&c->out, "connection %.*s: %s; all %zu living workers know it", SLICE_FMT(id),
-                 what, a->alive);
+        out_note(&c->out, "connection %.*s: %s%s; all %zu living workers know it", SLICE_FMT(id),
+                 what, already ? " already" : "", a->alive);
         return CTL_OK;
     }
     return ctl_say(CTL_PARTIAL,
@@ -105,7 +106,8 @@ static int report(struct ctl *c, struct slice id, const char *what, const struct
 }
 
 /* The change is in Redis: see that the workers hear of it. */
-static int spread(struct ctl *c, const struct args *args, struct slice id, const char *what)
+static int spread(struct ctl *c, const struct args *args, struct slice id, const char *what,
+                  bool already)
 {
     int64_t rev = 0, limit_ms = 0;
     struct asked a;
@@ -116,7 +118,7 @@ static int spread(struct ctl *c, const struct args *args, struct slice id, const
     ctl_wake(c, id);
     if ((code = wait_for_fleet(c, rev, limit_ms, &a)))
         return code;
-    return report(c, id, what, &a);
+    return report(c, id, what, already, &a);
 }
 
 /* ---- the verbs ---- */
@@ -158,9 +160,7 @@ static int flip(struct ctl *c, const struct args *args, bool off, struct slice r
     if (none)
         return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
     /* Also when it was so already: a try that died in between is finished by the next. */
-    if (same)
-        out_note(&c->out, "connection %.*s was %s already", SLICE_FMT(id), what);
-    return spread(c, args, id, what);
+    return spread(c, args, id, what, same);
 }
 
 int conn_disable(struct ctl *c, const struct args *a)
@@ -222,8 +222,51 @@ int conn_revoke(struct ctl *c, const struct args *a)
         return ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
     }
     say_revoked(c, id, r);
-    code = spread(c, a, id, "revoked"); /* nobody uses them here, before they end there */
+    code = spread(c, a, id, "revoked", false); /* nobody uses them here, before they end there */
     told = conn_tell_provider(c, id, r);
     redis_reply_free(r);
     return code ? code : told;
+}
+
+int conn_rm(struct ctl *c, const struct args *a)
+{
+    struct key conn, lease, lane, changed, conns;
+    struct redis_reply *r, *had;
+    struct err err = {0};
+    struct slice id;
+    int code, told;
+
+    if ((code = begin(c, a, &id)))
+        return code;
+    key_conn(&conn, id);
+    key_conn_lease(&lease, id);
+    key_conn_lane(&lane, id);
+    key_changed(&changed);
+    key_conns(&conns);
+    const struct slice argv[] = {key_slice(&conn), key_slice(&lease), key_slice(&lane),
+                                 key_slice(&changed), id};
+
+    had = link_script(c->link, SCRIPT_remove, 3, ARRAY_LEN(argv), argv, &err);
+    if (!had)
+        return ctl_fail(c, &err);
+    /* Also when the record was gone: a try that died in between is finished by the next. */
+    r = link_ask(c->link, &err, "ZREM", conns.s, a->names[0]);
+    redis_reply_free(r);
+    if (!r) {
+        code = ctl_fail(c, &err);
+    } else if (!slice_is(redis_reply_str(redis_reply_at(had, 0)), "OK")) {
+        if ((code = conn_announce_change(c)) == CTL_OK) {
+            ctl_wake(c, id);
+            code = ctl_say(CTL_NOT_FOUND, "no connection %.*s", SLICE_FMT(id));
+        }
+    } else {
+        out_note(&c->out,
+                 "connection %.*s: its tokens and secrets are gone from Redis; its jobs are told.",
+                 SLICE_FMT(id));
+        code = spread(c, a, id, "removed", false);
+        told = conn_tell_provider(c, id, had);
+        code = code ? code : told;
+    }
+    redis_reply_free(had);
+    return code;
 }
