@@ -37,12 +37,12 @@ static bool check_host(struct cfg_reader *r, char *s, size_t *len)
     struct slice name = slice_of(s, *len);
 
     if (!slice_is_visible(name))
-        return cfg_wrong(r, "must be host names with an optional port");
+        return cfg_wrong(r, "must be a host name with an optional port");
     for (size_t i = 0; i < *len; i++) {
         if (s[i] >= 'A' && s[i] <= 'Z')
             s[i] = (char)(s[i] + 32);
         if (strchr("/@?#\\%\"'<>,", s[i]))
-            return cfg_wrong(r, "must be host names with an optional port, not URLs");
+            return cfg_wrong(r, "must be a host name with an optional port, not a URL");
     }
     if (slice_starts(name, SLICE_LIT("*.")))
         name = slice_sub(name, 2, name.len);
@@ -57,7 +57,7 @@ static bool check_method(struct cfg_reader *r, char *s, size_t *len)
         if (s[i] >= 'a' && s[i] <= 'z')
             s[i] = (char)(s[i] - 32);
         if (s[i] < 'A' || s[i] > 'Z')
-            return cfg_wrong(r, "must be names of HTTP methods");
+            return cfg_wrong(r, "must be the name of an HTTP method");
     }
     return true;
 }
@@ -65,7 +65,7 @@ static bool check_method(struct cfg_reader *r, char *s, size_t *len)
 static bool check_producer(struct cfg_reader *r, char *s, size_t *len)
 {
     return id_is_queue(slice_of(s, *len)) ||
-           cfg_wrong(r, "must be names of producers: 1-32 of A-Z a-z 0-9 _ -");
+           cfg_wrong(r, "must be the name of a producer: 1-32 of A-Z a-z 0-9 _ -");
 }
 
 static bool check_path(struct cfg_reader *r, char *s, size_t *len)
@@ -74,7 +74,7 @@ static bool check_path(struct cfg_reader *r, char *s, size_t *len)
 
     if (s[0] != '/' || !slice_is_visible(path) || slice_find(path, '?') < path.len ||
         slice_find(path, '#') < path.len)
-        return cfg_wrong(r, "must be paths that begin with / and have no query");
+        return cfg_wrong(r, "must be a path that begins with / and has no query");
     while (*len > 1 && s[*len - 1] == '/') /* whole segments: /v1/ is /v1 */
         s[--*len] = '\0';
     return true;
@@ -99,7 +99,7 @@ static bool is_resource(struct slice s) /* RFC 8707 section 2: an absolute URI, 
 
 static bool read_resource(struct cfg_reader *r, const struct json_val *v)
 {
-    return cfg_words(r, v, is_resource, "must be absolute URIs without a fragment (RFC 8707)",
+    return cfg_words(r, v, is_resource, "must be an absolute URI without a fragment (RFC 8707)",
                      &r->cfg->resources);
 }
 
@@ -115,10 +115,7 @@ static bool read_grant(struct cfg_reader *r, const struct json_val *v)
 {
     int pick = 0;
 
-    if (!cfg_name(r, v, connection_grant_name,
-                  "must be client_credentials, refresh_token, authorization_code, device_code, "
-                  "jwt_bearer, saml2_bearer, token_exchange or password",
-                  &pick))
+    if (!cfg_name(r, v, connection_grant_name, "must be " GRANT_NAMES, &pick))
         return false;
     r->cfg->grant = (enum grant_kind)pick;
     return true;
@@ -234,7 +231,7 @@ static bool read_concurrency(struct cfg_reader *r, const struct json_val *v)
 {
     int64_t n = 0;
 
-    if (!cfg_int(r, v, 0, CONCURRENCY_MAX, &n))
+    if (!cfg_int(r, v, 1, 0, CONCURRENCY_MAX, &n))
         return false;
     r->cfg->concurrency = (uint32_t)n;
     return true;
@@ -281,7 +278,7 @@ static bool read_burst(struct cfg_reader *r, const struct json_val *v)
 {
     int64_t n = 0;
 
-    if (!cfg_int(r, v, 1, RATE_CALLS_MAX, &n))
+    if (!cfg_int(r, v, 1, 1, RATE_CALLS_MAX, &n))
         return false;
     r->cfg->burst = (uint32_t)n;
     return true;
@@ -291,7 +288,7 @@ static bool read_breaker(struct cfg_reader *r, const struct json_val *v)
 {
     int64_t n = 0;
 
-    if (!cfg_int(r, v, 0, BREAKER_MAX, &n))
+    if (!cfg_int(r, v, 1, 0, BREAKER_MAX, &n))
         return false;
     r->cfg->breaker = (uint32_t)n;
     return true;
@@ -408,7 +405,7 @@ static bool read_value(struct cfg_reader *r, const struct member *m, const struc
     case FLAG:
         return cfg_bool(r, v, to);
     case MS:
-        return cfg_int(r, v, m->min, m->max, to);
+        return cfg_int(r, v, 1000, m->min, m->max, to);
     }
     return false;
 }
@@ -421,7 +418,7 @@ static bool read_member(struct cfg_reader *r, struct slice key, const struct jso
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
         if (!slice_is(key, members[i].name))
             continue;
-        r->setting = members[i].name;
+        r->at->setting = members[i].name;
         if (*seen & (UINT64_C(1) << i))
             return cfg_wrong(r, "is there twice");
         *seen |= UINT64_C(1) << i;
@@ -438,7 +435,7 @@ static bool read_member(struct cfg_reader *r, struct slice key, const struct jso
 static bool check_whole(struct cfg_reader *r, uint64_t seen)
 {
     for (size_t i = 0; i < ARRAY_LEN(members); i++) {
-        r->setting = members[i].name;
+        r->at->setting = members[i].name;
         if (members[i].required && !(seen & (UINT64_C(1) << i)))
             return cfg_wrong(r, "is missing");
     }
@@ -449,7 +446,7 @@ static bool check_whole(struct cfg_reader *r, uint64_t seen)
     profile_inherit(&r->cfg->profile);
     if (r->cfg->profile.not_renewed)
         r->cfg->refresh_margin_ms = 0; /* it is good to its last moment */
-    return connection_check(r->cfg, &r->setting, r->err);
+    return connection_check(r->cfg, r->at, r->err);
 }
 
 static bool read_all(struct cfg_reader *r, const struct json_val *root)
@@ -463,21 +460,22 @@ static bool read_all(struct cfg_reader *r, const struct json_val *root)
         return cfg_wrong(r, "must be a map");
     json_iter_init(&it, root);
     while (json_iter_next(&it, &key, &v)) {
-        r->setting = "settings";
+        r->at->setting = "settings";
         if (!read_member(r, key, v, &seen))
             return false;
     }
     return check_whole(r, seen);
 }
 
-struct connection_cfg *connection_cfg_parse_at(struct slice json, const char **setting,
+struct connection_cfg *connection_cfg_parse_at(struct slice json, struct cfg_fault *at,
                                                struct err *err)
 {
-    struct cfg_reader r = {.err = err, .setting = "settings"};
+    struct cfg_reader r = {.err = err, .at = at};
     struct json *doc = NULL;
     struct block *to = NULL;
     bool ok = false;
 
+    *at = (struct cfg_fault){.setting = "settings"};
     if (json.len > CONNECTION_CFG_MAX) {
         cfg_wrong(&r, "are too long");
         goto out;
@@ -505,15 +503,14 @@ out:
     if (ok)
         return &to->cfg;
     free(to);
-    *setting = r.setting;
     return NULL;
 }
 
 struct connection_cfg *connection_cfg_parse(struct slice json, struct err *err)
 {
-    const char *setting;
+    struct cfg_fault at;
 
-    return connection_cfg_parse_at(json, &setting, err);
+    return connection_cfg_parse_at(json, &at, err);
 }
 
 uint32_t connection_burst(const struct connection_cfg *c)

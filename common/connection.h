@@ -142,10 +142,14 @@ struct connection_cfg {
     uint32_t breaker; /* failures in a row after which calls are held; 0 = never */
 };
 struct connection_cfg *connection_cfg_parse(struct slice json, struct err *err);
-/* The same; on an error *setting is the static name of the member at fault (the last of a path:
- * "token_url", "hosts"), or "" when it is the text as a whole. */
-struct connection_cfg *connection_cfg_parse_at(struct slice json, const char **setting,
-                                               struct err *err);
+/* Where in the settings something is wrong. */
+struct cfg_fault {
+    const char
+        *setting;    /* the static name of the member ("token_url", "hosts"); "settings" = all */
+    char entry[128]; /* of its map or list: which one; "" = the member itself */
+};
+struct connection_cfg *connection_cfg_parse_at(struct slice json, struct cfg_fault *at,
+                                               struct err *err); /* the same; on an error *at */
 /* Calls of the rate that may begin at once, 1 at least. */
 uint32_t connection_burst(const struct connection_cfg *c);
 void connection_cfg_free(struct connection_cfg *c); /* NULL is fine */
@@ -164,6 +168,8 @@ struct connection_file {
     struct buf grant_secret;  /* refresh token, key, assertion ... (grant_secret_name); the same */
     struct buf dpop_key;      /* PEM; empty = one is made */
     struct buf certificate;   /* as client_cert_pack has it; empty = none */
+    struct err unlinked; /* said when the account is to be linked and the file has not what it is
+                            linked with; code ERR_NONE = it has */
 };
 bool connection_file_read(struct connection_file *f, const char *path, const char *profiles,
                           struct err *err);

@@ -10,56 +10,21 @@ struct check {
     struct err *err;
 };
 
-/* Settings are kept flat; people know them by their places in a connection's file. */
-static const char *in_file(const char *setting)
-{
-    static const struct {
-        const char *kept, *file;
-    } names[] = {
-        {"client_id", "client.id"},
-        {"auth", "client.auth"},
-        {"alg", "client.alg"},
-        {"kid", "client.kid"},
-        {"x5t_s256", "client.x5t_s256"},
-        {"audience", "client.audience"},
-        {"dpop", "dpop.alg"},
-        {"certificate", "tls.certificate"},
-        {"assertion_alg", "assertion.alg"},
-        {"assertion_issuer", "assertion.issuer"},
-        {"assertion_subject", "assertion.subject"},
-        {"assertion_audience", "assertion.audience"},
-        {"assertion_kid", "assertion.kid"},
-        {"assertion_x5t_s256", "assertion.x5t_s256"},
-        {"assertion_lifetime_ms", "assertion.lifetime_s"},
-        {"assertion_scope", "assertion.scope"},
-        {"assertion_no_subject", "assertion.no_subject"},
-        {"assertion_in_header", "assertion.in_header"},
-        {"subject_token_type", "exchange.subject_token_type"},
-        {"requested_token_type", "exchange.requested_token_type"},
-        {"actor_token_type", "exchange.actor_token_type"},
-        {"exchange_audience", "exchange.audience"},
-        {"username", "login.username"},
-        {"hosts", "policy.hosts"},
-        {"methods", "policy.methods"},
-        {"paths", "policy.paths"},
-        {"producers", "policy.producers"},
-        {"insecure_http", "policy.insecure_http"},
-        {"allow_private", "policy.allow_private"},
-        {"concurrency", "limits.concurrency"},
-        {"rate", "limits.rate"},
-        {"burst", "limits.burst"},
-        {"breaker", "limits.breaker"},
-    };
-
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (strcmp(names[i].kept, setting) == 0)
-            return names[i].file;
-    return setting;
-}
-
 bool connection_wrong(const char *setting, const char *why, struct err *err)
 {
-    return err_rule(err, ERR_FORMAT, "connection_broken", "%s %s", in_file(setting), why);
+    return err_rule(err, ERR_FORMAT, "connection_broken", "%s %s", connection_in_file(setting),
+                    why);
+}
+
+bool connection_wrong_entry(struct cfg_fault *at, enum entry_of of, struct slice entry,
+                            const char *why, struct err *err)
+{
+    bool secret = slice_find(entry, '@') < entry.len; /* perhaps: as in https://me:PASSWORD@host */
+
+    slice_copy(entry, at->entry, sizeof at->entry);
+    return err_rule(err, ERR_FORMAT, "connection_broken", "%s%s%.*s %s",
+                    connection_in_file(at->setting), of == OF_MAP ? "." : ": ",
+                    SLICE_FMT(secret ? SLICE_LIT("one with an @") : slice_sub(entry, 0, 64)), why);
 }
 
 static bool wrong(struct check *k, const char *why)
@@ -70,6 +35,7 @@ static bool wrong(struct check *k, const char *why)
 bool connection_check_url(const struct connection_cfg *c, const char *setting, struct slice url,
                           struct err *err)
 {
+    struct err why = {0};
     struct slice host;
     size_t scheme = 0;
 
@@ -85,8 +51,11 @@ bool connection_check_url(const struct connection_cfg *c, const char *setting, s
     host = slice_sub(url, scheme, url.len);
     host = slice_sub(host, 0, slice_find(host, '/'));
     host = slice_sub(host, 0, slice_find(host, '?'));
-    return (host.len > 0 && slice_find(host, '@') == host.len) ||
-           connection_wrong(setting, "must name a host, and no user", err);
+    if (host.len == 0 || slice_find(host, '@') < host.len)
+        return connection_wrong(setting, "must name a host, and no user", err);
+    return egress_check_endpoint(c->policy.insecure_http, url, &why) ||
+           err_rule(err, ERR_FORMAT, "connection_broken", "%s: %s", connection_in_file(setting),
+                    why.msg);
 }
 
 /* Addresses, and which grant has a use for them. */
@@ -262,12 +231,12 @@ static bool check_rest(struct check *k)
     return true;
 }
 
-bool connection_check(const struct connection_cfg *c, const char **setting, struct err *err)
+bool connection_check(const struct connection_cfg *c, struct cfg_fault *at, struct err *err)
 {
-    struct check k = {.cfg = c, .setting = *setting, .err = err};
+    struct check k = {.cfg = c, .setting = at->setting, .err = err};
     bool ok = check_urls(&k) && check_client(&k) && check_certificate(&k) && check_grant(&k) &&
               check_assertion(&k) && check_rest(&k);
 
-    *setting = k.setting;
-    return ok && profile_check(c, setting, err);
+    at->setting = k.setting;
+    return ok && profile_check(c, at, err);
 }

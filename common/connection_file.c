@@ -3,10 +3,23 @@
 #include "common/connection_inside.h"
 
 #include <stdio.h>
+#include <string.h>
 #include "common/profile_file.h"
 #include "common/secret_file.h"
 
 #define PATH_ROOM 4096
+
+/* A profile in place of a connection's file. */
+static bool refuse_profile(const struct yaml_node *root, const char *path, struct err *err)
+{
+    const struct yaml_node *title = yaml_get(root, "title");
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+
+    return !title || !yaml_get(root, "grants") ||
+           yaml_err(title, err,
+                    "this is a profile; a connection's file names it: profile: %.*s (or its path)",
+                    (int)strcspn(name, "."), name);
+}
 
 /* A profile's texts move into the connection's document, and go on naming its file in messages. */
 static bool fill_in(struct yaml_doc *doc, const char *path, const char *profiles, struct buf *file,
@@ -15,15 +28,14 @@ static bool fill_in(struct yaml_doc *doc, const char *path, const char *profiles
     const struct yaml_node *root = yaml_doc_root(doc), *n = yaml_get(root, "profile");
     const struct yaml_node *values = yaml_get(root, "values");
     struct yaml_doc *profile;
-    struct slice name;
     bool ok;
 
+    if (!refuse_profile(root, path, err))
+        return false;
     if (!n)
         return !values ||
                yaml_err(values, err, "values are of a profile's variables; none is named");
-    if (!yaml_str(n, "profile", &name, err))
-        return false;
-    if (!profile_path(file, path, profiles, name, err))
+    if (!profile_path(file, path, profiles, n, err))
         return false;
     profile = profile_doc(file->ptr, err);
     ok = profile && profile_fill(doc, profile, err);
@@ -52,6 +64,8 @@ bool connection_file_read(struct connection_file *f, const char *path, const cha
             connection_file_tls(&got, path, yaml_doc_root(doc), x5t, err))
             got.cfg = connection_file_settings(yaml_doc_root(doc), x5t, err);
         ok = got.cfg && connection_file_secrets(&got, path, yaml_doc_root(doc), err);
+        if (got.unlinked.code != ERR_NONE)
+            err_prefix(&got.unlinked, "%s: ", path);
         if (!ok)
             err_prefix(err, "%s: ", path);
     }

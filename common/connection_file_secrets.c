@@ -164,6 +164,10 @@ static bool read_grant_secret(struct connection_file *f, const char *path,
                             grant_kind_name(f->cfg->grant));
         n = own ? there : n;
     }
+    if (!n && f->cfg->grant == GRANT_REFRESH_TOKEN) {
+        yaml_err(yaml_get(root, "grant"), &f->unlinked, "refresh_token is missing");
+        return true;
+    }
     if (!n)
         return !wanted || grant_is_renewed(f->cfg->grant) ||
                yaml_err(root, err, "%s is missing: grant: %s is asked for with it", wanted,

@@ -9,64 +9,67 @@
 enum shape { TEXT, SECONDS, NUMBER, FLAG, LIST, WORDS, THUMBPRINT };
 
 static const struct row {
-    const char *member;     /* of the record's JSON */
-    const char *map, *name; /* in the file; map NULL = top level */
+    const char *member; /* of the record's JSON */
+    const char *place;  /* in the file */
     enum shape shape;
 } rows[] = {
-    {"id", NULL, "id", TEXT},
-    {"grant", NULL, "grant", TEXT},
-    {"token_url", NULL, "token_url", TEXT},
-    {"authorize_url", NULL, "authorize_url", TEXT},
-    {"device_url", NULL, "device_url", TEXT},
-    {"par_url", NULL, "par_url", TEXT},
-    {"revoke_url", NULL, "revoke_url", TEXT},
-    {"introspect_url", NULL, "introspect_url", TEXT},
-    {"issuer", NULL, "issuer", TEXT},
-    {"client_id", "client", "id", TEXT},
-    {"auth", "client", "auth", TEXT},
-    {"alg", "client", "alg", TEXT},
-    {"kid", "client", "kid", TEXT},
-    {"x5t_s256", "client", "x5t_s256", TEXT},
-    {"audience", "client", "audience", TEXT},
-    {"scopes", NULL, "scopes", WORDS},
-    {"resource", NULL, "resource", WORDS},
-    {"dpop", "dpop", "alg", TEXT},
-    {"certificate", "tls", "certificate", THUMBPRINT}, /* of the file that it names */
-    {"assertion_alg", "assertion", "alg", TEXT},
-    {"assertion_issuer", "assertion", "issuer", TEXT},
-    {"assertion_subject", "assertion", "subject", TEXT},
-    {"assertion_audience", "assertion", "audience", TEXT},
-    {"assertion_kid", "assertion", "kid", TEXT},
-    {"assertion_x5t_s256", "assertion", "x5t_s256", TEXT},
-    {"assertion_lifetime_ms", "assertion", "lifetime_s", SECONDS},
-    {"assertion_scope", "assertion", "scope", FLAG},
-    {"assertion_no_subject", "assertion", "no_subject", FLAG},
-    {"assertion_in_header", "assertion", "in_header", FLAG},
-    {"subject_token_type", "exchange", "subject_token_type", TEXT},
-    {"requested_token_type", "exchange", "requested_token_type", TEXT},
-    {"actor_token_type", "exchange", "actor_token_type", TEXT},
-    {"exchange_audience", "exchange", "audience", TEXT},
-    {"username", "login", "username", TEXT},
-    {"allow_insecure_grants", NULL, "allow_insecure_grants", FLAG},
-    {"default_lifetime_ms", "token", "default_lifetime_s", SECONDS},
-    {"refresh_margin_ms", "token", "renew_before_s", SECONDS},
-    {"max_idle_ms", "token", "max_idle_s", SECONDS},
-    {"replay", "token", "replay", TEXT},
-    {"hosts", "policy", "hosts", LIST},
-    {"methods", "policy", "methods", LIST},
-    {"paths", "policy", "paths", LIST},
-    {"producers", "policy", "producers", LIST},
-    {"insecure_http", "policy", "insecure_http", FLAG},
-    {"allow_private", "policy", "allow_private", FLAG},
-    {"concurrency", "limits", "concurrency", NUMBER},
-    {"rate", "limits", "rate", TEXT},
-    {"burst", "limits", "burst", NUMBER},
-    {"breaker", "limits", "breaker", NUMBER},
+    {"id", "id", TEXT},
+    {"grant", "grant", TEXT},
+    {"token_url", "token_url", TEXT},
+    {"authorize_url", "authorize_url", TEXT},
+    {"device_url", "device_url", TEXT},
+    {"par_url", "par_url", TEXT},
+    {"revoke_url", "revoke_url", TEXT},
+    {"introspect_url", "introspect_url", TEXT},
+    {"issuer", "issuer", TEXT},
+    {"client_id", "client.id", TEXT},
+    {"auth", "client.auth", TEXT},
+    {"alg", "client.alg", TEXT},
+    {"kid", "client.kid", TEXT},
+    {"x5t_s256", "client.x5t_s256", TEXT},
+    {"audience", "client.audience", TEXT},
+    {"scopes", "scopes", WORDS},
+    {"resource", "resource", WORDS},
+    {"dpop", "dpop.alg", TEXT},
+    {"certificate", "tls.certificate", THUMBPRINT}, /* of the file that it names */
+    {"assertion_alg", "assertion.alg", TEXT},
+    {"assertion_issuer", "assertion.issuer", TEXT},
+    {"assertion_subject", "assertion.subject", TEXT},
+    {"assertion_audience", "assertion.audience", TEXT},
+    {"assertion_kid", "assertion.kid", TEXT},
+    {"assertion_x5t_s256", "assertion.x5t_s256", TEXT},
+    {"assertion_lifetime_ms", "assertion.lifetime_s", SECONDS},
+    {"assertion_scope", "assertion.scope", FLAG},
+    {"assertion_no_subject", "assertion.no_subject", FLAG},
+    {"assertion_in_header", "assertion.in_header", FLAG},
+    {"subject_token_type", "exchange.subject_token_type", TEXT},
+    {"requested_token_type", "exchange.requested_token_type", TEXT},
+    {"actor_token_type", "exchange.actor_token_type", TEXT},
+    {"exchange_audience", "exchange.audience", TEXT},
+    {"username", "login.username", TEXT},
+    {"allow_insecure_grants", "allow_insecure_grants", FLAG},
+    {"default_lifetime_ms", "token.default_lifetime_s", SECONDS},
+    {"refresh_margin_ms", "token.renew_before_s", SECONDS},
+    {"max_idle_ms", "token.max_idle_s", SECONDS},
+    {"replay", "token.replay", TEXT},
+    {"hosts", "policy.hosts", LIST},
+    {"methods", "policy.methods", LIST},
+    {"paths", "policy.paths", LIST},
+    {"producers", "policy.producers", LIST},
+    {"insecure_http", "policy.insecure_http", FLAG},
+    {"allow_private", "policy.allow_private", FLAG},
+    {"concurrency", "limits.concurrency", NUMBER},
+    {"rate", "limits.rate", TEXT},
+    {"burst", "limits.burst", NUMBER},
+    {"breaker", "limits.breaker", NUMBER},
 };
 
-static const struct yaml_node *map_of(const struct yaml_node *root, const struct row *row)
+const char *connection_in_file(const char *setting)
 {
-    return row->map ? yaml_at(root, row->map) : root;
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        if (strcmp(rows[i].member, setting) == 0)
+            return rows[i].place;
+    return setting;
 }
 
 static bool put_int(struct json_writer *w, const struct yaml_node *n, const struct row *row,
@@ -74,11 +77,10 @@ static bool put_int(struct json_writer *w, const struct yaml_node *n, const stru
 {
     int64_t v = 0;
 
-    if (!yaml_int(n, row->name, &v, err))
+    if (!yaml_int(n, row->place, &v, err))
         return false;
-    if (v > INT64_MAX / unit || v < INT64_MIN / unit)
-        return yaml_err(n, err, "%s is out of bounds", row->name);
-    jw_int(w, v * unit);
+    /* what does not fit is out of the bounds of any of them, which its check says */
+    jw_int(w, v > INT64_MAX / unit ? INT64_MAX : v < INT64_MIN / unit ? INT64_MIN : v * unit);
     return true;
 }
 
@@ -87,12 +89,14 @@ static bool put_list(struct json_writer *w, const struct yaml_node *n, const str
 {
     struct slice s;
 
-    if (!yaml_expect(n, row->name, YAML_LIST, err))
+    if (!yaml_expect(n, row->place, YAML_LIST, err))
         return false;
     jw_arr(w);
     for (size_t i = 0; i < n->count; i++) {
-        if (!yaml_str(n->items[i], row->name, &s, err))
+        if (!yaml_str(n->items[i], row->place, &s, err))
             return false;
+        if (s.len == 0)
+            return yaml_err(n->items[i], err, "%s has an empty text in it", row->place);
         jw_str(w, s);
     }
     jw_end_arr(w);
@@ -108,18 +112,19 @@ static bool put_words(struct json_writer *w, const struct yaml_node *n, const st
     bool ok = true;
 
     if (n->kind == YAML_SCALAR) {
-        ok = yaml_str(n, row->name, &s, err);
+        ok = yaml_str(n, row->place, &s, err);
         if (ok)
             jw_str(w, s);
         return ok;
     }
-    if (!yaml_expect(n, row->name, YAML_LIST, err))
+    if (!yaml_expect(n, row->place, YAML_LIST, err))
         return false;
     buf_init(&words, YAML_BYTES_MAX);
     for (size_t i = 0; ok && i < n->count; i++) {
-        ok = yaml_str(n->items[i], row->name, &s, err);
-        if (ok && slice_find(s, ' ') < s.len)
-            ok = yaml_err(n->items[i], err, "a scope has no blanks in it");
+        ok = yaml_str(n->items[i], row->place, &s, err);
+        if (ok && (s.len == 0 || slice_find(s, ' ') < s.len))
+            ok =
+                yaml_err(n->items[i], err, "%s: a word is not empty and has no blanks", row->place);
         if (ok) {
             buf_add_slice(&words, s);
             buf_add_char(&words, ' ');
@@ -139,12 +144,12 @@ static bool put_value(struct json_writer *w, const struct yaml_node *n, const st
 
     switch (row->shape) {
     case TEXT:
-        if (!yaml_str(n, row->name, &s, err))
+        if (!yaml_str(n, row->place, &s, err))
             return false;
         jw_str(w, s);
         return true;
     case FLAG:
-        if (!yaml_bool(n, row->name, &b, err))
+        if (!yaml_bool(n, row->place, &b, err))
             return false;
         jw_bool(w, b);
         return true;
@@ -169,14 +174,17 @@ static bool put_value(struct json_writer *w, const struct yaml_node *n, const st
 static bool put_texts(struct json_writer *w, const struct yaml_node *n, const char *place,
                       struct err *err)
 {
+    char entry[160];
+
     if (!yaml_expect(n, place, YAML_MAP, err))
         return false;
     jw_obj(w);
     for (size_t i = 0; i < n->count; i++) {
-        if (!yaml_expect(n->items[i], place, YAML_SCALAR, err))
+        snprintf(entry, sizeof entry, "%s.%s", place, n->keys[i]->text.ptr);
+        if (!yaml_expect(n->items[i], entry, YAML_SCALAR, err))
             return false;
         if (yaml_is_null(n->items[i]))
-            return yaml_err(n->items[i], err, "%s: null is no text; an empty one is \"\"", place);
+            return yaml_err(n->items[i], err, "%s: null is no text; an empty one is \"\"", entry);
         jw_key_slice(w, n->keys[i]->text);
         jw_str(w, n->items[i]->text);
     }
@@ -193,6 +201,8 @@ static bool put_word_list(struct json_writer *w, const struct yaml_node *n, cons
     for (size_t i = 0; i < n->count; i++) {
         if (!yaml_expect(n->items[i], place, YAML_SCALAR, err))
             return false;
+        if (n->items[i]->text.len == 0)
+            return yaml_err(n->items[i], err, "%s has an empty text in it", place);
         jw_str(w, n->items[i]->text);
     }
     jw_end_arr(w);
@@ -204,7 +214,7 @@ static bool put_signals(struct json_writer *w, const struct yaml_node *n, struct
     static const char *const keys[] = {"status", "header", "body", "wait_header", "wait_kind"};
     int64_t status;
 
-    if (!yaml_expect(n, "signals", YAML_LIST, err))
+    if (!yaml_expect(n, "limits.signals", YAML_LIST, err))
         return false;
     jw_arr(w);
     for (size_t i = 0; i < n->count; i++) {
@@ -283,7 +293,7 @@ static bool put_settings(struct buf *json, const struct yaml_node *root, const c
     jw_init(&w, json);
     jw_obj(&w);
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct yaml_node *n = yaml_get(map_of(root, &rows[i]), rows[i].name);
+        const struct yaml_node *n = yaml_at(root, rows[i].place);
 
         if (!n)
             continue;
@@ -313,7 +323,7 @@ static const char *const others[] = {
 };
 
 struct known {
-    const char *prefix; /* "client."; "" = the top */
+    const char *prefix; /* "client"; "" = the top */
     char names[64][24];
     const char *list[64];
     size_t count;
@@ -322,11 +332,14 @@ struct known {
 /* The next name of a place below the prefix. */
 static void know(struct known *k, const char *place)
 {
-    struct slice rest = slice_cstr(place), name;
+    struct slice rest = slice_cstr(place), prefix = slice_cstr(k->prefix), name;
 
-    if (!slice_starts(rest, slice_cstr(k->prefix)) || k->count == ARRAY_LEN(k->list))
+    if (!slice_starts(rest, prefix) || k->count == ARRAY_LEN(k->list))
         return;
-    rest = slice_sub(rest, strlen(k->prefix), rest.len);
+    rest = slice_sub(rest, prefix.len, rest.len);
+    if (prefix.len > 0 && !slice_starts(rest, SLICE_LIT(".")))
+        return;
+    rest = slice_sub(rest, prefix.len > 0 ? 1 : 0, rest.len);
     name = slice_sub(rest, 0, slice_find(rest, '.'));
     for (size_t i = 0; i < k->count; i++)
         if (slice_is(name, k->names[i]))
@@ -339,13 +352,8 @@ static void know(struct known *k, const char *place)
 
 static void know_all(struct known *k)
 {
-    char place[64];
-
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        snprintf(place, sizeof place, "%s%s%s", rows[i].map ? rows[i].map : "",
-                 rows[i].map ? "." : "", rows[i].name);
-        know(k, place);
-    }
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        know(k, rows[i].place);
     for (size_t i = 0; i < PROFILE_MEMBERS; i++)
         know(k, profile_members[i].place);
     for (size_t i = 0; i < ARRAY_LEN(others); i++)
@@ -360,13 +368,18 @@ static bool check_map(const struct yaml_node *map, const char *prefix, struct er
     bool leaf;
 
     know_all(&k);
+    if (!*prefix && map->kind == YAML_SCALAR && slice_find(map->text, ':') < map->text.len)
+        return yaml_err(map, err,
+                        "a connection file must be a map: a blank is missing after a colon, as in "
+                        "`id: m`?");
     if (!yaml_expect(map, *prefix ? prefix : "a connection file", YAML_MAP, err) ||
         !yaml_check_keys(map, k.list, k.count, err))
         return false;
     for (size_t i = 0; i < map->count; i++) {
         struct known sub = {.prefix = below};
 
-        snprintf(below, sizeof below, "%s%.*s.", prefix, SLICE_FMT(map->keys[i]->text));
+        snprintf(below, sizeof below, "%s%s%.*s", prefix, *prefix ? "." : "",
+                 SLICE_FMT(map->keys[i]->text));
         know_all(&sub);
         leaf = sub.count == 0;
         if (!leaf && !check_map(map->items[i], below, err))
@@ -387,18 +400,28 @@ static const struct yaml_node *nearest(const struct yaml_node *root, const char 
     return n;
 }
 
-/* Where to look for what a check of the settings complains about: the member itself, the map that
- * lacks it, else the top. */
-static const struct yaml_node *node_of(const struct yaml_node *root, const char *member)
+static const struct yaml_node *entry_of(const struct yaml_node *n, const char *entry)
 {
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        const struct yaml_node *map = map_of(root, &rows[i]);
-        const struct yaml_node *n = yaml_get(map, rows[i].name);
+    uint64_t number;
 
-        if (strcmp(rows[i].member, member) == 0)
-            return n ? n : map ? map : root;
-    }
-    return nearest(root, member);
+    for (size_t i = 0; i < n->count; i++)
+        if (slice_is(n->keys ? n->keys[i]->text : n->items[i]->text, entry))
+            return n->keys ? n->keys[i] : n->items[i];
+    /* maps in a list have numbers, from 1 */
+    if (n->kind == YAML_LIST && slice_to_u64(slice_cstr(entry), &number) && number >= 1 &&
+        number <= n->count)
+        return n->items[number - 1];
+    return n;
+}
+
+/* Where to look for what a check of the settings complains about: the entry, the member, the map
+ * that lacks it, else the top. */
+static const struct yaml_node *node_of(const struct yaml_node *root, const struct cfg_fault *at)
+{
+    const char *place = connection_in_file(at->setting);
+    const struct yaml_node *n = yaml_at(root, place);
+
+    return n && *at->entry ? entry_of(n, at->entry) : nearest(root, place);
 }
 
 /* Settings are shown, and addresses logged: a secret in one has another place. */
@@ -459,16 +482,16 @@ struct connection_cfg *connection_file_settings(const struct yaml_node *root, co
                                                 struct err *err)
 {
     struct connection_cfg *cfg = NULL;
-    const char *setting = "";
     struct err why = {0};
+    struct cfg_fault at;
     struct buf json;
 
     buf_init(&json, YAML_BYTES_MAX * 2);
     if (check_map(root, "", err) && check_addresses(root, err) &&
         put_settings(&json, root, x5t, err)) {
-        cfg = connection_cfg_parse_at(buf_slice(&json), &setting, &why);
+        cfg = connection_cfg_parse_at(buf_slice(&json), &at, &why);
         if (!cfg)
-            yaml_err(node_of(root, setting), err, "%s", why.msg);
+            yaml_err(node_of(root, &at), err, "%s", why.msg);
     }
     if (cfg && cfg->id.len == 0) {
         yaml_err(root, err, "id is missing");

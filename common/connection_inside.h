@@ -21,6 +21,10 @@
 #define CFG_TEXT_MAX          1024               /* of ids and the like */
 #define CFG_URL_MAX           2048
 
+#define GRANT_NAMES                                                                                \
+    "client_credentials, refresh_token, authorization_code, device_code, jwt_bearer, "             \
+    "saml2_bearer, token_exchange or password"
+
 const char *connection_grant_name(int i);
 const char *connection_auth_name(int i);
 const char *connection_replay_name(int i);
@@ -28,13 +32,18 @@ const char *connection_replay_name(int i);
 /* ERR_FORMAT connection_broken: the setting, by its place in a connection's file, and what is wrong
  * with it. */
 bool connection_wrong(const char *setting, const char *why, struct err *err);
-/* connection_check.c: false and *setting when settings, each good by itself, do not go together. */
-bool connection_check(const struct connection_cfg *c, const char **setting, struct err *err);
+/* The same of one entry: "api.headers.Host ..." of a map, "policy.hosts: a/b ..." of a list. */
+enum entry_of { OF_MAP, OF_LIST };
+bool connection_wrong_entry(struct cfg_fault *at, enum entry_of of, struct slice entry,
+                            const char *why, struct err *err);
+const char *connection_in_file(const char *setting); /* its place in a connection's file */
+/* connection_check.c: false and *at when settings, each good by itself, do not go together. */
+bool connection_check(const struct connection_cfg *c, struct cfg_fault *at, struct err *err);
 /* A URL that awq may call: https, or http where the policy says so. */
 bool connection_check_url(const struct connection_cfg *c, const char *setting, struct slice url,
                           struct err *err);
 /* profile_check.c: the same for its profile. */
-bool profile_check(const struct connection_cfg *c, const char **setting, struct err *err);
+bool profile_check(const struct connection_cfg *c, struct cfg_fault *at, struct err *err);
 
 struct rate_unit {
     char letter;
@@ -51,15 +60,19 @@ struct cfg_reader {
     struct slice *slices;     /* CFG_SLICES_MAX */
     struct name_value *pairs; /* PROFILE_PAIRS_MAX */
     size_t slices_used, pairs_used;
-    char *text;          /* where the next copy goes */
-    const char *setting; /* being read, for messages */
+    char *text;           /* where the next copy goes */
+    struct cfg_fault *at; /* being read, for messages */
+    struct slice entry;   /* of a map or list being read; "" = none */
+    enum entry_of of;
     bool said_auth;
     struct err *err;
 };
 bool cfg_wrong(struct cfg_reader *r, const char *why); /* false */
 bool cfg_text(struct cfg_reader *r, const struct json_val *v, size_t max, struct slice *to);
 bool cfg_text_or_none(struct cfg_reader *r, const struct json_val *v, size_t max, struct slice *to);
-bool cfg_int(struct cfg_reader *r, const struct json_val *v, int64_t min, int64_t max, int64_t *to);
+/* unit: of which the file counts one, so that the bounds are said in it. */
+bool cfg_int(struct cfg_reader *r, const struct json_val *v, int64_t unit, int64_t min, int64_t max,
+             int64_t *to);
 bool cfg_bool(struct cfg_reader *r, const struct json_val *v, bool *to);
 /* name: of the i-th value; "unknown" behind the last. */
 bool cfg_name(struct cfg_reader *r, const struct json_val *v, const char *(*name)(int i),
@@ -110,5 +123,6 @@ bool profile_read(struct cfg_reader *r, struct slice key, const struct json_val 
 void profile_inherit(struct profile *p);
 void profile_write(struct json_writer *w, const struct profile *p);
 bool profile_said(const struct profile *p, const char *place);
+struct slice profile_signal_number(size_t i); /* its name in messages, from "1" */
 
 #endif

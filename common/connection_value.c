@@ -1,4 +1,6 @@
 /* Values of a connection's settings: JSON to texts, numbers, lists and maps, checked and copied. */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "common/connection_inside.h"
@@ -7,7 +9,8 @@
 
 bool cfg_wrong(struct cfg_reader *r, const char *why)
 {
-    return connection_wrong(r->setting, why, r->err);
+    return r->entry.len > 0 ? connection_wrong_entry(r->at, r->of, r->entry, why, r->err)
+                            : connection_wrong(r->at->setting, why, r->err);
 }
 
 static struct slice keep(struct cfg_reader *r, struct slice s)
@@ -46,14 +49,19 @@ bool cfg_text(struct cfg_reader *r, const struct json_val *v, size_t max, struct
     return cfg_text_or_none(r, v, max, to);
 }
 
-bool cfg_int(struct cfg_reader *r, const struct json_val *v, int64_t min, int64_t max, int64_t *to)
+bool cfg_int(struct cfg_reader *r, const struct json_val *v, int64_t unit, int64_t min, int64_t max,
+             int64_t *to)
 {
+    char bounds[64];
     int64_t n = 0;
 
     if (!json_int(v, &n))
         return cfg_wrong(r, "must be a whole number");
-    if (n < min || n > max)
-        return cfg_wrong(r, "is out of bounds");
+    if (n < min || n > max) {
+        snprintf(bounds, sizeof bounds, "is out of bounds: %" PRId64 " to %" PRId64, min / unit,
+                 max / unit);
+        return cfg_wrong(r, bounds);
+    }
     *to = n;
     return true;
 }
@@ -110,13 +118,16 @@ bool cfg_list(struct cfg_reader *r, const struct json_val *v, size_t max_bytes,
     if (json_len(v) > CFG_LIST_MAX || json_len(v) > CFG_SLICES_MAX - r->slices_used)
         return cfg_wrong(r, "has too many members");
     json_iter_init(&it, v);
+    r->of = OF_LIST;
     while (json_iter_next(&it, &key, &item)) {
         char *copy = r->text;
 
+        json_str(item, &r->entry);
         if (!cfg_text(r, item, max_bytes, &to[n]) || !check(r, copy, &to[n].len))
             return false;
         n++;
     }
+    r->entry = SLICE_NONE;
     sort_unique(to, &n);
     r->slices_used += n;
     *list = n > 0 ? to : NULL;
@@ -139,7 +150,7 @@ bool cfg_words(struct cfg_reader *r, const struct json_val *v, bool (*is_word)(s
         if (word.len == 0)
             continue;
         if (!is_word(word))
-            return cfg_wrong(r, wrong_word);
+            return connection_wrong_entry(r->at, OF_LIST, word, wrong_word, r->err);
         if (n == CFG_LIST_MAX)
             return cfg_wrong(r, "has too many members");
         words[n++] = word;
@@ -175,10 +186,13 @@ bool cfg_pairs(struct cfg_reader *r, const struct json_val *v, struct name_map *
     while (json_iter_next(&it, &key, &item)) {
         if (key.len == 0 || key.len > CFG_TEXT_MAX || !slice_is_visible(key))
             return cfg_wrong(r, "has a name that is empty, too long or no visible ASCII");
+        r->entry = key;
+        r->of = OF_MAP;
         at[n].name = keep(r, key);
         if (!cfg_text_or_none(r, item, CFG_URL_MAX, &at[n].value))
             return false;
         n++;
+        r->entry = SLICE_NONE;
     }
     if (n > 1)
         qsort(at, n, sizeof *at, compare_pairs);

@@ -9,12 +9,20 @@ struct check {
     const struct connection_cfg *cfg;
     const struct profile *p;
     const char *setting; /* that is looked at */
+    struct cfg_fault *at;
     struct err *err;
 };
 
 static bool wrong(struct check *k, const char *why)
 {
     return connection_wrong(k->setting, why, k->err);
+}
+
+/* One entry of a map or list. */
+static bool wrong_entry(struct check *k, enum entry_of of, struct slice entry, const char *why)
+{
+    k->at->setting = k->setting;
+    return connection_wrong_entry(k->at, of, entry, why, k->err);
 }
 
 static bool said(struct check *k, const char *place)
@@ -100,34 +108,39 @@ static bool is_taken(const struct shape_places *at, size_t i)
 
 static bool check_names(struct check *k, const struct shape_places *at)
 {
+    static const char no_such[] = "is a parameter that no request of a standard has";
+
     k->setting = at->params;
     for (size_t i = 0; i < at->shape->params.count; i++)
         if (one_of(at->shape->params.at[i].name, own, ARRAY_LEN(own)))
-            return wrong(k, "may not set state, response_type, a code, a challenge, "
-                            "a token or the client's id and secret");
+            return wrong_entry(k, OF_MAP, at->shape->params.at[i].name,
+                               "may not be set: state, response_type, a code, a challenge, a token "
+                               "and the client's id and secret are not for it to say");
     k->setting = at->rename;
     for (size_t i = 0; i < at->shape->rename.count; i++) {
         const struct name_value *p = &at->shape->rename.at[i];
 
         if (!one_of(p->name, standard, ARRAY_LEN(standard)))
-            return wrong(k, "names a parameter that no request of a standard has");
+            return wrong_entry(k, OF_MAP, p->name, no_such);
         if (p->value.len == 0)
-            return wrong(k, "must say the new name (omit leaves a parameter out)");
+            return wrong_entry(k, OF_MAP, p->name,
+                               "must say the new name (omit leaves a parameter out)");
         if (slice_is(p->value, "state"))
-            return wrong(k, "may not call a parameter state: that name is taken");
+            return wrong_entry(k, OF_MAP, p->name, "may not be called state: that name is taken");
         if (is_taken(at, i))
-            return wrong(k, "calls a parameter what another one of the same request is called");
+            return wrong_entry(k, OF_MAP, p->name,
+                               "has a new name that another parameter of the same request has");
     }
     k->setting = at->omit;
     for (size_t i = 0; i < at->shape->omit.count; i++) {
         struct slice name = at->shape->omit.at[i];
 
         if (!one_of(name, standard, ARRAY_LEN(standard)))
-            return wrong(k, "names a parameter that no request of a standard has");
+            return wrong_entry(k, OF_LIST, name, no_such);
         if (one_of(name, needed, ARRAY_LEN(needed)))
-            return wrong(k, "leaves out one that must be there: a code, a token, response_type");
+            return wrong_entry(k, OF_LIST, name, "must be there: it is what the request is about");
         if (name_map_find(&at->shape->rename, name) || name_map_find(&at->shape->params, name))
-            return wrong(k, "names a parameter that is renamed or set as well");
+            return wrong_entry(k, OF_LIST, name, "is renamed or set as well");
     }
     return true;
 }
@@ -137,12 +150,15 @@ static bool check_headers(struct check *k, const struct name_map *headers)
     if (headers->count > PROFILE_HEADERS_MAX)
         return wrong(k, "has more than 16 members");
     for (size_t i = 0; i < headers->count; i++) {
+        const struct name_value *h = &headers->at[i];
         struct err why = {0};
 
-        if (!http_is_token(headers->at[i].name) || !http_is_header_value(headers->at[i].value))
-            return wrong(k, "has a name or value that no header may have");
-        if (!egress_check_header(headers->at[i].name, headers->at[i].value, false, &why))
-            return wrong(k, "has a header that is not for it to set (Authorization, Host ...)");
+        if (!http_is_token(h->name) || !http_is_header_value(h->value))
+            return wrong_entry(k, OF_MAP, h->name, "has a name or value that no header may have");
+        if (!egress_check_header(h->name, h->value, false, &why))
+            return wrong_entry(
+                k, OF_MAP, h->name,
+                "is a header that is not for it to set (as Authorization, Host ...)");
     }
     return true;
 }
@@ -150,15 +166,15 @@ static bool check_headers(struct check *k, const struct name_map *headers)
 /* Only auth: post sends it as a parameter. */
 static bool check_secret(struct check *k, const struct shape_places *at)
 {
+    static const char why[] = "is a parameter with client.auth: post only";
     struct slice name = SLICE_LIT("client_secret");
     bool sent = k->cfg->auth == CLIENT_AUTH_POST;
 
     k->setting = at->rename;
     if (!sent && name_map_find(&at->shape->rename, name))
-        return wrong(k, "names client_secret, which only client.auth: post sends as a parameter");
+        return wrong_entry(k, OF_MAP, name, why);
     k->setting = at->omit;
-    return sent || !word_list_has(&at->shape->omit, name) ||
-           wrong(k, "names client_secret, which only client.auth: post sends as a parameter");
+    return sent || !word_list_has(&at->shape->omit, name) || wrong_entry(k, OF_LIST, name, why);
 }
 
 static bool check_shape(struct check *k, const struct shape_places *at)
@@ -323,7 +339,8 @@ static bool check_tokens(struct check *k)
         return wrong(k, "has more than 8 members");
     for (size_t i = 0; i < t->count; i++)
         if (!is_name(t->at[i].name) || t->at[i].value.len == 0)
-            return wrong(k, "must be names (1-32 of a-z 0-9 _) with a path each");
+            return wrong_entry(k, OF_MAP, t->at[i].name,
+                               "must be a name (1-32 of a-z 0-9 _) with a path");
     k->setting = "answer.token_type";
     return k->cfg->dpop == JWT_ALG_OF_KEY || k->p->answer.token_type.len == 0 ||
            wrong(k, "must be what the answer says where dpop is set");
@@ -370,14 +387,15 @@ static bool check_signals(struct check *k)
     k->setting = "limits.signals";
     for (size_t i = 0; i < k->p->signal_count; i++) {
         const struct limit_signal *s = &k->p->signals[i];
+        struct slice number = profile_signal_number(i);
 
         if (s->status == 0 && s->header.len == 0 && s->body.len == 0)
-            return wrong(k, "need status, header or body");
+            return wrong_entry(k, OF_MAP, number, "needs status, header or body");
         if ((s->header.len > 0 && !http_is_token(s->header)) ||
             (s->wait_header.len > 0 && !http_is_token(s->wait_header)))
-            return wrong(k, "name a header that cannot be");
+            return wrong_entry(k, OF_MAP, number, "names a header that cannot be");
         if (s->wait_header.len == 0 && s->wait_kind != WAIT_SECONDS)
-            return wrong(k, "have a wait_kind and no wait_header");
+            return wrong_entry(k, OF_MAP, number, "has a wait_kind and no wait_header");
     }
     return true;
 }
@@ -398,12 +416,12 @@ static bool check_separators(struct check *k)
            wrong(k, "must be one of , ; | : or a blank");
 }
 
-bool profile_check(const struct connection_cfg *c, const char **setting, struct err *err)
+bool profile_check(const struct connection_cfg *c, struct cfg_fault *at, struct err *err)
 {
-    struct check k = {.cfg = c, .p = &c->profile, .setting = *setting, .err = err};
+    struct check k = {.cfg = c, .p = &c->profile, .setting = at->setting, .at = at, .err = err};
     bool ok = check_uses(&k) && check_addresses(&k) && check_shapes(&k) && check_answers(&k) &&
               check_api(&k) && check_base_url(&k) && check_signals(&k) && check_separators(&k);
 
-    *setting = k.setting;
+    at->setting = k.setting;
     return ok;
 }

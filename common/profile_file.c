@@ -1,15 +1,20 @@
 #include "common/profile_file.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include "common/char.h"
-#include "common/connection.h"
+#include "common/connection_inside.h"
+#include "common/egress_url.h"
 #include "common/secret_file.h"
+#include "common/suggest.h"
 
 #define PATH_ROOM 4096
 #define TEXT_ROOM 8192
+#define NAME_ROOM 64
 #define DATE_LEN  10
+#define YAML      ".yaml"
 
 /* What is the profile's alone. */
 static const char *const own_keys[] = {"title",  "source",    "checked",
@@ -33,25 +38,75 @@ static const struct {
     {"exchange", " token_exchange "},
 };
 
-bool profile_path(struct buf *out, const char *path, const char *dir, struct slice name,
-                  struct err *err)
+static bool ends_in_yaml(struct slice name)
+{
+    size_t ending = strlen(YAML);
+
+    return name.len > ending && slice_is(slice_sub(name, name.len - ending, ending), YAML);
+}
+
+static bool path_of_path(struct buf *out, const char *path, const struct yaml_node *n,
+                         struct err *err)
 {
     const char *slash = strrchr(path, '/');
 
-    if (slice_find(name, '/') < name.len) {
-        if (slash && name.ptr[0] != '/')
-            buf_add(out, path, (size_t)(slash - path) + 1);
-        return buf_add_slice(out, name) ||
-               err_set(err, ERR_CONFIG, "the name of its profile is too long");
+    if (slash && n->text.ptr[0] != '/')
+        buf_add(out, path, (size_t)(slash - path) + 1);
+    if (!buf_add_slice(out, n->text))
+        return yaml_err(n, err, "profile: the path is too long");
+    return access(out->ptr, F_OK) == 0 ||
+           yaml_err(n, err, "profile: there is no file %s", out->ptr);
+}
+
+/* Files whose names are near to it. */
+static bool no_such_profile(const char *dir, const struct yaml_node *n, struct err *err)
+{
+    struct suggest s = suggest_for(n->text);
+    char name[NAME_MAX + 1], best[NAME_MAX + 1];
+    struct dirent *entry;
+    DIR *folder = opendir(dir);
+
+    while (folder && (entry = readdir(folder))) {
+        struct slice file = slice_cstr(entry->d_name);
+
+        if (!ends_in_yaml(file) ||
+            !slice_copy(slice_sub(file, 0, file.len - strlen(YAML)), name, sizeof name))
+            continue;
+        suggest_offer(&s, name);
+        if (s.best == name) {
+            memcpy(best, name, sizeof best);
+            s.best = best;
+        }
     }
+    if (folder)
+        closedir(folder);
+    return s.best
+               ? yaml_err(n, err, "profile: there is no %s (did you mean %s?)", n->text.ptr, s.best)
+               : yaml_err(n, err,
+                          "profile: there is no %s (awq-ctl profile ls lists those that are)",
+                          n->text.ptr);
+}
+
+bool profile_path(struct buf *out, const char *path, const char *dir, const struct yaml_node *n,
+                  struct err *err)
+{
+    struct slice name;
+
+    if (!yaml_str(n, "profile", &name, err))
+        return false;
+    if (slice_find(name, '/') < name.len)
+        return path_of_path(out, path, n, err);
     for (size_t i = 0; i < name.len; i++)
         if (!char_is_alnum(name.ptr[i]) && !strchr("-_.", name.ptr[i]))
-            return err_set(err, ERR_CONFIG,
-                           "profile: a name has letters, digits, - _ . only; a path has a /");
+            return yaml_err(n, err,
+                            "profile: a name has letters, digits, - _ . only; a path has a /");
+    if (ends_in_yaml(name))
+        return yaml_err(n, err, "profile: a name goes without " YAML "; a path has a /");
     if (!dir || !*dir)
-        return err_set(err, ERR_CONFIG, "no folder of profiles is known; say --profiles DIR");
-    return buf_addf(out, "%s/%.*s.yaml", dir, SLICE_FMT(name)) ||
-           err_set(err, ERR_CONFIG, "the name of its profile is too long");
+        return yaml_err(n, err, "profile: no folder of profiles is known; say --profiles DIR");
+    if (!buf_addf(out, "%s/%.*s" YAML, dir, SLICE_FMT(name)))
+        return yaml_err(n, err, "profile: the name is too long");
+    return access(out->ptr, F_OK) == 0 || no_such_profile(dir, n, err);
 }
 
 /* ---- the profile by itself ---- */
@@ -100,9 +155,14 @@ static bool check_grants(const struct yaml_node *list, struct err *err)
 
     if (!yaml_expect(list, "grants", YAML_LIST, err))
         return false;
-    for (size_t i = 0; i < list->count; i++)
-        if (list->items[i]->kind != YAML_SCALAR || !grant_kind_parse(list->items[i]->text, &kind))
-            return yaml_err(list->items[i], err, "grants has one that awq does not know");
+    for (size_t i = 0; i < list->count; i++) {
+        const struct yaml_node *n = list->items[i];
+
+        if (!yaml_expect(n, "grants", YAML_SCALAR, err))
+            return false;
+        if (!grant_kind_parse(n->text, &kind))
+            return yaml_err(n, err, "grants: %.32s must be " GRANT_NAMES, n->text.ptr);
+    }
     return list->count > 0 || yaml_err(list, err, "grants is empty");
 }
 
@@ -139,7 +199,8 @@ static bool check_by_grant(const struct yaml_node *by, const struct yaml_node *g
         return false;
     for (size_t i = 0; i < by->count; i++) {
         if (!is_one_of(by->keys[i]->text, grants))
-            return yaml_err(by->keys[i], err, "by_grant has a grant that grants does not have");
+            return yaml_err(by->keys[i], err, "by_grant: %.32s is none of its grants",
+                            by->keys[i]->text.ptr);
         if (!yaml_expect(by->items[i], "lines of a grant", YAML_MAP, err) ||
             !check_nobodys(by->items[i], err))
             return false;
@@ -150,6 +211,83 @@ static bool check_by_grant(const struct yaml_node *by, const struct yaml_node *g
     }
     return true;
 }
+
+/* ---- the variables that it has ---- */
+
+static bool check_declared(const struct yaml_node *n, const struct yaml_node *grants,
+                           struct err *err)
+{
+    static const char *const keys[] = {"kind", "one_of", "default", "about", "grants"};
+    const struct yaml_node *kind = yaml_get(n, "kind"), *list = yaml_get(n, "one_of"),
+                           *some = yaml_get(n, "grants");
+
+    if (!yaml_check_keys(n, keys, ARRAY_LEN(keys), err) ||
+        (list && !yaml_expect(list, "one_of", YAML_LIST, err)) ||
+        (some && !yaml_expect(some, "grants", YAML_LIST, err)))
+        return false;
+    for (size_t i = 0; some && i < some->count; i++)
+        if (!is_one_of(some->items[i]->text, grants))
+            return yaml_err(some->items[i], err, "grants: %.32s is none of its grants",
+                            some->items[i]->text.ptr);
+    if (kind && list)
+        return yaml_err(kind, err, "kind has no use beside one_of");
+    return !kind || slice_is(kind->text, "label") || slice_is(kind->text, "host") ||
+           slice_is(kind->text, "text") || yaml_err(kind, err, "kind must be label, host or text");
+}
+
+static bool is_own(struct slice key)
+{
+    for (size_t i = 0; i < ARRAY_LEN(own_keys); i++)
+        if (slice_is(key, own_keys[i]))
+            return true;
+    return false;
+}
+
+static bool uses(const struct yaml_node *n, const char *word)
+{
+    if (n->kind == YAML_SCALAR)
+        return n->text.len > 0 && strstr(n->text.ptr, word);
+    for (size_t i = 0; i < n->count; i++)
+        if (uses(n->items[i], word))
+            return true;
+    return false;
+}
+
+/* In a line of any grant. */
+static bool is_used(const struct yaml_node *root, const char *name)
+{
+    char word[NAME_ROOM + 2];
+
+    snprintf(word, sizeof word, "{%s}", name);
+    for (size_t i = 0; i < root->count; i++)
+        if ((!is_own(root->keys[i]->text) || slice_is(root->keys[i]->text, "by_grant")) &&
+            uses(root->items[i], word))
+            return true;
+    return false;
+}
+
+static bool check_variables(const struct yaml_node *root, const struct yaml_node *grants,
+                            struct err *err)
+{
+    const struct yaml_node *v = yaml_get(root, "variables");
+    char name[NAME_ROOM];
+
+    if (v && !yaml_expect(v, "variables", YAML_MAP, err))
+        return false;
+    for (size_t i = 0; v && i < v->count; i++) {
+        if (!slice_copy(v->keys[i]->text, name, sizeof name))
+            return yaml_err(v->keys[i], err, "variables.%.64s: the name is too long",
+                            v->keys[i]->text.ptr);
+        if (!check_declared(v->items[i], grants, err))
+            return false;
+        if (!is_used(root, name))
+            return yaml_err(v->keys[i], err, "variables.%s has no use: no line has {%s}", name,
+                            name);
+    }
+    return true;
+}
+
+/* ---- the whole of it ---- */
 
 static bool check_own(const struct yaml_node *root, struct err *err)
 {
@@ -163,14 +301,16 @@ static bool check_own(const struct yaml_node *root, struct err *err)
     if (!yaml_str(n, "title", &s, err) || !check_source(root, err))
         return false;
     n = yaml_get(root, "checked");
-    if (!n || n->kind != YAML_SCALAR || !is_date(n->text))
-        return yaml_err(n ? n : root, err,
-                        "checked must be the day on which it was, as 2026-11-28");
+    if (!n)
+        return yaml_err(root, err, "checked is missing: the day on which it was, as 2026-11-28");
+    if (n->kind != YAML_SCALAR || !is_date(n->text))
+        return yaml_err(n, err, "checked must be the day on which it was, as 2026-11-28");
     n = yaml_get(root, "grants");
     if (!n)
         return yaml_err(root, err, "grants is missing: a list of those that it is for");
     by = yaml_get(root, "by_grant");
-    return check_grants(n, err) && (!by || check_by_grant(by, n, err));
+    return check_grants(n, err) && (!by || check_by_grant(by, n, err)) &&
+           check_variables(root, n, err);
 }
 
 struct yaml_doc *profile_doc(const char *path, struct err *err)
@@ -179,10 +319,7 @@ struct yaml_doc *profile_doc(const char *path, struct err *err)
     struct buf text;
 
     buf_init(&text, YAML_BYTES_MAX);
-    if (access(path, F_OK) != 0)
-        err_set(err, ERR_CONFIG,
-                "%s: there is no such profile (awq-ctl profile ls lists those that are)", path);
-    else if (secret_file_text(path, &text, err)) {
+    if (secret_file_text(path, &text, err)) {
         doc = yaml_doc_parse(buf_slice(&text), err);
         if (doc)
             yaml_doc_label(doc, path);
@@ -200,7 +337,7 @@ struct yaml_doc *profile_doc(const char *path, struct err *err)
 /* ---- variables ---- */
 
 struct filling {
-    const struct yaml_node *variables, *values, *client_id, *grants;
+    const struct yaml_node *variables, *values, *client_id;
     const char *grant;
     struct err *err;
 };
@@ -213,10 +350,24 @@ static bool all_of(struct slice s, const char *more)
     return s.len > 0 && s.len <= 253;
 }
 
+/* As it is read in a URL; no IPv6 address. */
+static bool is_host(struct slice s)
+{
+    struct egress_url u;
+    struct buf url;
+    bool ok;
+
+    buf_init(&url, TEXT_ROOM);
+    buf_addf(&url, "https://%.*s", SLICE_FMT(s));
+    ok = all_of(s, ".-:") && egress_url_parse(buf_slice(&url), &u, NULL);
+    buf_deinit(&url);
+    return ok;
+}
+
 static bool fits(struct slice s, struct slice kind)
 {
     if (slice_is(kind, "host"))
-        return all_of(s, ".-:");
+        return is_host(s);
     if (slice_is(kind, "text"))
         return s.len > 0 && s.len <= 253 && slice_is_visible(s) &&
                slice_find_any(s, "\"'/?#&=%\\@{}") == s.len;
@@ -249,7 +400,7 @@ static bool check_value(const struct yaml_node *declared, const char *name,
     }
     return one_of || fits(n->text, is) ||
            yaml_err(n, err, "values.%s is no %s: see variables in the profile", name,
-                    slice_is(is, "host")   ? "host name"
+                    slice_is(is, "host")   ? "host name, as api.example.com or api.example.com:8443"
                     : slice_is(is, "text") ? "text without blanks, quotes and / ? # & = % \\ @ { }"
                                            : "part of a host name (letters, digits, - and _)");
 }
@@ -270,31 +421,11 @@ static bool is_of_grant(const struct yaml_node *declared, const char *grant)
     return !grants || has_grant(grants, slice_cstr(grant));
 }
 
-static bool check_declared(const struct yaml_node *n, const struct yaml_node *grants,
-                           struct err *err)
-{
-    static const char *const keys[] = {"kind", "one_of", "default", "about", "grants"};
-    const struct yaml_node *kind = yaml_get(n, "kind"), *list = yaml_get(n, "one_of"),
-                           *some = yaml_get(n, "grants");
-
-    if (!yaml_check_keys(n, keys, ARRAY_LEN(keys), err) ||
-        (list && !yaml_expect(list, "one_of", YAML_LIST, err)) ||
-        (some && !yaml_expect(some, "grants", YAML_LIST, err)))
-        return false;
-    for (size_t i = 0; some && i < some->count; i++)
-        if (!is_one_of(some->items[i]->text, grants))
-            return yaml_err(some->items[i], err, "grants has one that the profile does not have");
-    return !kind || slice_is(kind->text, "label") || slice_is(kind->text, "host") ||
-           slice_is(kind->text, "text") || yaml_err(kind, err, "kind must be label, host or text");
-}
-
 static bool check_variable(const struct filling *f, const struct yaml_node *root, const char *name,
                            const struct yaml_node *declared)
 {
     const struct yaml_node *value = yaml_get(f->values, name), *about = yaml_get(declared, "about");
 
-    if (!check_declared(declared, f->grants, f->err))
-        return false;
     if (!is_of_grant(declared, f->grant))
         return !value ||
                yaml_err(value, f->err, "values.%s has no use with grant: %s", name, f->grant);
@@ -308,7 +439,7 @@ static bool check_variable(const struct filling *f, const struct yaml_node *root
 /* Every value is declared, every variable has a value. */
 static bool check_values(const struct filling *f, const struct yaml_node *root)
 {
-    char name[64];
+    char name[NAME_ROOM];
 
     if (f->values && !yaml_expect(f->values, "values", YAML_MAP, f->err))
         return false;
@@ -318,8 +449,7 @@ static bool check_values(const struct filling *f, const struct yaml_node *root)
             return yaml_err(f->values->keys[i], f->err, "its profile has no variable %.64s",
                             f->values->keys[i]->text.ptr);
     for (size_t i = 0; f->variables && i < f->variables->count; i++) {
-        if (!slice_copy(f->variables->keys[i]->text, name, sizeof name))
-            return yaml_err(f->variables->items[i], f->err, "its name is too long");
+        slice_copy(f->variables->keys[i]->text, name, sizeof name);
         if (!check_variable(f, root, name, f->variables->items[i]))
             return false;
     }
@@ -344,7 +474,7 @@ static bool is_later(struct slice name)
 static bool expand(const struct filling *f, const struct yaml_node *n, bool later, struct buf *out)
 {
     struct slice rest = n->text;
-    char name[64];
+    char name[NAME_ROOM];
 
     while (rest.len > 0) {
         size_t open = slice_find(rest, '{'), len;
@@ -431,14 +561,6 @@ static void drop_other_grants(struct yaml_node *profile, const char *grant, bool
     }
 }
 
-static bool is_own(struct slice key)
-{
-    for (size_t i = 0; i < ARRAY_LEN(own_keys); i++)
-        if (slice_is(key, own_keys[i]))
-            return true;
-    return false;
-}
-
 /* Lines of the one grant go before those that are for all; NULL when it has none of its own. */
 static struct yaml_node *lines_of(struct yaml_node *profile, const char *grant)
 {
@@ -474,12 +596,9 @@ bool profile_fill(struct yaml_doc *connection, struct yaml_doc *profile, struct 
     struct filling f = {.variables = yaml_get(p, "variables"),
                         .values = yaml_get(root, "values"),
                         .client_id = yaml_at(root, "client.id"),
-                        .grants = yaml_get(p, "grants"),
                         .grant = grant,
                         .err = err};
 
-    if (f.variables && !yaml_expect(f.variables, "variables", YAML_MAP, err))
-        return false;
     if (!pick_grant(root, p, grant, sizeof grant, err) || !check_values(&f, root))
         return false;
     drop_other_grants(p, grant, renewal && slice_is(renewal->text, "none"));

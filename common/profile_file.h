@@ -13,9 +13,9 @@
 #include "common/err.h"
 #include "common/yaml.h"
 
-/* The file that a connection file at `path` means by `profile: NAME`: beside it when NAME has a
- * slash, else NAME.yaml in `dir` (NULL: there are none). */
-bool profile_path(struct buf *out, const char *path, const char *dir, struct slice name,
+/* The file that a connection file at `path` means by `profile: NAME` (n is NAME): beside it when
+ * NAME has a slash, else NAME.yaml in `dir` (NULL: there are none). It is there. */
+bool profile_path(struct buf *out, const char *path, const char *dir, const struct yaml_node *n,
                   struct err *err);
 /* Parse a profile and check what only profiles have. `path` must live as long as the document. */
 struct yaml_doc *profile_doc(const char *path, struct err *err);

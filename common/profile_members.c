@@ -153,7 +153,7 @@ static bool read_named(struct cfg_reader *r, const struct json_val *v,
 
 static bool any_word(struct cfg_reader *r, char *s, size_t *len)
 {
-    return slice_is_visible(slice_of(s, *len)) || cfg_wrong(r, "must be words without blanks");
+    return slice_is_visible(slice_of(s, *len)) || cfg_wrong(r, "must be a word without blanks");
 }
 
 static bool read_list(struct cfg_reader *r, const struct json_val *v, struct word_list *to)
@@ -174,7 +174,7 @@ static bool read_wait_kind(struct cfg_reader *r, struct slice s, enum wait_kind 
             return true;
         }
     }
-    return cfg_wrong(r, "have a wait_kind that is not seconds, milliseconds, epoch or epoch_ms");
+    return cfg_wrong(r, "has a wait_kind that is not seconds, milliseconds, epoch or epoch_ms");
 }
 
 /* "name: value", or the name alone. */
@@ -194,7 +194,7 @@ static bool read_signal_member(struct cfg_reader *r, struct slice key, const str
 
     if (slice_is(key, "status")) {
         if (!json_int(v, &n) || n < STATUS_MIN || n > STATUS_MAX)
-            return cfg_wrong(r, "have a status that is not 100 to 599");
+            return cfg_wrong(r, "has a status that is not 100 to 599");
         to->status = (int)n;
         return true;
     }
@@ -209,8 +209,15 @@ static bool read_signal_member(struct cfg_reader *r, struct slice key, const str
     else if (slice_is(key, "wait_kind"))
         return read_wait_kind(r, s, &to->wait_kind);
     else
-        return cfg_wrong(r, "have a key other than status, header, body, wait_header, wait_kind");
+        return cfg_wrong(r, "has a key other than status, header, body, wait_header, wait_kind");
     return true;
+}
+
+struct slice profile_signal_number(size_t i)
+{
+    _Static_assert(PROFILE_SIGNALS_MAX <= 9, "a digit for each");
+
+    return slice_sub(SLICE_LIT("123456789"), i, 1);
 }
 
 static bool read_signals(struct cfg_reader *r, const struct json_val *v)
@@ -223,15 +230,18 @@ static bool read_signals(struct cfg_reader *r, const struct json_val *v)
     if (json_type(v) != JSON_ARR || json_len(v) > PROFILE_SIGNALS_MAX)
         return cfg_wrong(r, "must be a list of 8 maps at most");
     json_iter_init(&list, v);
+    r->of = OF_MAP;
     while (json_iter_next(&list, &key, &item)) {
+        r->entry = profile_signal_number(p->signal_count);
         if (json_type(item) != JSON_OBJ)
-            return cfg_wrong(r, "must be a list of maps");
+            return cfg_wrong(r, "must be a map");
         json_iter_init(&map, item);
         while (json_iter_next(&map, &key, &member))
             if (!read_signal_member(r, key, member, &p->signals[p->signal_count]))
                 return false;
         p->signal_count++;
     }
+    r->entry = SLICE_NONE;
     return true;
 }
 
@@ -273,7 +283,7 @@ bool profile_read(struct cfg_reader *r, struct slice key, const struct json_val 
         if (!slice_is(key, profile_members[i].place))
             continue;
         *known = true;
-        r->setting = profile_members[i].place;
+        r->at->setting = profile_members[i].place;
         if ((p->said >> i) & 1)
             return cfg_wrong(r, "is there twice");
         p->said |= UINT64_C(1) << i;

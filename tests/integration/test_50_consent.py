@@ -411,7 +411,7 @@ def test_a_resource_of_client_credentials(rig):
 
 
 @pytest.mark.parametrize("wrong, says", [
-    ({"resource": ["/v1"]}, "resource must be absolute URIs"), ({"resource": ["https://a/#b"]}, "resource must be absolute URIs"),
+    ({"resource": ["/v1"]}, "must be an absolute URI"), ({"resource": ["https://a/#b"]}, "must be an absolute URI"),
     ({"par_url": "https://a.example/par"}, "par_url has no use with this grant"),
     ({"revoke_url": "ftp://a.example"}, "revoke_url must begin with https://"),
 ])

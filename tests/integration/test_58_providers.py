@@ -85,7 +85,7 @@ variables:
   word: {kind: text, default: v1, about: the version}
 authorize_url: https://{shop}.acme.example/authorize
 token_url: https://{shop}.acme.example/{word}/token
-device_url: https://{shop}.acme.example/device
+device_url: https://{shop}.acme.example/{region}/device
 client: {auth: post}
 api:
   base_url: https://{place}
@@ -137,6 +137,7 @@ def changed(text, old, new):
 
 LABEL = "is no part of a host name (letters, digits, - and _): see variables in the profile"
 TEXT = r"is no text without blanks, quotes and / ? # & = % \ @ { }: see variables in the profile"
+HOST = "is no host name, as api.example.com or api.example.com:8443: see variables in the profile"
 OWNS = "belongs into a connection's file"
 
 # In the connection's file: what is changed, to what, and the message.
@@ -150,8 +151,10 @@ OF_CONNECTION = [
     ("{shop: s1}", '{shop: ""}', f"line 4, column 16: values.shop {LABEL}"),
     ("{shop: s1}", "{shop: %s}" % ("x" * 64), f"line 4, column 16: values.shop {LABEL}"),
     ("{shop: s1}", "{shop: [a]}", "line 4, column 16: values.shop must be a text"),
-    ("{shop: s1}", "{shop: s1, place: evil.com/x}", "line 4, column 27: values.place is no host name: see variables in the profile"),
-    ("{shop: s1}", "{shop: s1, place: me@evil.com}", "line 4, column 27: values.place is no host name: see variables in the profile"),
+    ("{shop: s1}", "{shop: s1, place: evil.com/x}", f"line 4, column 27: values.place {HOST}"),
+    ("{shop: s1}", "{shop: s1, place: me@evil.com}", f"line 4, column 27: values.place {HOST}"),
+    *(("{shop: s1}", "{shop: s1, place: %s}" % v, f"line 4, column 27: values.place {HOST}")
+      for v in ("10", "1.2.3", "'-'", "a..b", "a.", "-a.example", "'a.example:'", "a.example:0", "a.example:65536", "a:b", "'::1'")),
     ("{shop: s1}", "{shop: s1, word: a/b}", f"line 4, column 26: values.word {TEXT}"),
     ("{shop: s1}", "{shop: s1, word: 'a?b'}", f"line 4, column 26: values.word {TEXT}"),
     ("{shop: s1}", "{shop: s1, word: a%2fb}", f"line 4, column 26: values.word {TEXT}"),
@@ -159,11 +162,14 @@ OF_CONNECTION = [
     ("{shop: s1}", "{shop: s1, word: 'a{shop}'}", f"line 4, column 26: values.word {TEXT}"),
     ("profile: acme\n", "", "line 3, column 9: values are of a profile's variables; none is named"),
     ("profile: acme", "profile: acne",
-     "p/acne.yaml: there is no such profile (awq-ctl profile ls lists those that are)"),
+     "line 2, column 10: profile: there is no acne (did you mean acme?)"),
     ("profile: acme", "profile: ./acne.yaml",
-     "./acne.yaml: there is no such profile (awq-ctl profile ls lists those that are)"),
-    ("profile: acme", "profile: ..", "p/...yaml: there is no such profile (awq-ctl profile ls lists those that are)"),
-    ("profile: acme", "profile: a b", "profile: a name has letters, digits, - _ . only; a path has a /"),
+     "line 2, column 10: profile: there is no file ./acne.yaml"),
+    ("profile: acme", "profile: planets", "line 2, column 10: profile: there is no planets (awq-ctl profile ls lists those that are)"),
+    ("profile: acme", "profile: acme.yaml", "line 2, column 10: profile: a name goes without .yaml; a path has a /"),
+    (CONNECTION, PROFILE, "line 1, column 8: this is a profile; a connection's file names it: profile: crm (or its path)"),
+    ("profile: acme", "profile: ..", "line 2, column 10: profile: there is no .. (awq-ctl profile ls lists those that are)"),
+    ("profile: acme", "profile: a b", "line 2, column 10: profile: a name has letters, digits, - _ . only; a path has a /"),
     ("grant: authorization_code", "grant: jwt_bearer",
      "line 3, column 8: its profile is for grant: authorization_code, client_credentials, device_code"),
     # what the connection itself says must have a use; the profile's is left out
@@ -182,7 +188,7 @@ OF_CONNECTION = [
     ("id: crm\n", "id: crm\nauthorize: {params: {a: }}\n",
      "line 2, column 25: null takes a key of the profile away, and it does not have this one for this grant"),
     ("id: crm\n", "id: crm\ntoken_url: ~\n", "line 1, column 1: token_url is missing"),
-    (CONNECTION, "id: crm\nauthorize: {params: {a: ~}}\n", 'line 2, column 25: authorize.params: null is no text; an empty one is ""'),
+    (CONNECTION, "id: crm\nauthorize: {params: {a: ~}}\n", 'line 2, column 25: authorize.params.a: null is no text; an empty one is ""'),
 ]
 
 
@@ -200,7 +206,7 @@ OF_PROFILE = [
     ("source: https://acme.example/docs\n", "", "line 1, column 1: source is missing: the page that it was read from"),
     ("source: https:", "source: http:", "line 2, column 9: source must be an https:// address, or a list of them"),
     ("source: https://acme.example/docs", "source: []", "line 2, column 9: source is empty"),
-    ("checked: 2026-11-28\n", "", "line 1, column 1: checked must be the day on which it was, as 2026-11-28"),
+    ("checked: 2026-11-28\n", "", "line 1, column 1: checked is missing: the day on which it was, as 2026-11-28"),
     ("2026-11-28", "28.11.2026", "line 3, column 10: checked must be the day on which it was, as 2026-11-28"),
     ("2026-11-28", "2026-13-28", "line 3, column 10: checked must be the day on which it was, as 2026-11-28"),
     ("2026-11-28", "2026-00-28", "line 3, column 10: checked must be the day on which it was, as 2026-11-28"),
@@ -209,7 +215,9 @@ OF_PROFILE = [
     ("grants: [authorization_code, client_credentials, device_code]\n", "",
      "line 1, column 1: grants is missing: a list of those that it is for"),
     ("[authorization_code, client_credentials, device_code]", "[]", "line 4, column 9: grants is empty"),
-    ("[authorization_code, client_credentials, device_code]", "[authorization_code, implicit]", "line 4, column 30: grants has one that awq does not know"),
+    ("[authorization_code, client_credentials, device_code]", "[authorization_code, implicit]",
+     "line 4, column 30: grants: implicit must be client_credentials, refresh_token, authorization_code, device_code, jwt_bearer, "
+     "saml2_bearer, token_exchange or password"),
     # what is a connection's own
     (None, "id: crm", f"line 18, column 5: id {OWNS}"),
     (None, "values: {shop: a}", f"line 18, column 9: values {OWNS}"),
@@ -224,7 +232,7 @@ OF_PROFILE = [
     (None, "tls: {certificate: {file: x}}", f"line 18, column 20: tls.certificate {OWNS}"),
     # lines of one grant
     (None, "by_grant: [a]", "line 18, column 11: 'by_grant' must be a map"),
-    (None, "by_grant: {password: {scopes: [a]}}", "line 18, column 12: by_grant has a grant that grants does not have"),
+    (None, "by_grant: {password: {scopes: [a]}}", "line 18, column 12: by_grant: password is none of its grants"),
     (None, "by_grant: {client_credentials: a}", "line 18, column 32: 'lines of a grant' must be a map"),
     (None, "by_grant: {client_credentials: {client: {secret: {env: S}}}}", f"line 18, column 50: client.secret {OWNS}"),
     (None, "by_grant: {client_credentials: {title: x}}", "line 18, column 40: title is the same for all grants"),
@@ -237,45 +245,47 @@ OF_PROFILE = [
     ("kind: host", "kind: url", "line 8, column 17: kind must be label, host or text"),
     ("kind: host", "sort: host", "line 8, column 11: unknown key 'sort'"),
     ("kind: host", "grants: client_credentials", "line 8, column 19: 'grants' must be a list"),
-    ("kind: host", "grants: [jwt_bearer]", "line 8, column 20: grants has one that the profile does not have"),
+    ("kind: host", "grants: [jwt_bearer]", "line 8, column 20: grants: jwt_bearer is none of its grants"),
+    ("one_of: [com, eu]", "kind: label, one_of: [com, eu]", "line 6, column 18: kind has no use beside one_of"),
+    ("/{region}/", "/", "line 6, column 3: variables.region has no use: no line has {region}"),
     ("one_of: [com, eu]", "one_of: com", "line 6, column 20: 'one_of' must be a list"),
-    ("{word}/token", "{planet}/token", "line 11, column 12: {planet} is none of its variables"),
-    ("{word}/token", "{word/token", "line 11, column 12: a { without its }, or a name that is too long"),
-    ("{word}/token", "{answer.x}/token", "line 11, column 12: {answer.x} has a use in api.base_url only"),
-    ("{word}/token", "{callback.x}/token", "line 11, column 12: {callback.x} has a use in api.base_url only"),
+    ("{word}/token", "{word}/{planet}/token", "line 11, column 12: {planet} is none of its variables"),
+    ("{word}/token", "{word}/{word/token", "line 11, column 12: a { without its }, or a name that is too long"),
+    ("{word}/token", "{word}/{answer.x}/token", "line 11, column 12: {answer.x} has a use in api.base_url only"),
+    ("{word}/token", "{word}/{callback.x}/token", "line 11, column 12: {callback.x} has a use in api.base_url only"),
     ("base_url: https://{place}", "base_url: https://{place}/{answers.x}", "line 15, column 13: {answers.x} is none of its variables"),
     # requests
     (None, "chain: {params: {a: b}}", "line 18, column 17: chain.params has no use without chain.url"),
-    (None, "authorize: {params: {state: x}}", "line 18, column 21: authorize.params may not set state, response_type, a code, "
-     "a challenge, a token or the client's id and secret"),
-    (None, "token_request: {params: {client_secret: x}}", "line 18, column 25: token_request.params may not set state, "
-     "response_type, a code, a challenge, a token or the client's id and secret"),
+    (None, "authorize: {params: {state: x}}", "line 18, column 22: authorize.params.state may not be set: state, response_type, "
+     "a code, a challenge, a token and the client's id and secret are not for it to say"),
+    (None, "token_request: {params: {client_secret: x}}", "line 18, column 26: token_request.params.client_secret may not be "
+     "set: state, response_type, a code, a challenge, a token and the client's id and secret are not for it to say"),
     (None, "token_request: {rename: {colour: hue}}",
-     "line 18, column 25: token_request.rename names a parameter that no request of a standard has"),
+     "line 18, column 26: token_request.rename.colour is a parameter that no request of a standard has"),
     (None, "token_request: {rename: {code: ''}}",
-     "line 18, column 25: token_request.rename must say the new name (omit leaves a parameter out)"),
+     "line 18, column 26: token_request.rename.code must say the new name (omit leaves a parameter out)"),
     (None, "authorize: {rename: {scope: state}}",
-     "line 18, column 21: authorize.rename may not call a parameter state: that name is taken"),
+     "line 18, column 22: authorize.rename.scope may not be called state: that name is taken"),
     (None, "authorize: {rename: {client_id: who, scope: who}}",
-     "line 18, column 21: authorize.rename calls a parameter what another one of the same request is called"),
+     "line 18, column 38: authorize.rename.scope has a new name that another parameter of the same request has"),
     (None, "authorize: {params: {perms: all}, rename: {scope: perms}}",
-     "line 18, column 43: authorize.rename calls a parameter what another one of the same request is called"),
+     "line 18, column 44: authorize.rename.scope has a new name that another parameter of the same request has"),
     (None, "token_request: {rename: {client_id: code}}",
-     "line 18, column 25: token_request.rename calls a parameter what another one of the same request is called"),
+     "line 18, column 26: token_request.rename.client_id has a new name that another parameter of the same request has"),
     (None, "refresh_request: {rename: {client_id: refresh_token}}",
-     "line 18, column 27: refresh_request.rename calls a parameter what another one of the same request is called"),
+     "line 18, column 28: refresh_request.rename.client_id has a new name that another parameter of the same request has"),
     (None, "token_request: {omit: [assertion]}",
-     "line 18, column 23: token_request.omit leaves out one that must be there: a code, a token, response_type"),
-    (None, "token_request: {omit: [hue]}", "line 18, column 23: token_request.omit names a parameter that no request of a standard has"),
+     "line 18, column 24: token_request.omit: assertion must be there: it is what the request is about"),
+    (None, "token_request: {omit: [hue]}", "line 18, column 24: token_request.omit: hue is a parameter that no request of a standard has"),
     (None, "token_request: {omit: [code]}",
-     "line 18, column 23: token_request.omit leaves out one that must be there: a code, a token, response_type"),
+     "line 18, column 24: token_request.omit: code must be there: it is what the request is about"),
     (None, "token_request: {omit: [scope], rename: {scope: s}}",
-     "line 18, column 23: token_request.omit names a parameter that is renamed or set as well"),
+     "line 18, column 24: token_request.omit: scope is renamed or set as well"),
     (None, "token_request: {method: PUT}", "line 18, column 25: token_request.method must be POST or GET"),
     (None, "token_request: {body: xml}", "line 18, column 23: token_request.body must be form, json or query"),
     (None, "token_request: {method: GET, body: form}", "line 18, column 36: token_request.body must be query where method is GET"),
     (None, "token_request: {headers: {Authorization: x}}",
-     "line 18, column 26: token_request.headers has a header that is not for it to set (Authorization, Host ...)"),
+     "line 18, column 27: token_request.headers.Authorization is a header that is not for it to set (as Authorization, Host ...)"),
     (None, "redirect_uri: http://evil.example/",
      "line 18, column 15: redirect_uri must be https://, or http:// of 127.0.0.1 or localhost, without a fragment"),
     (None, "refresh_url: http://acme.example/",
@@ -295,7 +305,7 @@ OF_PROFILE = [
     (None, "answer: {expiry_kind: weeks}", "line 18, column 23: answer.expiry_kind must be seconds, milliseconds, minutes, epoch, "
      "epoch_ms, date, never or fixed"),
     (None, "answer: {success: {at: ok}}", "line 18, column 24: answer.success.at needs both: at (a path) and is (what stands there)"),
-    (None, "answer: {tokens: {User: a.b}}", "line 18, column 18: answer.tokens must be names (1-32 of a-z 0-9 _) with a path each"),
+    (None, "answer: {tokens: {User: a.b}}", "line 18, column 19: answer.tokens.User must be a name (1-32 of a-z 0-9 _) with a path"),
     (None, "answer: {scope_separator: ab}", "line 18, column 27: answer.scope_separator must be one of , ; | : or a blank"),
     # calls
     ("api:\n", "api:\n  token_in: query\n", "line 15, column 3: api.token_name is missing: of the parameter or cookie"),
@@ -303,17 +313,17 @@ OF_PROFILE = [
      "line 17, column 17: api.token_scheme has no use unless the token goes in a header"),
     ("api:\n", "api:\n  token_name: Host\n", "line 15, column 15: api.token_name is a header that is not for it to set"),
     ("api:\n", "api:\n  headers: {Authorization: x}\n",
-     "line 15, column 12: api.headers has a header that is not for it to set (Authorization, Host ...)"),
+     "line 15, column 13: api.headers.Authorization is a header that is not for it to set (as Authorization, Host ...)"),
     ("base_url: https:", "base_url: http:", "line 15, column 13: api.base_url must begin with https:// or {answer.PATH} "
      "(http:// needs policy.insecure_http: true)"),
     ("base_url: https://", "base_url: https://me@", "line 15, column 13: api.base_url has a character that it may not have"),
-    (None, "limits: {signals: [{wait_header: x}]}", "line 18, column 19: limits.signals need status, header or body"),
-    (None, "limits: {signals: [{status: 42}]}", "line 18, column 19: limits.signals have a status that is not 100 to 599"),
+    (None, "limits: {signals: [{wait_header: x}]}", "line 18, column 20: limits.signals.1 needs status, header or body"),
+    (None, "limits: {signals: [{status: 42}]}", "line 18, column 20: limits.signals.1 has a status that is not 100 to 599"),
     (None, "limits: {signals: [{status: 403, wait: x}]}", "line 18, column 34: unknown key 'wait'"),
     (None, "limits: {signals: [{status: 403, wait_kind: epoch}]}",
-     "line 18, column 19: limits.signals have a wait_kind and no wait_header"),
+     "line 18, column 20: limits.signals.1 has a wait_kind and no wait_header"),
     (None, "limits: {signals: [{status: 403, wait_header: x, wait_kind: weeks}]}",
-     "line 18, column 19: limits.signals have a wait_kind that is not seconds, milliseconds, epoch or epoch_ms"),
+     "line 18, column 20: limits.signals.1 has a wait_kind that is not seconds, milliseconds, epoch or epoch_ms"),
 ]
 
 
@@ -353,7 +363,7 @@ def test_what_is_another_grant_s_is_left_out(files):
     assert "grant_type=client_credentials&scope=read" in text
     text = files.explained(changed(CONNECTION, "authorization_code", "device_code"), FULL)
     assert "/authorize" not in text and "/longer" not in text
-    assert "POST https://s1.acme.example/device\n" in text and "POST https://s1.acme.example/renew\n" in text
+    assert "POST https://s1.acme.example/com/device\n" in text and "POST https://s1.acme.example/renew\n" in text
     assert "/renew" not in files.explained(CONNECTION + "token: {renewal: none}\n", FULL)
 
 

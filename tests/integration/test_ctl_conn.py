@@ -179,12 +179,24 @@ def test_without_its_refresh_token(rig):
     conn = refresh_file(rig, "token-a")
     token = conn.pop("refresh_token")
     done = rig.apply(conn, code=1)
-    assert "needs a refresh_token" in done.err
+    assert "refresh_token is missing" in done.err
     apply_json(rig, {**conn, "refresh_token": token})
     # a machine that does not have it (any more) may still change settings
     assert apply_json(rig, {**conn, "scopes": ["read"]})["change"] == "settings"
     done = rig.apply({**conn, "client": {**conn["client"], "id": "other"}}, code=1)
-    assert "another client id" in done.err and "needs a refresh_token" in done.err
+    assert "another client id" in done.err and "refresh_token is missing" in done.err
+    assert "line 6, column 8: " in done.err
+
+
+def test_explain_says_what_apply_may_refuse(rig):
+    """Whether the account is linked already a file does not know."""
+    conn = refresh_file(rig, "token-a")
+    path = rig.folder / "x.yaml"
+    for linked in (True, False):
+        path.write_text(yaml.safe_dump(conn))
+        done = rig.ctl("conn", "explain", "-f", path)
+        assert ("refresh_token is missing: conn apply takes the file only for" in done.err) is not linked, done.err
+        conn.pop("refresh_token", None)
 
 
 def test_apply_says_that_it_is_still_disabled(rig):
@@ -247,8 +259,8 @@ def test_other_keys(rig):
 def test_removed_and_made_again(rig):
     conn = refresh_file(rig, "token-a")
     gen = link_anew(rig, conn, 0)
-    done = rig.ctl("conn", "rm", "acct")
-    assert "removed" in done.out
+    done = rig.ctl("conn", "rm", "acct", "-o", "json")
+    assert done.json() == {"id": "acct", "change": "removed", "workers": 0, "workers_know": 0}
     removed = int(record(rig)[b"gen"])
     assert removed > gen
     assert record(rig) == {b"gen": b"%d" % removed, b"ver": b"0", b"state": b"REMOVED"}  # a tombstone

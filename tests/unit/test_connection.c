@@ -242,19 +242,19 @@ static void test_bad_settings(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        const char *setting = "";
+        struct cfg_fault at;
         struct err err = {0};
 
-        if (connection_cfg_parse_at(slice_cstr(cases[i].json), &setting, &err))
+        if (connection_cfg_parse_at(slice_cstr(cases[i].json), &at, &err))
             fail_msg("taken: %s (%s)", cases[i].json, cases[i].why);
-        if (err.code != ERR_FORMAT || strcmp(setting, cases[i].setting) != 0)
-            fail_msg("%s: %s says '%s'", cases[i].json, setting, err.msg);
+        if (err.code != ERR_FORMAT || strcmp(at.setting, cases[i].setting) != 0)
+            fail_msg("%s: %s says '%s'", cases[i].json, at.setting, err.msg);
     }
 }
 
 static void test_bounds(void **state)
 {
-    const char *setting = "";
+    struct cfg_fault at;
     struct err err = {0};
     struct buf json;
 
@@ -264,16 +264,16 @@ static void test_bounds(void **state)
     for (int i = 0; i < 257; i++)
         buf_addf(&json, "%s\"h%d.example\"", i > 0 ? "," : "", i);
     buf_add_cstr(&json, "]}");
-    assert_null(connection_cfg_parse_at(buf_slice(&json), &setting, &err));
-    assert_string_equal(setting, "hosts");
+    assert_null(connection_cfg_parse_at(buf_slice(&json), &at, &err));
+    assert_string_equal(at.setting, "hosts");
 
     buf_clear(&json);
     buf_add_cstr(&json, "{\"id\":\"");
     for (int i = 0; i < 70000; i++)
         buf_add_char(&json, 'a');
     buf_add_cstr(&json, "\"}");
-    assert_null(connection_cfg_parse_at(buf_slice(&json), &setting, &err));
-    assert_string_equal(setting, "settings");
+    assert_null(connection_cfg_parse_at(buf_slice(&json), &at, &err));
+    assert_string_equal(at.setting, "settings");
     assert_non_null(strstr(err.msg, "too long"));
     buf_deinit(&json);
 }

@@ -107,6 +107,8 @@ static void test_other_ways(void **state)
     if (!connection_file_read(&f, path, NULL, &err))
         fail_msg("%s", err.msg);
     assert_int_equal(f.client_secret.len, 0);
+    assert_non_null(
+        strstr(f.unlinked.msg, "conn.yaml: line 2, column 8: refresh_token is missing"));
     connection_file_deinit(&f);
 }
 
@@ -118,12 +120,15 @@ static void test_bad_files(void **state)
     } cases[] = {
         {"", "conn.yaml"},
         {"- a\n", "line 1, column 1"},
-        {"just words\n", "line 1, column 1"},
+        {"just words\n", "line 1, column 1: 'a connection file' must be a map"},
+        {"id:m\n", "line 1, column 1: a connection file must be a map: a blank is missing after a "
+                   "colon, as in `id: m`?"},
         {"id: [\n", "line"},
         {LEAST(S, "polcy: {}\n"), "line 6, column 1: unknown key 'polcy'"},
         {LEAST(S, "limits: {concurency: 3}\n"), "line 6, column 10: unknown key"},
-        {LEAST(S, "limits: 3\n"), "line 6, column 9"},
-        {LEAST(S, "limits: {concurrency: -3}\n"), "line 6, column 23: limits.concurrency is out"},
+        {LEAST(S, "limits: 3\n"), "line 6, column 9: 'limits' must be a map"},
+        {LEAST(S, "limits: {concurrency: -3}\n"),
+         "line 6, column 23: limits.concurrency is out of bounds: 0 to 1000000"},
         {LEAST(S, "limits: {concurrency: many}\n"), "line 6, column 23"},
         {LEAST(S, "limits: {rate: 100}\n"),
          "line 6, column 16: limits.rate must be calls and a time"},
@@ -132,10 +137,41 @@ static void test_bad_files(void **state)
         {LEAST(S, "limits: {burst: 5}\n"),
          "line 6, column 17: limits.burst has no use without rate"},
         {LEAST(S, "limits: {rate: 1/1m, burst: many}\n"), "line 6, column 29"},
-        {LEAST(S, "token: {renew_before_s: 9223372036854775807}\n"), "line 6, column 25"},
-        {LEAST(S, "scopes: [a b]\n"), "line 6, column 10: a scope has no blanks"},
+        {LEAST(S, "token: {renew_before_s: 9223372036854775807}\n"),
+         "line 6, column 25: token.renew_before_s is out of bounds: 0 to 2678400"},
+        {LEAST(S, "token: {renew_before_s: -3}\n"),
+         "line 6, column 25: token.renew_before_s is out of bounds: 0 to 2678400"},
+        {LEAST(S, "token: {default_lifetime_s: 0}\n"),
+         "line 6, column 29: token.default_lifetime_s is out of bounds: 1 to 316224000"},
+        {LEAST(S, "token: {max_idle_s: -1}\n"),
+         "line 6, column 21: token.max_idle_s is out of bounds: 0 to 316224000"},
+        {LEAST(S, "token: {replay: often}\n"),
+         "line 6, column 17: token.replay must be once, never or always"},
+        {LEAST(S, "token: {replay: [never]}\n"), "line 6, column 17: 'token.replay' must be text"},
+        {LEAST(S, "scopes: [a b]\n"), "line 6, column 10: scopes: a word is not empty and has"},
+        {LEAST(S, "scopes: [a, '']\n"), "line 6, column 13: scopes: a word is not empty"},
         {LEAST(S, "scopes: {a: b}\n"), "line 6, column 9"},
         {LEAST(S, "id: twice\n"), "line 6, column 1"},
+        {"id: crm\ngrant: client_credentials\ntoken_url: https://10/t\nclient: {id: awq" S "}\n"
+         "policy: {hosts: [h]}\n",
+         "line 3, column 12: token_url: the URL cannot be used: the host is a number"},
+        {"id: crm\ngrant: client_credentials\ntoken_url: https://h/t\nclient: {id: awq" S "}\n"
+         "policy:\n  hosts:\n    - a.example\n    - https://b.example\n",
+         "line 8, column 7: policy.hosts: https://b.example must be a host name with"},
+        {"id: crm\ngrant: client_credentials\ntoken_url: https://h/t\nclient: {id: awq" S "}\n"
+         "policy: {hosts: [a, 'https://me:hunter2@b']}\n",
+         "line 5, column 21: policy.hosts: one with an @ must be"},
+        {"id: crm\ngrant: client_credentials\ntoken_url: https://h/t\nclient: {id: awq" S "}\n"
+         "policy: {hosts: [a], methods: [GET, 'P T']}\n",
+         "line 5, column 37: policy.methods: P T must be the name of an HTTP method"},
+        {"id: crm\ngrant: client_credentials\ntoken_url: https://h/t\nclient: {id: awq" S "}\n"
+         "policy: {hosts: [a], paths: [/a, '']}\n",
+         "line 5, column 34: policy.paths has an empty text in it"},
+        {"id: crm\ngrant: client_credentials\ntoken_url: https://h/t\nclient: {id: awq" S "}\n"
+         "policy: {hosts: [a]}\nresource: [https://a/, b]\n",
+         "line 6, column 24: resource: b must be an absolute URI"},
+        {"title: Acme\ngrants: [client_credentials]\ntoken_url: https://h/t\n",
+         "line 1, column 8: this is a profile; a connection's file names it: profile: conn (or"},
         {"id: crm\ngrant: implicit\n", "line 2, column 8: grant must be"},
         {"id: a/b\n", "line 1, column 5: id must be"},
         {"id: 7\ngrant: client_credentials\ntoken_url: http://h/t\nclient: {id: awq" S "}\n"

@@ -14,12 +14,12 @@
     "auth\",\"client_id\":\"me\",\"hosts\":[\"api.example\""                                       \
     "]"
 
-static struct connection_cfg *parse(const char *members, const char **setting, struct err *err)
+static struct connection_cfg *parse(const char *members, struct cfg_fault *at, struct err *err)
 {
     char json[8192];
 
     snprintf(json, sizeof json, BASE "%s%s}", *members ? "," : "", members);
-    return connection_cfg_parse_at(slice_cstr(json), setting, err);
+    return connection_cfg_parse_at(slice_cstr(json), at, err);
 }
 
 /* Every member that there is, so that none is read and forgotten when it is written. */
@@ -56,14 +56,14 @@ static const char everything[] =
 
 static void test_all_is_written_as_it_was_read(void **state)
 {
-    const char *setting = "";
+    struct cfg_fault at;
     struct err err = {0};
-    struct connection_cfg *c = parse(everything, &setting, &err), *again;
+    struct connection_cfg *c = parse(everything, &at, &err), *again;
     struct buf first, second;
 
     (void)state;
     if (!c)
-        fail_msg("%s: %s", setting, err.msg);
+        fail_msg("%s: %s", at.setting, err.msg);
     buf_init(&first, 1 << 20);
     buf_init(&second, 1 << 20);
     assert_true(connection_cfg_to_json(&first, c));
@@ -94,12 +94,12 @@ static void test_all_is_written_as_it_was_read(void **state)
 
 static void test_a_renewal_inherits(void **state)
 {
-    const char *setting = "";
+    struct cfg_fault at;
     struct err err = {0};
     struct connection_cfg *c =
         parse("\"token_request.method\":\"GET\",\"token_request.params\":{\"a\":\"b\"},"
               "\"token_request.rename\":{\"scope\":\"s\"},\"refresh_request.params\":{\"c\":\"d\"}",
-              &setting, &err);
+              &at, &err);
     const struct request_shape *r;
 
     (void)state;
@@ -116,9 +116,9 @@ static void test_a_renewal_inherits(void **state)
 static void test_nothing_said_is_the_standard(void **state)
 {
     static const struct profile standard;
-    const char *setting = "";
+    struct cfg_fault at;
     struct err err = {0};
-    struct connection_cfg *c = parse("", &setting, &err);
+    struct connection_cfg *c = parse("", &at, &err);
     struct buf json;
 
     (void)state;
@@ -137,22 +137,25 @@ static void test_refused(void **state)
     static const struct {
         const char *members, *setting, *says;
     } cases[] = {
-        {"\"authorize.params\":{\"state\":\"x\"}", "authorize.params", "may not set state"},
-        {"\"token_request.params\":{\"client_secret\":\"x\"}", "token_request.params", "may not"},
-        {"\"token_request.params\":{\"refresh_token\":\"x\"}", "token_request.params", "may not"},
+        {"\"authorize.params\":{\"state\":\"x\"}", "authorize.params",
+         "params.state may not be set"},
+        {"\"token_request.params\":{\"client_secret\":\"x\"}", "token_request.params",
+         "may not be set"},
+        {"\"token_request.params\":{\"refresh_token\":\"x\"}", "token_request.params",
+         "may not be set"},
         {"\"token_request.params\":[]", "token_request.params", "must be a map of texts"},
         {"\"token_request.rename\":{\"no_such\":\"x\"}", "token_request.rename", "no request of"},
         {"\"token_request.rename\":{\"scope\":\"\"}", "token_request.rename", "the new name"},
         {"\"authorize.rename\":{\"scope\":\"state\"}", "authorize.rename", "that name is taken"},
         {"\"authorize.rename\":{\"state\":\"st\"}", "authorize.rename", "no request of"},
-        {"\"token_request.omit\":[\"code\"]", "token_request.omit", "must be there"},
+        {"\"token_request.omit\":[\"code\"]", "token_request.omit", "omit: code must be there"},
         {"\"token_request.omit\":[\"state\"]", "token_request.omit", "no request of"},
         {"\"token_request.omit\":[\"scope\"],\"token_request.rename\":{\"scope\":\"s\"}",
          "token_request.omit", "as well"},
         {"\"token_request.omit\":[\"client_secret\"]", "token_request.omit",
-         "only client.auth: post"},
+         "client.auth: post only"},
         {"\"chain.url\":\"https://as.example/x\",\"chain.rename\":{\"client_secret\":\"s\"}",
-         "chain.rename", "only client.auth: post"},
+         "chain.rename", "client.auth: post only"},
         {"\"token_request.headers\":{\"Authorization\":\"x\"}", "token_request.headers",
          "not for it to set"},
         {"\"token_request.headers\":{\"a(b\":\"x\"}", "token_request.headers",
@@ -182,7 +185,7 @@ static void test_refused(void **state)
         {"\"answer.access_token\":\"a..b\"", "answer.access_token", "must be a path"},
         {"\"answer.access_token\":\"a.\"", "answer.access_token", "dot"},
         {"\"answer.tokens\":{\"Bot\":\"b\"}", "answer.tokens", "1-32 of a-z"},
-        {"\"answer.tokens\":{\"bot\":\"\"}", "answer.tokens", "a path each"},
+        {"\"answer.tokens\":{\"bot\":\"\"}", "answer.tokens", "a path"},
         {"\"answer.token_type\":\"any\",\"dpop\":\"ES256\"", "answer.token_type", "dpop"},
         {"\"api.token_in\":\"query\"", "api.token_name", "is missing"},
         {"\"api.token_in\":\"body\"", "api.token_in", "header, query or cookie"},
@@ -197,13 +200,13 @@ static void test_refused(void **state)
         {"\"api.base_url\":\"https://{host}/\"", "api.base_url", "{answer.PATH}"},
         {"\"api.base_url\":\"https://{answer.x\"", "api.base_url", "{answer.PATH}"},
         {"\"api.base_url\":\"{callback.x}\"", "api.base_url", "must begin"},
-        {"\"limits.signals\":[{}]", "limits.signals", "need status"},
+        {"\"limits.signals\":[{}]", "limits.signals", "signals.1 needs status"},
         {"\"limits.signals\":[{\"status\":99}]", "limits.signals", "not 100 to 599"},
         {"\"limits.signals\":[{\"staus\":\"x\"}]", "limits.signals", "a key other than"},
         {"\"limits.signals\":[{\"status\":403,\"wait_kind\":\"epoch\"}]", "limits.signals",
          "no wait_header"},
         {"\"limits.signals\":[{\"header\":\"a b: c\"}]", "limits.signals", "cannot be"},
-        {"\"limits.signals\":[1]", "limits.signals", "list of maps"},
+        {"\"limits.signals\":[1]", "limits.signals", "signals.1 must be a map"},
         {"\"scope_separator\":\"ab\"", "scope_separator", "one of"},
         {"\"scope_separator\":\",\",\"scope_separator\":\",\"", "scope_separator", "twice"},
         {"\"grant\":\"x\"", "grant", "twice"},
@@ -212,14 +215,14 @@ static void test_refused(void **state)
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-        const char *setting = "";
+        struct cfg_fault at;
         struct err err = {0};
-        struct connection_cfg *c = parse(cases[i].members, &setting, &err);
+        struct connection_cfg *c = parse(cases[i].members, &at, &err);
 
         if (c)
             fail_msg("%s is taken", cases[i].members);
-        if (strcmp(setting, cases[i].setting) != 0 || !strstr(err.msg, cases[i].says))
-            fail_msg("%s: %s: %s", cases[i].members, setting, err.msg);
+        if (strcmp(at.setting, cases[i].setting) != 0 || !strstr(err.msg, cases[i].says))
+            fail_msg("%s: %s: %s", cases[i].members, at.setting, err.msg);
         assert_int_equal(err.code, ERR_FORMAT);
     }
 }
@@ -251,7 +254,7 @@ static void test_of_other_grants(void **state)
 /* As many lists and maps as one connection can have room for, and one more. */
 static void test_room(void **state)
 {
-    const char *setting = "";
+    struct cfg_fault at;
     struct err err = {0};
     struct connection_cfg *c;
     char members[8000];
@@ -263,12 +266,12 @@ static void test_room(void **state)
         used += (size_t)snprintf(members + used, sizeof members - used, "%s\"p%d\":\"v\"",
                                  i > 0 ? "," : "", i);
     snprintf(members + used, sizeof members - used, "}");
-    c = parse(members, &setting, &err);
+    c = parse(members, &at, &err);
     assert_non_null(c);
     connection_cfg_free(c);
     snprintf(members + used, sizeof members - used, "},\"authorize.params\":{\"a\":\"b\"}");
-    assert_null(parse(members, &setting, &err));
-    assert_string_equal(setting, "authorize.params");
+    assert_null(parse(members, &at, &err));
+    assert_string_equal(at.setting, "authorize.params");
     assert_non_null(strstr(err.msg, "too many"));
 }
 

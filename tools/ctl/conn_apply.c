@@ -121,12 +121,6 @@ static bool prepare(struct apply *a)
     buf_init(&a->cs, SEALED_MAX);
     buf_init(&a->dk, SEALED_MAX);
     buf_init(&a->tk, SEALED_MAX * 2);
-    if (!egress_check_endpoint(a->file.cfg->policy.insecure_http, a->file.cfg->token_url, &a->err))
-        return err_prefix(&a->err, "connection %.*s: token_url: ", SLICE_FMT(a->id));
-    if (a->file.cfg->profile.refresh_url.len > 0 &&
-        !egress_check_endpoint(a->file.cfg->policy.insecure_http, a->file.cfg->profile.refresh_url,
-                               &a->err))
-        return err_prefix(&a->err, "connection %.*s: refresh_url: ", SLICE_FMT(a->id));
     return write_settings(a) && (refresh.len == 0 || seal_link_digest(a, refresh));
 }
 
@@ -367,10 +361,9 @@ static bool seal_link(struct apply *a)
 {
     if (!new_gen(a))
         return false;
-    if (a->file.cfg->grant == GRANT_REFRESH_TOKEN && a->file.grant_secret.len == 0)
-        return err_set(&a->err, ERR_CONFIG,
-                       "connection %.*s must be linked (%s): its file needs a refresh_token",
-                       SLICE_FMT(a->id), a->why);
+    if (a->file.unlinked.code != ERR_NONE)
+        return err_set(&a->err, ERR_CONFIG, "%s: connection %.*s is to be linked with it (%s)",
+                       a->file.unlinked.msg, SLICE_FMT(a->id), a->why);
     if (!seal(a, KEY_ACCESS, "at", 1, a->token.access, &a->at) ||
         !seal(a, KEY_GRANT, "rt", 0, buf_slice(&a->file.grant_secret), &a->rt) ||
         !seal_dpop_key(a, true))

@@ -387,6 +387,9 @@ static int explain_file(struct ctl *c, const struct args *args)
     if (!conn_read_file(c, &file, args->flag[0], args->flag[1], &err))
         return ctl_fail(c, &err);
     explain(c, file.cfg, &err);
+    if (file.unlinked.code != ERR_NONE)
+        ctl_say(0, "%s: conn apply takes the file only for an account that is linked already",
+                file.unlinked.msg);
     connection_file_deinit(&file);
     return err.code == ERR_NONE ? CTL_OK : ctl_fail(c, &err);
 }

@@ -14,7 +14,8 @@
 const char *profile_folder(const char *asked)
 {
     static const char *const beside[] = {"/../share/awq/providers", "/../deploy/providers"};
-    static char path[PATH_MAX + 64];
+    static char real[PATH_MAX];
+    char path[PATH_MAX + 64];
     const char *set = getenv("AWQ_PROFILES");
     ssize_t len;
     char *slash;
@@ -28,8 +29,8 @@ const char *profile_folder(const char *asked)
         if (!slash)
             break;
         snprintf(slash, sizeof path - (size_t)(slash - path), "%s", beside[i]);
-        if (access(path, R_OK) == 0)
-            return path;
+        if (realpath(path, real) && access(real, R_OK) == 0)
+            return real;
     }
     return "";
 }
