@@ -50,6 +50,23 @@ static const char *const kind_names[] = {
     [KEY_GRANT] = "grant",
 };
 
+/* What an operator calls what a record holds. */
+static const struct {
+    const char *field, *name;
+} field_names[] = {
+    {"at", "access token"}, {"rt", "refresh token"}, {"cs", "client secret"},
+    {"dk", "DPoP key"},     {"tk", "certificate"},   {"lh", "digest of the last link"},
+};
+
+const char *seal_field_name(const char *field)
+{
+    for (size_t i = 0; i < ARRAY_LEN(field_names); i++) {
+        if (strcmp(field_names[i].field, field) == 0)
+            return field_names[i].name;
+    }
+    return field;
+}
+
 const char *key_kind_name(enum key_kind kind)
 {
     return (size_t)kind < ARRAY_LEN(kind_names) ? kind_names[kind] : "unknown";
@@ -440,8 +457,8 @@ bool seal_seal(const struct keyring *k, enum key_kind kind, const struct seal_pl
     randombytes_buf(head + SEAL_HEAD, SEAL_NONCE);
     if (!add_place(&ad, head, at) || !buf_reserve(out, SEAL_OVERHEAD + clear.len)) {
         buf_deinit(&ad);
-        return err_set(err, ERR_NOMEM, "no memory to seal %s of connection %.*s", at->field,
-                       SLICE_FMT(at->connection));
+        return err_set(err, ERR_NOMEM, "no memory to seal the %s of connection %.*s",
+                       seal_field_name(at->field), SLICE_FMT(at->connection));
     }
     buf_add(out, head, sizeof head);
     crypto_aead_xchacha20poly1305_ietf_encrypt(
@@ -478,7 +495,7 @@ bool seal_mac_key_id(struct slice mac, char id[KEY_ID_HEX])
 static bool broken(struct err *err, const struct seal_place *at, const char *why)
 {
     return err_rule(err, ERR_FORMAT, "seal_broken", "connection %.*s: its sealed %s %s",
-                    SLICE_FMT(at->connection), at->field, why);
+                    SLICE_FMT(at->connection), seal_field_name(at->field), why);
 }
 
 /* The key that made it, if it is one of this kind. */
@@ -510,11 +527,11 @@ bool seal_open(const struct keyring *k, enum key_kind kind, const struct seal_pl
         return err_rule(err, ERR_FORMAT, "seal_key_unknown",
                         "connection %.*s: its %s was sealed with %s key %02x%02x%02x%02x, which "
                         "the key file does not have",
-                        SLICE_FMT(at->connection), at->field, key_kind_name(kind), in[1], in[2],
-                        in[3], in[4]);
+                        SLICE_FMT(at->connection), seal_field_name(at->field), key_kind_name(kind),
+                        in[1], in[2], in[3], in[4]);
     if (size < sealed.len - SEAL_OVERHEAD || !add_place(&ad, in, at))
         return err_set(err, ERR_NOMEM, "connection %.*s: no room to open its %s",
-                       SLICE_FMT(at->connection), at->field);
+                       SLICE_FMT(at->connection), seal_field_name(at->field));
     ok = crypto_aead_xchacha20poly1305_ietf_decrypt(
              (unsigned char *)clear, &n, NULL, in + SEAL_HEAD + SEAL_NONCE,
              sealed.len - SEAL_HEAD - SEAL_NONCE, (const unsigned char *)ad.ptr, ad.len,

@@ -60,6 +60,8 @@ struct seal_place {
     uint64_t gen, ver;
     struct slice cfg_digest; /* hex, as in `cd` */
 };
+/* The field in words, for messages: "access token". One without a name is named as it is. */
+const char *seal_field_name(const char *field);
 /* Adds the sealed text to `out`. */
 bool seal_seal(const struct keyring *k, enum key_kind kind, const struct seal_place *at,
                struct slice clear, struct buf *out, struct err *err);

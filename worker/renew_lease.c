@@ -24,7 +24,7 @@ static bool open_secret(struct renewal *r, enum key_kind kind, const char *field
     if (!buf_reserve(clear, seal_clear_len(sealed) + 1))
         return err_set(&r->why, ERR_NOMEM, "connection %s: out of memory", r->c->id);
     if (!seal_open(r->w->keys, kind, &place, sealed, clear->ptr, clear->cap, &len, &r->why))
-        return err_prefix(&r->why, "connection %s: %s: ", r->c->id, field);
+        return false;
     clear->len = len;
     return true;
 }

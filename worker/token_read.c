@@ -119,7 +119,6 @@ static void open_token(struct conn *c, const struct connection_record *r)
                    &c->broken)) {
         token_unref(k);
         c->state = CONN_BROKEN;
-        err_prefix(&c->broken, "connection %s: ", c->id);
         return;
     }
     token_opened(k, len);

@@ -61,9 +61,9 @@ def renewing(**fields):
 
 
 ATTACKS = {
-    "at of two accounts swapped": (swap_at, "sealed at does not open"),
-    "rt in the place of at": (lambda t: t.set("a", at=t.field("a", "rt")), "sealed at"),
-    "cs in the place of at": (lambda t: t.set("a", at=t.field("a", "cs")), "sealed at"),
+    "at of two accounts swapped": (swap_at, "sealed access token does not open"),
+    "rt in the place of at": (lambda t: t.set("a", at=t.field("a", "rt")), "sealed access token"),
+    "cs in the place of at": (lambda t: t.set("a", at=t.field("a", "cs")), "sealed access token"),
     "another account's whole record": (whole_other, "do not match their authentication"),
     "settings with another host, and their digest": (other_host, "do not match their authentication"),
     "another account's settings with their authentication":
@@ -71,13 +71,13 @@ ATTACKS = {
          "do not match their authentication"),
     "a digest of other settings": (lambda t: t.set("a", cd=records.blake(b"{}").hex()),
                                    "do not match their authentication"),
-    "a later generation": (lambda t: t.set("a", gen=int(t.field("a", "gen")) + 1), "sealed at does not open"),
-    "a later version": (lambda t: t.set("a", ver=int(t.field("a", "ver")) + 1), "sealed at does not open"),
+    "a later generation": (lambda t: t.set("a", gen=int(t.field("a", "gen")) + 1), "sealed access token does not open"),
+    "a later version": (lambda t: t.set("a", ver=int(t.field("a", "ver")) + 1), "sealed access token does not open"),
     "one bit of at": (lambda t: t.set("a", at=t.field("a", "at")[:-1] + bytes([t.field("a", "at")[-1] ^ 1])),
-                      "sealed at does not open"),
-    "at in the place of rt": (renewing(rt=lambda t: t.field("a", "at")), "sealed rt"),
-    "the other account's rt": (renewing(rt=lambda t: t.field("b", "rt")), "sealed rt does not open"),
-    "rt as client secret": (renewing(cs=lambda t: t.field("a", "rt")), "sealed cs does not open"),
+                      "sealed access token does not open"),
+    "at in the place of rt": (renewing(rt=lambda t: t.field("a", "at")), "sealed refresh token"),
+    "the other account's rt": (renewing(rt=lambda t: t.field("b", "rt")), "sealed refresh token does not open"),
+    "rt as client secret": (renewing(cs=lambda t: t.field("a", "rt")), "sealed client secret does not open"),
 }
 
 

@@ -329,6 +329,7 @@ static void test_rotation(void **state)
     assert_false(opens(fresh, KEY_ACCESS, &at, buf_slice(&a), &err));
     assert_string_equal(err.rule, "seal_key_unknown");
     assert_non_null(strstr(err.msg, "aaaaaaaa")); /* which key is missing */
+    assert_non_null(strstr(err.msg, "its access token was"));
     buf_deinit(&a);
     buf_deinit(&b);
     keyring_free(old);

@@ -395,7 +395,7 @@ bool conn_open(struct ctl *c, struct slice id, const struct connection_record *r
     if (sealed.len == 0)
         return true;
     if (!buf_reserve(to, seal_clear_len(sealed) + 1))
-        return err_set(err, ERR_NOMEM, "its sealed %s is too long", field);
+        return err_set(err, ERR_NOMEM, "its sealed %s is too long", seal_field_name(field));
     if (!seal_open(c->keyring, kind, &at, sealed, to->ptr, to->cap, &len, err))
         return false;
     to->len = len;

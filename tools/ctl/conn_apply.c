@@ -256,7 +256,7 @@ static bool open_old(struct apply *a, enum key_kind kind, const char *field, str
         return true;
     if (!buf_reserve(clear, seal_clear_len(sealed) + 1))
         return err_set(&a->err, ERR_NOMEM, "connection %.*s: its %s is too long", SLICE_FMT(a->id),
-                       field);
+                       seal_field_name(field));
     if (!seal_open(a->c->keyring, kind, &at, sealed, clear->ptr, clear->cap, &len, &a->err))
         return err_prefix(&a->err, "(--relink writes it anew) ");
     clear->len = len;

@@ -105,7 +105,7 @@ static bool take(struct again *a, enum key_kind kind, struct slice sealed, struc
         return true;
     if (!seal_key_id(sealed, id))
         return err_set(&a->err, ERR_FORMAT, "connection %.*s: its %s is no sealed text",
-                       SLICE_FMT(a->id), at.field);
+                       SLICE_FMT(a->id), seal_field_name(at.field));
     if (seals_now(a->c->keyring, kind, id))
         return true;
     a->field[a->count] = at.field;
@@ -114,7 +114,7 @@ static bool take(struct again *a, enum key_kind kind, struct slice sealed, struc
     return buf_add_slice(new, sealed)
                ? connection_seal_again(a->c->keyring, kind, &at, &at, new, &a->err)
                : err_set(&a->err, ERR_NOMEM, "connection %.*s: its %s is too long",
-                         SLICE_FMT(a->id), at.field);
+                         SLICE_FMT(a->id), seal_field_name(at.field));
 }
 
 static bool sign(struct again *a, const struct connection_record *rec)
