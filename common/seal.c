@@ -243,8 +243,13 @@ struct keyring *keyring_load(const char *path, struct err *err)
     /* O_NONBLOCK: a pipe of that name must not hang the start. */
     fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
-        err_set(err, ERR_CONFIG, "key file %s: %s; make one with awq-ctl keys new", path,
-                strerror(errno));
+        if (errno == ENOENT) /* new keys in a running install would open nothing of it */
+            err_set(err, ERR_CONFIG,
+                    "key file %s is not there: put a copy of the other workers' there; for a new "
+                    "install, make one with awq-ctl keys new",
+                    path);
+        else
+            err_set(err, ERR_CONFIG, "key file %s: %s", path, strerror(errno));
         return NULL;
     }
     if (!check_file(fd, path, err))

@@ -111,7 +111,10 @@ static bool check(const void *settings, struct err *err)
             return false;
     }
     if (!s->common.keys)
-        return err_set(err, ERR_CONFIG, "keys: no key file given; make one with: awq-ctl keys new");
+        return err_set(
+            err, ERR_CONFIG,
+            "keys: no key file given; name a copy of the other workers'; for a new install, make "
+            "one with awq-ctl keys new");
     if (s->renew_lease_ms < 2 * s->renew_timeout_ms)
         return err_set(err, ERR_CONFIG, "renew-lease must be at least twice renew-timeout");
     if (s->step_timeout_ms > s->step_max_ms)

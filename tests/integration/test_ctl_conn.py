@@ -252,7 +252,7 @@ def test_other_keys(rig):
     assert rig.run_ctl("keys", "new", other).code == 0
     done = rig.ctl("conn", "test", "acct", "--keys", other, code=1)
     assert done.out.count("BAD") >= 3
-    assert "No such file" in rig.ctl("conn", "test", "acct", "--keys", rig.folder / "nope",
+    assert "is not there" in rig.ctl("conn", "test", "acct", "--keys", rig.folder / "nope",
                                      code=2).err
 
 

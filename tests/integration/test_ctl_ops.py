@@ -147,7 +147,7 @@ def test_keys_new(rig):
 
 
 @pytest.mark.parametrize("what,want", [
-    ("missing", "No such file"), ("open", "0644"), ("short", "64 hex digits"),
+    ("missing", "is not there"), ("open", "0644"), ("short", "64 hex digits"),
     ("empty", "no keys"), ("folder", "not a regular file"), ("none", "--keys FILE"),
 ])
 def test_bad_key_files(rig, what, want):

@@ -156,8 +156,9 @@ int ctl_keys(struct ctl *c)
     if (c->keyring)
         return CTL_OK;
     if (!c->common.keys)
-        return ctl_say(CTL_USAGE, "this needs the key file: --keys FILE or AWQ_KEYS (make one "
-                                  "with awq-ctl keys new FILE)");
+        return ctl_say(CTL_USAGE, "this needs the key file: --keys FILE or AWQ_KEYS, a copy of "
+                                  "the workers'; for a new install, make one with awq-ctl keys "
+                                  "new FILE");
     c->keyring = keyring_load(c->common.keys, &err);
     return c->keyring ? CTL_OK : ctl_say(CTL_USAGE, "%s", err.msg);
 }
