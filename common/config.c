@@ -175,6 +175,15 @@ static bool take_env_file(const struct config_spec *spec, struct config_reading 
     return ok;
 }
 
+static bool is_of_others(const struct config_spec *spec, struct slice name)
+{
+    for (const char *const *other = spec->env_of_others; other && *other; other++) {
+        if (slice_is(name, *other))
+            return true;
+    }
+    return false;
+}
+
 static bool take_env_one(const struct config_spec *spec, struct config_reading *r,
                          struct slice name, const char *value, struct err *err)
 {
@@ -194,7 +203,7 @@ static bool take_env_one(const struct config_spec *spec, struct config_reading *
         return is_file ? take_env_file(spec, r, i, value, err)
                        : set(spec, r, i, slice_cstr(value), FROM_ENV, 0, err);
     }
-    if (slice_is(name, "AWQ_CONFIG"))
+    if (slice_is(name, "AWQ_CONFIG") || is_of_others(spec, name))
         return true;
     if (r->unknown_env.len > 0)
         buf_add_cstr(&r->unknown_env, ", ");

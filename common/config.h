@@ -77,6 +77,9 @@ struct config_spec {
     /* Flags that the table does not have are handed back with the positional arguments, in order,
      * for a program with verbs that have flags of their own. Else they are an error. */
     bool pass_unknown_flags;
+    /* AWQ_* names in the environment that another program goes by, so that the two can share one;
+     * ends with NULL. NULL = none. */
+    const char *const *env_of_others;
     /* Rules between settings; asked with the new values before they are taken. NULL = none. */
     bool (*check)(const void *settings, struct err *err);
 };
@@ -104,7 +107,7 @@ bool config_reload(struct config *c, struct buf *applied, struct buf *refused, s
 
 /* The arguments that are no settings, in order, without argv[0]; "--" ends the flags. */
 char *const *config_rest(const struct config *c, size_t *count);
-/* AWQ_* names in the environment that no row has, ", " between; "" when none. No error, because
+/* AWQ_* names in the environment that nobody goes by, ", " between; "" when none. No error, because
  * Kubernetes puts AWQ_SERVICE_HOST and the like there when a service is called awq. */
 const char *config_unknown_env(const struct config *c);
 /* Where the value of a row came from, for messages: "default", "FILE line 3", "environment

@@ -122,6 +122,9 @@ static bool check(const void *settings, struct err *err)
     return true;
 }
 
+/* awq-ctl's: an operator has both programs' settings in one environment. */
+static const char *const env_of_others[] = {"AWQ_OUTPUT", "AWQ_PROFILES", NULL};
+
 const struct config_spec settings_spec = {
     .program = "awq-worker",
     .version = AWQ_VERSION,
@@ -131,4 +134,5 @@ const struct config_spec settings_spec = {
     .row_count = ARRAY_LEN(rows),
     .settings_size = sizeof(struct settings),
     .check = check,
+    .env_of_others = env_of_others,
 };

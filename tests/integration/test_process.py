@@ -217,6 +217,12 @@ def test_a_mistyped_variable_is_named(rig):
     assert e["level"] == "warn" and "AWQ_SLOT," in e["error"]
 
 
+def test_what_awq_ctl_goes_by_is_not_mistyped(rig):
+    """One environment may have the settings of both."""
+    w = rig.worker(env={"AWQ_PROFILES": "/usr/local/share/awq/providers", "AWQ_OUTPUT": "json"})
+    assert w.logged("config.bad") == []
+
+
 def test_probes_answer_after_a_flood_of_idle_links(rig):
     """As many links as it takes, silent, and closed again: who asks next is answered."""
     w = rig.worker()

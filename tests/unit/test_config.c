@@ -444,6 +444,11 @@ static void test_rest(void **state)
     assert_int_equal(s.slots, 3);
     assert_string_equal(config_unknown_env(c), "AWQ_SERVICE_HOST, AWQ_X");
 
+    spec.env_of_others = (const char *const[]){"AWQ_Y", "AWQ_X", NULL};
+    assert_int_equal(load(c, "", "AWQ_X=1 AWQ_XX=1", NULL, &err), CONFIG_OK);
+    assert_string_equal(config_unknown_env(c), "AWQ_XX");
+    spec.env_of_others = NULL;
+
     spec.pass_unknown_flags = true;
     assert_int_equal(load(c, "job get -o json --slots 4 --reason=x --help", "", NULL, &err),
                      CONFIG_OK);
