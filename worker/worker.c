@@ -331,8 +331,9 @@ static bool keys_fit(struct worker *w, struct slice install, struct slice kept, 
         seal_mac_ok(w->keys, KEY_RUN, "install", install, kept))
         return true;
     return err_rule(err, ERR_CONFIG, "keys_foreign",
-                    "key file %s has none of the run keys that this install (prefix %s) goes by: "
-                    "give this worker the key file of the others",
+                    "key file %s has none of the run keys of this install (prefix %s): give this "
+                    "worker the file of the others; if it is lost for good: awq-ctl keys "
+                    "replace-lost",
                     w->set->common.keys, w->set->common.prefix);
 }
 

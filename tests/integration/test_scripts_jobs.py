@@ -1289,6 +1289,19 @@ class TestProducer:
         assert not m.r.exists("awq:producers")
 
 
+class TestRekey:
+    """rekey: the install goes by other keys, if it still goes by those that were read."""
+
+    def test_only_over_what_was_read(self, m):
+        def write(old, new):
+            return m.call("rekey", ["awq:meta"], old, new)
+        assert write("", "one") == "MOVED" and not m.r.exists("awq:meta")
+        m.r.hset("awq:meta", mapping={"keys": "one", "install": "i"})
+        assert write("other", "two") == "MOVED" and m.r.hget("awq:meta", "keys") == b"one"
+        assert write("one", "two") == "OK" and write("one", "three") == "MOVED"
+        assert m.r.hgetall("awq:meta") == {b"keys": b"two", b"install": b"i"}
+
+
 class TestInbox:
     """inbox: one job of an inbox onto its queue, or away."""
 

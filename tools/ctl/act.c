@@ -177,6 +177,7 @@ static void begin(struct ctl *c, struct json_writer *jw, struct buf *text, const
 
 int act_begin(struct ctl *c)
 {
+    int (*check)(struct ctl *) = c->verb->check ? c->verb->check : ctl_check_install;
     struct json_writer jw;
     struct buf text;
     int64_t now;
@@ -184,7 +185,7 @@ int act_begin(struct ctl *c)
 
     if (!c->verb->changes || c->act_number > 0)
         return CTL_OK;
-    if (c->common.keys && ((code = ctl_keys(c)) || (code = ctl_check_install(c))))
+    if (c->common.keys && ((code = ctl_keys(c)) || (code = check(c))))
         return code; /* a line under keys that are not the workers' is no one's line */
     if ((code = ctl_now(c, &now)))
         return code;

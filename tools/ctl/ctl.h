@@ -68,6 +68,8 @@ struct verb {
     const char *more;   /* more lines for --help, or NULL */
     bool changes;       /* an act: it is written to the audit stream (act.h) */
     bool needs_reason;  /* --reason is not left to choice */
+    /* Whether it may be done here, before it is written down. NULL: ctl_check_install. */
+    int (*check)(struct ctl *c);
     int (*run)(struct ctl *c, const struct args *a);
 };
 

@@ -52,12 +52,14 @@ static void check_keys(struct doctor *d)
     r = link_ask(d->c->link, NULL, "HMGET", meta.s, "install", "keys");
     fit = k && ctl_keys_fit(k, redis_reply_at(r, 0), redis_reply_at(r, 1));
     redis_reply_free(r);
-    checks_add(&d->checks, fit ? CHECK_OK : CHECK_BAD, "key file",
-               "Copy the workers' key file here, mode 0600", "%s",
-               !k                          ? err.msg
-               : !fit                      ? "not the workers': none of its run keys is theirs"
-               : keyring_has(k, KEY_GRANT) ? "good, with a grant key"
-                                           : "good, without a grant key");
+    checks_add(
+        &d->checks, fit ? CHECK_OK : CHECK_BAD, "key file",
+        "Copy the workers' key file here, mode 0600; lost for good: awq-ctl keys replace-lost",
+        "%s",
+        !k                          ? err.msg
+        : !fit                      ? "not the workers': none of its run keys is theirs"
+        : keyring_has(k, KEY_GRANT) ? "good, with a grant key"
+                                    : "good, without a grant key");
     if (fit)
         d->c->keyring = k; /* for doctor_accounts */
     else

@@ -279,5 +279,17 @@ const struct verb keys_verbs[] = {
      .help = "Take the old keys out of the file; refused while anything needs one",
      .changes = true,
      .run = keys_retire},
+    {.noun = "keys",
+     .name = "replace-lost",
+     .usage = "--reason TEXT",
+     .help = "Go on with the file of --keys, a new one, where that of the workers is lost for good",
+     .more =
+         "Nothing that was sealed can be opened any more: every account is to be linked again\n"
+         "(conn apply --relink, conn link), every producer added again, and jobs in the middle of\n"
+         "their steps become dead letters. Refused while a worker is alive: it has the file.",
+     .changes = true,
+     .needs_reason = true,
+     .check = keys_check_lost,
+     .run = keys_replace_lost},
     {.name = NULL},
 };

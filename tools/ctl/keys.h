@@ -1,6 +1,7 @@
 /*
  * keys.h - awq-ctl keys: what its files share. keys.c has the verbs, keys_use.c counts what each
- *          key is needed for, keys_reseal.c re-seals connections.
+ *          key is needed for, keys_reseal.c re-seals connections, keys_lost.c goes on without a
+ *          file that is lost.
  *
  * Owns    nothing.
  * Thread  the only one.
@@ -51,5 +52,10 @@ struct resealed {
 /* Everything sealed by a key that is not the first of its kind any more is sealed anew. */
 int keys_reseal(struct ctl *c, struct resealed *n);
 int keys_reseal_producers(struct ctl *c); /* their records too */
+
+/* keys replace-lost, and whether it may be done: its file is not the workers', and none is alive.
+ */
+int keys_replace_lost(struct ctl *c, const struct args *a);
+int keys_check_lost(struct ctl *c);
 
 #endif

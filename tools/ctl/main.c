@@ -190,10 +190,12 @@ int ctl_check_install(struct ctl *c)
     fit = !c->keyring || ctl_keys_fit(c->keyring, redis_reply_at(r, 1), redis_reply_at(r, 2));
     redis_reply_free(r);
     if (!fit)
-        return ctl_say(CTL_FAILED,
-                       "key file %s is not the workers': none of its run keys is theirs. What is "
-                       "sealed with it they could not open; copy their file here",
-                       c->common.keys);
+        return ctl_say(
+            CTL_FAILED,
+            "key file %s is not the workers': none of its run keys is theirs. What is "
+            "sealed with it they could not open; copy their file here, or, if it is lost for "
+            "good: awq-ctl keys replace-lost",
+            c->common.keys);
     if (shards != 1)
         return ctl_say(CTL_FAILED,
                        "%s says that this install has %" PRId64
