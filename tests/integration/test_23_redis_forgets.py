@@ -54,6 +54,24 @@ def test_what_redis_forgot_is_put_back(rig):
     w.sane()
 
 
+def test_an_old_backup_and_new_workers(rig):
+    """What deploy/README says of a restore: nobody has the newest token any more, and the audit streams look cut."""
+    auth, w = start(rig)
+    do(rig, "one")
+
+    def all_end():
+        renew(rig)
+        w.term()
+        assert w.wait() == 0
+    forget(rig, all_end)
+    rig.worker(lease="2s", renew_lease="4s", renew_timeout="1s", renew_grace="500ms")
+    rig.run_ctl("conn", "refresh", "acct", "--timeout", "1s")
+    wait_until(lambda: record(rig).get(b"state") == b"NEEDS_CONSENT", 20, "the used-up refresh token to be refused")
+    assert record(rig)[b"why"] == b"invalid_grant"
+    assert "its newest were taken off" in rig.ctl("audit", "verify", w.log_path, code=1).out
+    rig.ctl("audit", "verify")
+
+
 def test_it_is_sealed_for_the_settings_of_now(rig):
     """They were changed before it is put back: it is sealed anew, for them."""
     auth, w = start(rig)
