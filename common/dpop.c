@@ -121,12 +121,12 @@ static bool texts(const void *of, const char *alg, const char *jti, int64_t now_
     return dpop_json(p->key, p->request, jti, now_ms, header, claims);
 }
 
-bool dpop_proof(const struct dpop_key *k, const struct dpop_request *r, struct buf *out,
-                struct err *err)
+bool dpop_proof(const struct dpop_key *k, const struct dpop_request *r, int64_t now_ms,
+                struct buf *out, struct err *err)
 {
     const struct proof p = {k, r};
 
-    return jwt_make(k->key, texts, &p, out, err) || err_prefix(err, "the DPoP proof: ");
+    return jwt_make(k->key, texts, &p, now_ms, out, err) || err_prefix(err, "the DPoP proof: ");
 }
 
 void dpop_take_nonce(char nonce[DPOP_NONCE_MAX + 1], struct slice header)

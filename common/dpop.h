@@ -3,7 +3,7 @@
  * Owns    a struct dpop_key owns its private key. libcrypto keeps it in ordinary memory and wipes
  *         it when it is freed; its PEM is the caller's, who wipes it.
  * Thread  any one at a time.
- * Units   milliseconds; inside the proof seconds.
+ * Units   milliseconds, now_ms of Unix time; inside the proof seconds.
  * Errors  ERR_CONFIG for keys, ERR_NOMEM.
  * Source  RFC 9449 sections 4.2 (the proof), 6.1 (jkt), 7 (ath), 8 and 9 (nonces); RFC 7638
  *         (thumbprint).
@@ -36,8 +36,8 @@ struct dpop_request {
 bool dpop_json(const struct dpop_key *k, const struct dpop_request *r, const char *jti,
                int64_t now_ms, struct buf *header, struct buf *claims);
 /* Adds a new one, the value of the header DPoP. */
-bool dpop_proof(const struct dpop_key *k, const struct dpop_request *r, struct buf *out,
-                struct err *err);
+bool dpop_proof(const struct dpop_key *k, const struct dpop_request *r, int64_t now_ms,
+                struct buf *out, struct err *err);
 
 /* Of an answer's DPoP-Nonce; what is none leaves the old one. */
 void dpop_take_nonce(char nonce[DPOP_NONCE_MAX + 1], struct slice header);

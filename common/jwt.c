@@ -12,7 +12,6 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 #include <sodium.h>
-#include "common/clock.h"
 #include "common/id.h"
 
 #define SIGNATURE_MAX 1024 /* RSA of 8192 bits */
@@ -295,8 +294,8 @@ bool jwt_sign(const struct jwt_key *k, struct slice header, struct slice claims,
            err_set(err, ERR_NOMEM, "the assertion is too long");
 }
 
-bool jwt_make(const struct jwt_key *k, jwt_texts *texts, const void *of, struct buf *out,
-              struct err *err)
+bool jwt_make(const struct jwt_key *k, jwt_texts *texts, const void *of, int64_t now_ms,
+              struct buf *out, struct err *err)
 {
     char jti[2 * JTI_BYTES + 1];
     struct buf header, claims;
@@ -305,7 +304,7 @@ bool jwt_make(const struct jwt_key *k, jwt_texts *texts, const void *of, struct 
     id_hex(jti, JTI_BYTES);
     buf_init(&header, TEXT_MAX);
     buf_init(&claims, TEXT_MAX);
-    ok = texts(of, jwt_alg_name(jwt_key_alg(k)), jti, clock_wall_ms(), &header, &claims);
+    ok = texts(of, jwt_alg_name(jwt_key_alg(k)), jti, now_ms, &header, &claims);
     if (ok)
         ok = jwt_sign(k, buf_slice(&header), buf_slice(&claims), out, err);
     else

@@ -3,6 +3,7 @@
  * Owns    a struct jwt_key owns the key. libcrypto keeps its copy in ordinary memory and wipes it
  *         when it is freed.
  * Thread  any one at a time.
+ * Units   now_ms is Unix time in milliseconds.
  * Errors  ERR_CONFIG for keys: what is wrong with it, never a byte of it.
  * Source  RFC 7515 (JWS, compact), RFC 7518 section 3 (HS256, RS256, PS256, ES256), RFC 8037 (EdDSA
  *         with Ed25519); RFC 7517, 7638 (JWK); keys: PEM of PKCS #8 (RFC 5958), PKCS #1 or SEC 1,
@@ -41,11 +42,11 @@ enum jwt_alg jwt_key_alg(const struct jwt_key *k);
 bool jwt_sign(const struct jwt_key *k, struct slice header, struct slice claims, struct buf *out,
               struct err *err);
 
-/* Adds one that says what `texts` writes of `of`, now, with a jti of its own. The longest: 32 KiB.
- */
+/* Adds one that says what `texts` writes of `of` at now_ms, with a jti of its own. The longest: 32
+ * KiB. */
 typedef bool jwt_texts(const void *of, const char *alg, const char *jti, int64_t now_ms,
                        struct buf *header, struct buf *claims);
-bool jwt_make(const struct jwt_key *k, jwt_texts *texts, const void *of, struct buf *out,
-              struct err *err);
+bool jwt_make(const struct jwt_key *k, jwt_texts *texts, const void *of, int64_t now_ms,
+              struct buf *out, struct err *err);
 
 #endif

@@ -3,7 +3,7 @@
  * the server.
  * Owns    the bytes of a request, the parsed answer; both are wiped by their deinit.
  * Thread  the loop thread only.
- * Units   milliseconds.
+ * Units   milliseconds; now_ms is Unix time, and what assertions and answers are dated by.
  * Errors  none of them ever holds a token or secret, nor raw text of the server beyond its `error`
  *         code, and of that only what looks like a code: at most 64 letters, '_', '-', '.'.
  * Source  RFC 6749 sections 2.3.1, 4.3, 4.4, 5.1, 5.2, 6 and appendix B; RFC 7009; RFC 7522, 7523
@@ -47,7 +47,7 @@ bool oauth_request_finish(struct oauth_request *rq);
 /* The same, and before it how the client shows who it is: with auth: basic form-encoded before
  * base64 (RFC 6749 section 2.3.1). */
 bool oauth_request_end(struct oauth_request *rq, const struct connection_cfg *c,
-                       struct slice client_secret, struct err *err);
+                       struct slice client_secret, int64_t now_ms, struct err *err);
 void oauth_request_deinit(struct oauth_request *rq); /* wipes */
 /* The headers that go with it, but for Authorization; they borrow from it. How many. */
 #define OAUTH_HEADERS_MAX 32
@@ -59,16 +59,18 @@ size_t oauth_request_headers(const struct oauth_request *rq,
 struct slice oauth_renewal_url(const struct connection_cfg *c);
 /* The token request of a connection's grant. */
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
-                         struct slice client_secret, struct slice grant_secret, struct err *err);
+                         struct slice client_secret, struct slice grant_secret, int64_t now_ms,
+                         struct err *err);
 /* The same of what is sent instead of the grant's secret: a signed assertion for a key, base64url
  * for SAML (RFC 7522 section 2.1); the others are sent as they are. */
 bool oauth_request_build_from(struct oauth_request *rq, const struct connection_cfg *c,
-                              struct slice client_secret, struct slice sent, struct err *err);
+                              struct slice client_secret, struct slice sent, int64_t now_ms,
+                              struct err *err);
 /* About a token: to revoke it (RFC 7009 section 2.1), to be told of it (RFC 7662 section 2.1).
  * hint: "refresh_token" or "access_token". */
 bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c, struct slice url,
                       struct slice client_secret, struct slice token, const char *hint,
-                      struct err *err);
+                      int64_t now_ms, struct err *err);
 
 /* Does it go in the Authorization header, and not in the body? */
 bool oauth_client_is_basic(const struct connection_cfg *c);

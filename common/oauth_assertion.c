@@ -79,8 +79,8 @@ static bool texts(const void *of, const char *alg, const char *jti, int64_t now_
     return oauth_assertion_json(of, alg, jti, now_ms, header, claims);
 }
 
-bool oauth_assertion_sign(const struct oauth_assertion *a, const struct jwt_key *k, struct buf *out,
-                          struct err *err)
+bool oauth_assertion_sign(const struct oauth_assertion *a, const struct jwt_key *k, int64_t now_ms,
+                          struct buf *out, struct err *err)
 {
-    return jwt_make(k, texts, a, out, err) || err_prefix(err, "its assertion: ");
+    return jwt_make(k, texts, a, now_ms, out, err) || err_prefix(err, "its assertion: ");
 }

@@ -2,7 +2,7 @@
  * oauth_assertion.h - JWTs that say who a client is, or whom it acts for.
  * Owns    nothing: an oauth_assertion borrows from the settings it is made of.
  * Thread  any.
- * Units   milliseconds; inside the JWT seconds.
+ * Units   milliseconds, now_ms of Unix time; inside the JWT seconds.
  * Errors  ERR_NOMEM, and those of jwt_sign.
  * Source  RFC 7523 section 3 (claims), sections 2.1 and 2.2 (where they go); RFC 7515 sections
  *         4.1.4 and 4.1.8 (kid, x5t#S256).
@@ -27,7 +27,7 @@ void oauth_assertion_of_grant(struct oauth_assertion *a, const struct connection
 bool oauth_assertion_json(const struct oauth_assertion *a, const char *alg, const char *jti,
                           int64_t now_ms, struct buf *header, struct buf *claims);
 /* Adds a new one, with a jti of its own. */
-bool oauth_assertion_sign(const struct oauth_assertion *a, const struct jwt_key *k, struct buf *out,
-                          struct err *err);
+bool oauth_assertion_sign(const struct oauth_assertion *a, const struct jwt_key *k, int64_t now_ms,
+                          struct buf *out, struct err *err);
 
 #endif

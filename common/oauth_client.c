@@ -37,7 +37,7 @@ bool oauth_client_is_basic(const struct connection_cfg *c)
 
 /* A new one for each request: servers refuse a jti that they have seen. */
 static bool add_assertion(struct oauth_request *rq, const struct connection_cfg *c,
-                          const struct jwt_key *k, struct err *err)
+                          const struct jwt_key *k, int64_t now_ms, struct err *err)
 {
     struct oauth_assertion a;
     struct buf jwt;
@@ -45,7 +45,7 @@ static bool add_assertion(struct oauth_request *rq, const struct connection_cfg 
 
     oauth_assertion_of_client(&a, c);
     buf_init(&jwt, OAUTH_ASSERTION_MAX);
-    ok = oauth_assertion_sign(&a, k, &jwt, err) &&
+    ok = oauth_assertion_sign(&a, k, now_ms, &jwt, err) &&
          ((oauth_request_add(rq, "client_assertion_type", SLICE_LIT(ASSERTION)) &&
            oauth_request_add(rq, "client_assertion", buf_slice(&jwt))) ||
           err_set(err, ERR_NOMEM, "its token request is too big"));
@@ -61,7 +61,7 @@ struct jwt_key *oauth_client_key(const struct connection_cfg *c, struct slice se
 }
 
 static bool add_signed(struct oauth_request *rq, const struct connection_cfg *c,
-                       struct slice secret, struct err *err)
+                       struct slice secret, int64_t now_ms, struct err *err)
 {
     struct jwt_key *k;
     bool ok;
@@ -70,7 +70,7 @@ static bool add_signed(struct oauth_request *rq, const struct connection_cfg *c,
         return oauth_request_add(rq, "client_assertion_type", SLICE_LIT(ASSERTION)) &&
                oauth_request_add(rq, "client_assertion", SLICE_LIT("CLIENT_ASSERTION"));
     k = oauth_client_key(c, secret, err);
-    ok = k && add_assertion(rq, c, k, err);
+    ok = k && add_assertion(rq, c, k, now_ms, err);
 
     jwt_key_free(k);
     return ok;
@@ -79,7 +79,7 @@ static bool add_signed(struct oauth_request *rq, const struct connection_cfg *c,
 /* Never both ways at once (section 2.3). The client_id goes with an assertion too: RFC 7521 section
  * 4.2 allows it, and some servers ask for it. */
 static bool add(struct oauth_request *rq, const struct connection_cfg *c, struct slice secret,
-                struct err *err)
+                int64_t now_ms, struct err *err)
 {
     bool ok = true;
 
@@ -90,15 +90,15 @@ static bool add(struct oauth_request *rq, const struct connection_cfg *c, struct
              (c->auth != CLIENT_AUTH_POST || oauth_request_add(rq, "client_secret", secret));
     if (!ok)
         return err_set(err, ERR_NOMEM, "its token request is too big");
-    return !client_auth_signs(c->auth) || add_signed(rq, c, secret, err);
+    return !client_auth_signs(c->auth) || add_signed(rq, c, secret, now_ms, err);
 }
 
 bool oauth_request_end(struct oauth_request *rq, const struct connection_cfg *c,
-                       struct slice secret, struct err *err)
+                       struct slice secret, int64_t now_ms, struct err *err)
 {
     if (client_auth_has_secret(c->auth) && secret.len == 0)
         err_set(err, ERR_CONFIG, "no client secret or key is stored; apply its file");
-    else if (add(rq, c, secret, err) &&
+    else if (add(rq, c, secret, now_ms, err) &&
              (oauth_request_finish(rq) || err_set(err, ERR_NOMEM, "its token request is too big")))
         return true;
     return err_prefix(err, "connection %.*s: ", SLICE_FMT(c->id));

@@ -99,13 +99,13 @@ static void refusal(struct slice code, struct err *err)
 
 bool oauth_code_push(struct oauth_request *rq, const struct connection_cfg *c,
                      const struct oauth_code *q, struct slice client_secret,
-                     struct slice redirect_uri, struct err *err)
+                     struct slice redirect_uri, int64_t now_ms, struct err *err)
 {
     oauth_request_begin(rq, c->par_url, &c->profile.authorize);
     /* with Basic the body says whose question it is, too (section 2.1); else that is said already
      */
     add_question(rq, c, q, redirect_uri, oauth_client_is_basic(c));
-    return oauth_request_end(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, now_ms, err);
 }
 
 static const struct request_shape in_url = {.body = REQUEST_QUERY};
@@ -286,7 +286,7 @@ bool oauth_code_brought(const struct connection_cfg *c, struct slice query, stru
 
 bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c,
                         const struct oauth_code *q, struct slice client_secret, struct slice code,
-                        struct slice redirect_uri, struct err *err)
+                        struct slice redirect_uri, int64_t now_ms, struct err *err)
 {
     oauth_request_begin(rq, c->token_url, &c->profile.token);
     if (oauth_request_add(rq, "grant_type", SLICE_LIT("authorization_code")) &&
@@ -294,17 +294,18 @@ bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c
         oauth_request_add(rq, "redirect_uri", redirect_uri) &&
         (c->profile.no_pkce || oauth_request_add(rq, "code_verifier", slice_cstr(q->verifier))) &&
         oauth_request_add_resources(rq, c))
-        return oauth_request_end(rq, c, client_secret, err);
+        return oauth_request_end(rq, c, client_secret, now_ms, err);
     return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                    SLICE_FMT(c->id));
 }
 
 bool oauth_code_chain(struct oauth_request *rq, const struct connection_cfg *c,
-                      struct slice client_secret, struct slice access_token, struct err *err)
+                      struct slice client_secret, struct slice access_token, int64_t now_ms,
+                      struct err *err)
 {
     oauth_request_begin(rq, c->profile.chain_url, &c->profile.chain);
     return oauth_request_add(rq, "access_token", access_token)
-               ? oauth_request_end(rq, c, client_secret, err)
+               ? oauth_request_end(rq, c, client_secret, now_ms, err)
                : err_set(err, ERR_NOMEM, "connection %.*s: its chained request is too big",
                          SLICE_FMT(c->id));
 }

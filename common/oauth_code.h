@@ -37,7 +37,7 @@ bool oauth_code_url(struct buf *out, const struct connection_cfg *c, const struc
  * open. */
 bool oauth_code_push(struct oauth_request *rq, const struct connection_cfg *c,
                      const struct oauth_code *q, struct slice client_secret,
-                     struct slice redirect_uri, struct err *err);
+                     struct slice redirect_uri, int64_t now_ms, struct err *err);
 bool oauth_code_pushed(struct buf *out, const struct connection_cfg *c, int status,
                        struct slice answer, struct err *err);
 /* The query that the redirect came with. The code is added to `code`, which the caller wipes. */
@@ -57,9 +57,10 @@ bool oauth_code_brought(const struct connection_cfg *c, struct slice query, stru
 /* The caller wipes it by oauth_request_deinit, also on an error. */
 bool oauth_code_request(struct oauth_request *rq, const struct connection_cfg *c,
                         const struct oauth_code *q, struct slice client_secret, struct slice code,
-                        struct slice redirect_uri, struct err *err);
+                        struct slice redirect_uri, int64_t now_ms, struct err *err);
 /* The profile's chained request: the access token that came, for the one that is kept. */
 bool oauth_code_chain(struct oauth_request *rq, const struct connection_cfg *c,
-                      struct slice client_secret, struct slice access_token, struct err *err);
+                      struct slice client_secret, struct slice access_token, int64_t now_ms,
+                      struct err *err);
 
 #endif

@@ -16,14 +16,14 @@ void oauth_device_deinit(struct oauth_device *d)
 }
 
 bool oauth_device_ask(struct oauth_request *rq, const struct connection_cfg *c,
-                      struct slice client_secret, struct err *err)
+                      struct slice client_secret, int64_t now_ms, struct err *err)
 {
     oauth_request_begin(rq, c->device_url, NULL);
     if ((oauth_client_is_basic(c) && !oauth_request_add(rq, "client_id", c->client_id)) ||
         !oauth_request_add_scopes(rq, c) || !oauth_request_add_resources(rq, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its question is too long",
                        SLICE_FMT(c->id));
-    return oauth_request_end(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, now_ms, err);
 }
 
 /* What is shown on a terminal, or sent back, is visible ASCII. */
@@ -81,7 +81,8 @@ bool oauth_device_read(struct oauth_device *d, int status, struct slice answer, 
 }
 
 bool oauth_device_poll(struct oauth_request *rq, const struct connection_cfg *c,
-                       const struct oauth_device *d, struct slice client_secret, struct err *err)
+                       const struct oauth_device *d, struct slice client_secret, int64_t now_ms,
+                       struct err *err)
 {
     oauth_request_begin(rq, c->token_url, &c->profile.token);
     if (!oauth_request_add(rq, "grant_type", SLICE_LIT(GRANT)) ||
@@ -89,7 +90,7 @@ bool oauth_device_poll(struct oauth_request *rq, const struct connection_cfg *c,
         !oauth_request_add_resources(rq, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));
-    return oauth_request_end(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, now_ms, err);
 }
 
 /* Section 3.5. */

@@ -27,10 +27,11 @@ void oauth_device_deinit(struct oauth_device *d); /* wipes */
 
 /* The caller wipes both requests by oauth_request_deinit, also on an error. */
 bool oauth_device_ask(struct oauth_request *rq, const struct connection_cfg *c,
-                      struct slice client_secret, struct err *err);
+                      struct slice client_secret, int64_t now_ms, struct err *err);
 bool oauth_device_read(struct oauth_device *d, int status, struct slice answer, struct err *err);
 bool oauth_device_poll(struct oauth_request *rq, const struct connection_cfg *c,
-                       const struct oauth_device *d, struct slice client_secret, struct err *err);
+                       const struct oauth_device *d, struct slice client_secret, int64_t now_ms,
+                       struct err *err);
 /* After a poll that brought no token (NULL: none came back at all): ask again, after interval_ms
  * that may have grown? False: it is over, and a->text says why. */
 bool oauth_device_goes_on(struct oauth_device *d, const struct oauth_answer *a);

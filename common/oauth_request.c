@@ -229,7 +229,8 @@ struct slice oauth_renewal_url(const struct connection_cfg *c)
 }
 
 bool oauth_request_build_from(struct oauth_request *rq, const struct connection_cfg *c,
-                              struct slice client_secret, struct slice sent, struct err *err)
+                              struct slice client_secret, struct slice sent, int64_t now_ms,
+                              struct err *err)
 {
     const struct profile *p = &c->profile;
 
@@ -238,7 +239,7 @@ bool oauth_request_build_from(struct oauth_request *rq, const struct connection_
     if (!add_grant(rq, c, sent) || !oauth_request_add_resources(rq, c))
         return err_set(err, ERR_NOMEM, "connection %.*s: its token request is too big",
                        SLICE_FMT(c->id));
-    return oauth_request_end(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, now_ms, err);
 }
 
 struct jwt_key *oauth_grant_key(const struct connection_cfg *c, struct slice secret,
@@ -249,14 +250,14 @@ struct jwt_key *oauth_grant_key(const struct connection_cfg *c, struct slice sec
 }
 
 static bool sign_assertion(struct buf *out, const struct connection_cfg *c, struct slice pem,
-                           struct err *err)
+                           int64_t now_ms, struct err *err)
 {
     struct jwt_key *k = oauth_grant_key(c, pem, err);
     struct oauth_assertion a;
     bool ok;
 
     oauth_assertion_of_grant(&a, c);
-    ok = k && oauth_assertion_sign(&a, k, out, err);
+    ok = k && oauth_assertion_sign(&a, k, now_ms, out, err);
     jwt_key_free(k);
     return ok || err_prefix(err, "connection %.*s: assertion.key: ", SLICE_FMT(c->id));
 }
@@ -274,7 +275,8 @@ static bool encode(struct buf *out, struct slice s, struct err *err)
 }
 
 bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *c,
-                         struct slice client_secret, struct slice grant_secret, struct err *err)
+                         struct slice client_secret, struct slice grant_secret, int64_t now_ms,
+                         struct err *err)
 {
     struct buf made;
     bool ok;
@@ -290,14 +292,14 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
     }
     buf_init(&made, REQUEST_MAX);
     if (c->grant == GRANT_JWT_BEARER)
-        ok = sign_assertion(&made, c, grant_secret, err);
+        ok = sign_assertion(&made, c, grant_secret, now_ms, err);
     else if (c->grant == GRANT_SAML2_BEARER)
         ok = encode(&made, grant_secret, err);
     else
         ok = true;
     if (ok)
         ok = oauth_request_build_from(rq, c, client_secret,
-                                      made.len > 0 ? buf_slice(&made) : grant_secret, err);
+                                      made.len > 0 ? buf_slice(&made) : grant_secret, now_ms, err);
     else
         oauth_request_begin(rq, SLICE_NONE, NULL);
     buf_wipe(&made);
@@ -306,11 +308,11 @@ bool oauth_request_build(struct oauth_request *rq, const struct connection_cfg *
 
 bool oauth_token_form(struct oauth_request *rq, const struct connection_cfg *c, struct slice url,
                       struct slice client_secret, struct slice token, const char *hint,
-                      struct err *err)
+                      int64_t now_ms, struct err *err)
 {
     oauth_request_begin(rq, url, NULL);
     if (!oauth_request_add(rq, "token", token) ||
         !oauth_request_add(rq, "token_type_hint", slice_cstr(hint)))
         return err_set(err, ERR_NOMEM, "connection %.*s: its request is too big", SLICE_FMT(c->id));
-    return oauth_request_end(rq, c, client_secret, err);
+    return oauth_request_end(rq, c, client_secret, now_ms, err);
 }

@@ -74,7 +74,7 @@ static void judge(struct renewal *r, const struct http_result *res)
         conn_take_nonce(r->c, SLICE_NONE, http_header_get(res, "dpop-nonce"));
     oauth_answer_judge(&r->answer, r->cfg, res->status, buf_slice(res->body),
                        http_header_get(res, "content-type"), http_header_get(res, "retry-after"),
-                       clock_wall_ms());
+                       worker_now_ms(r->w));
     if (res->body->ptr)
         sodium_memzero(res->body->ptr, res->body->cap); /* the tokens' raw bytes */
     if (r->answer.outcome == OAUTH_TOKEN) {
@@ -146,7 +146,7 @@ void renewal_call(struct renewal *r)
     r->sent_ms = clock_wall_ms();
     buf_init(&proof, DPOP_PROOF_MAX);
     if (r->dpop) {
-        if (!dpop_proof(r->dpop, &proves, &proof, &r->why)) {
+        if (!dpop_proof(r->dpop, &proves, worker_now_ms(r->w), &proof, &r->why)) {
             buf_deinit(&proof);
             renewal_fail(r, "not_sent");
             return;

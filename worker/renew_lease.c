@@ -79,7 +79,8 @@ bool renewal_build(struct renewal *r)
     buf_init(&cs, RENEW_TOKEN_MAX);
     ok = open_secret(r, KEY_GRANT, "rt", buf_slice(&r->lease_rt), &rt) &&
          open_secret(r, KEY_GRANT, "cs", buf_slice(&r->lease_cs), &cs) &&
-         oauth_request_build(&r->rq, r->cfg, buf_slice(&cs), buf_slice(&rt), &r->why);
+         oauth_request_build(&r->rq, r->cfg, buf_slice(&cs), buf_slice(&rt), worker_now_ms(r->w),
+                             &r->why);
     buf_wipe(&rt);
     buf_wipe(&cs);
     return ok;

@@ -1,7 +1,6 @@
 /* What a provider says, in its own way, of limits that were reached: its profile's signals. */
 #include <string.h>
 
-#include "common/clock.h"
 #include "worker/step_parts.h"
 
 #define WAIT_MAX_MS ((int64_t)24 * 3600 * 1000)
@@ -38,10 +37,10 @@ static struct slice header_of(const struct http_result *res, struct slice name)
 }
 
 /* What is absurd is not believed: a lane that is shut for years is lost work. */
-static int64_t wait_of(const struct limit_signal *l, const struct http_result *res)
+static int64_t wait_of(const struct limit_signal *l, const struct http_result *res, int64_t now)
 {
     struct slice value = header_of(res, l->wait_header);
-    int64_t n = 0, now = clock_wall_ms();
+    int64_t n = 0;
 
     if (!slice_to_i64(slice_sub(value, 0, slice_find(value, '.')), &n) || n <= 0 ||
         n > INT64_MAX / 1000)
@@ -63,7 +62,7 @@ bool step_is_too_much(const struct step *s, const struct http_result *res, int64
     for (size_t i = 0; i < p->signal_count; i++) {
         if (!holds(&p->signals[i], res))
             continue;
-        *wait_ms = wait_of(&p->signals[i], res);
+        *wait_ms = wait_of(&p->signals[i], res, worker_now_ms(s->w));
         return true;
     }
     return false;

@@ -29,7 +29,8 @@ bool step_prove(struct step *s, struct buf *proof, struct err *err)
     if (!is_bound(s))
         return true;
     proves.nonce = slice_cstr(conn_nonce(s->conn, origin_of(s)));
-    return dpop_proof(s->conn->dpop, &proves, proof, err) || err_prefix(err, "job %s: ", s->name);
+    return dpop_proof(s->conn->dpop, &proves, worker_now_ms(s->w), proof, err) ||
+           err_prefix(err, "job %s: ", s->name);
 }
 
 void step_take_nonce(struct step *s, const struct http_result *res)

@@ -126,13 +126,13 @@ static void wrap_response(struct step *s, const struct http_result *res)
     snprintf(s->type, sizeof s->type, "application/json");
 }
 
-static int64_t limit_spent_ms(const struct http_result *res)
+static int64_t limit_spent_ms(const struct step *s, const struct http_result *res)
 {
     struct ratelimit l = {.limits = SLICE_NONE};
 
     for (size_t i = 0; i < res->header_count; i++)
         ratelimit_note(&l, res->headers[i].name, res->headers[i].value);
-    return ratelimit_wait_ms(&l, clock_wall_ms());
+    return ratelimit_wait_ms(&l, worker_now_ms(s->w));
 }
 
 static void take_answer(struct step *s, const struct http_result *res)
@@ -152,9 +152,10 @@ static void take_answer(struct step *s, const struct http_result *res)
     slice_copy(slice_trim(slice_sub(type, 0, slice_find(type, ';'))), s->type, sizeof s->type);
     s->challenge = oauth_challenge_read(http_header_get(res, "www-authenticate"));
     s->retry_after_ms = 0;
-    if (!http_retry_after(http_header_get(res, "retry-after"), clock_wall_ms(), &s->retry_after_ms))
+    if (!http_retry_after(http_header_get(res, "retry-after"), worker_now_ms(s->w),
+                          &s->retry_after_ms))
         s->retry_after_ms = 0;
-    s->spent_ms = limit_spent_ms(res);
+    s->spent_ms = limit_spent_ms(s, res);
     if (s->too_much && wait_ms > s->retry_after_ms)
         s->retry_after_ms = wait_ms;
     step_take_nonce(s, res);

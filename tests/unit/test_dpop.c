@@ -103,7 +103,7 @@ static void test_each_proof_is_new(void **state)
     (void)state;
     buf_init(&a, DPOP_PROOF_MAX);
     buf_init(&b, DPOP_PROOF_MAX);
-    assert_true(dpop_proof(k, &r, &a, NULL) && dpop_proof(k, &r, &b, NULL));
+    assert_true(dpop_proof(k, &r, 0, &a, NULL) && dpop_proof(k, &r, 0, &b, NULL));
     assert_false(slice_eq(buf_slice(&a), buf_slice(&b)));
     buf_deinit(&a);
     buf_deinit(&b);

@@ -172,7 +172,7 @@ static void test_dpop_proof(void **state)
     assert_string_equal(our_header.ptr,
                         "{\"typ\":\"dpop+jwt\",\"alg\":\"ES256\",\"jwk\":{\"crv\":"
                         "\"P-256\",\"kty\":\"EC\",\"x\":\"" JOE_X "\",\"y\":\"" JOE_Y "\"}}");
-    assert_true(dpop_proof(k, &r, &ours, &err));
+    assert_true(dpop_proof(k, &r, 0, &ours, &err));
     assert_true(verifies(buf_slice(&ours), JOE_X, JOE_Y));
     buf_deinit(&our_header);
     buf_deinit(&our_claims);
@@ -208,14 +208,14 @@ static void test_assertion_requests(void **state)
     struct err err = {0};
 
     (void)state;
-    assert_true(oauth_request_build_from(&rq, &grant, SLICE_NONE,
-                                         SLICE_LIT("eyJhbGciOiJFUzI1NiIsImtpZCI6IjE2In0"), &err));
+    assert_true(oauth_request_build_from(
+        &rq, &grant, SLICE_NONE, SLICE_LIT("eyJhbGciOiJFUzI1NiIsImtpZCI6IjE2In0"), 0, &err));
     assert_string_equal(rq.body.ptr, "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-"
                                      "bearer&assertion=eyJhbGciOiJFUzI1NiIsImtpZCI6IjE2In0");
     oauth_request_deinit(&rq);
     assert_true(oauth_code_request(&rq, &client, &q, SLICE_LIT("key"),
                                    SLICE_LIT("n0esc3NRze7LTCu7iYzS6a5acc3f0ogp4"),
-                                   SLICE_LIT("http://r"), &err));
+                                   SLICE_LIT("http://r"), 0, &err));
     assert_string_equal(
         rq.body.ptr,
         "grant_type=authorization_code&code=n0esc3NRze7LTCu7iYzS6a5acc3f0ogp4&redirect_uri=http%3A"

@@ -84,7 +84,7 @@ static void test_requests(void **state)
         struct err err = {0};
 
         if (!oauth_request_build(&rq, &c, slice_cstr(cases[i].secret), slice_cstr(cases[i].refresh),
-                                 &err))
+                                 0, &err))
             fail_msg("case %zu: %s", i, err.msg);
         assert_string_equal(rq.body.ptr, cases[i].body);
         if (cases[i].basic) {
@@ -114,15 +114,15 @@ static void test_requests_refused(void **state)
     struct err err = {0};
 
     (void)state;
-    assert_false(oauth_request_build(&rq, &c, SLICE_NONE, SLICE_NONE, &err));
+    assert_false(oauth_request_build(&rq, &c, SLICE_NONE, SLICE_NONE, 0, &err));
     assert_int_equal(err.code, ERR_CONFIG); /* basic without a secret */
     oauth_request_deinit(&rq);
     c.grant = GRANT_REFRESH_TOKEN;
-    assert_false(oauth_request_build(&rq, &c, SLICE_LIT("s3cret"), SLICE_NONE, &err));
+    assert_false(oauth_request_build(&rq, &c, SLICE_LIT("s3cret"), SLICE_NONE, 0, &err));
     assert_int_equal(err.code, ERR_CONSENT);
     oauth_request_deinit(&rq);
     memset(big, 'x', 69999);
-    assert_false(oauth_request_build(&rq, &c, SLICE_LIT("s3cret"), slice_cstr(big), &err));
+    assert_false(oauth_request_build(&rq, &c, SLICE_LIT("s3cret"), slice_cstr(big), 0, &err));
     assert_int_equal(err.code, ERR_NOMEM);
     assert_null(strstr(err.msg, "s3cret"));
     oauth_request_deinit(&rq);

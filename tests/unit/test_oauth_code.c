@@ -211,13 +211,14 @@ static void test_token_request(void **state)
 
     (void)state;
     assert_true(oauth_code_request(&rq, &c, &q, SLICE_LIT("shh"), SLICE_LIT("a+b"),
-                                   SLICE_LIT("http://127.0.0.1:5/callback"), &err));
+                                   SLICE_LIT("http://127.0.0.1:5/callback"), 0, &err));
     assert_string_equal(rq.body.ptr,
                         "grant_type=authorization_code&code=a%2Bb"
                         "&redirect_uri=http%3A%2F%2F127.0.0.1%3A5%2Fcallback&code_verifier=V"
                         "&client_id=awq+client&client_secret=shh");
     oauth_request_deinit(&rq);
-    assert_false(oauth_code_request(&rq, &c, &q, SLICE_NONE, SLICE_LIT("a"), SLICE_LIT("b"), &err));
+    assert_false(
+        oauth_code_request(&rq, &c, &q, SLICE_NONE, SLICE_LIT("a"), SLICE_LIT("b"), 0, &err));
     oauth_request_deinit(&rq);
 }
 

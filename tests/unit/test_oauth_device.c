@@ -105,16 +105,16 @@ static void test_requests(void **state)
     struct err err = {0};
 
     (void)state;
-    assert_true(oauth_device_ask(&rq, &c, SLICE_NONE, &err));
+    assert_true(oauth_device_ask(&rq, &c, SLICE_NONE, 0, &err));
     assert_string_equal(rq.body.ptr, "scope=a+b&resource=urn%3Ax&client_id=1406020730");
     oauth_request_deinit(&rq);
-    assert_true(oauth_device_poll(&rq, &c, &d, SLICE_NONE, &err));
+    assert_true(oauth_device_poll(&rq, &c, &d, SLICE_NONE, 0, &err));
     assert_string_equal(rq.body.ptr,
                         "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Adevice_code"
                         "&device_code=GmRh%2Fx&resource=urn%3Ax&client_id=1406020730");
     oauth_request_deinit(&rq);
     c.auth = CLIENT_AUTH_BASIC;
-    assert_true(oauth_device_ask(&rq, &c, SLICE_LIT("s"), &err));
+    assert_true(oauth_device_ask(&rq, &c, SLICE_LIT("s"), 0, &err));
     assert_string_equal(rq.body.ptr, "client_id=1406020730&scope=a+b&resource=urn%3Ax");
     assert_true(rq.authorization.len > 0);
     oauth_request_deinit(&rq);

@@ -87,7 +87,7 @@ static void test_renewals(void **state)
         struct oauth_request rq;
         struct err err = {0};
 
-        assert_true(oauth_request_build(&rq, c, SLICE_LIT("s"), SLICE_LIT("r+t"), &err));
+        assert_true(oauth_request_build(&rq, c, SLICE_LIT("s"), SLICE_LIT("r+t"), 0, &err));
         check_request(cases[i].members, &rq, cases[i].request);
         oauth_request_deinit(&rq);
         connection_cfg_free(c);
@@ -139,11 +139,11 @@ static void test_the_code_and_the_chain(void **state)
 
     (void)state;
     assert_true(oauth_code_request(&rq, c, &q, SLICE_LIT("s"), SLICE_LIT("c"),
-                                   SLICE_LIT("http://r"), &err));
+                                   SLICE_LIT("http://r"), 0, &err));
     assert_string_equal(rq.body.ptr, "grant_type=authorization_code&code=c&redirect_uri=http%3A%2F"
                                      "%2Fr&client_id=me&client_secret=s");
     oauth_request_deinit(&rq);
-    assert_true(oauth_code_chain(&rq, c, SLICE_LIT("s"), SLICE_LIT("t"), &err));
+    assert_true(oauth_code_chain(&rq, c, SLICE_LIT("s"), SLICE_LIT("t"), 0, &err));
     check_request("chain", &rq,
                   "GET https://as.example/longer?old=t&client_secret=s&grant_type=longer" ACCEPT);
     oauth_request_deinit(&rq);

@@ -11,6 +11,7 @@
 #include "tools/ctl/once.h"
 
 struct device {
+    struct ctl *c;
     const struct connection_cfg *cfg;
     struct once_dpop *dpop;
     struct client_cert *cert;
@@ -30,7 +31,7 @@ static void on_code(void *owner, const struct http_result *answer)
 static bool ask(struct device *v, struct slice secret)
 {
     struct oauth_request rq;
-    bool ok = oauth_device_ask(&rq, v->cfg, secret, v->err) &&
+    bool ok = oauth_device_ask(&rq, v->cfg, secret, ctl_clock_ms(v->c), v->err) &&
               once_form(v->cfg, v->cert, "the device authorization endpoint", &rq, NULL, on_code, v,
                         v->err) &&
               v->ok;
@@ -45,7 +46,7 @@ static void on_poll(void *owner, const struct http_result *answer)
 
     oauth_answer_judge(v->answer, v->cfg, answer->status, buf_slice(answer->body),
                        http_header_get(answer, "content-type"),
-                       http_header_get(answer, "retry-after"), clock_wall_ms());
+                       http_header_get(answer, "retry-after"), ctl_clock_ms(v->c));
 }
 
 /* One request. An answer that did not come is asked for again (section 3.5): *came is false then.
@@ -59,7 +60,8 @@ static bool poll_once(struct device *v, struct slice secret, bool *came)
     oauth_answer_deinit(v->answer);
     v->dpop->again = false;
     do { /* anew for a nonce: an assertion is for one request */
-        ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->err);
+        v->dpop->now_ms = ctl_clock_ms(v->c);
+        ok = oauth_device_poll(&rq, v->cfg, &v->d, secret, v->dpop->now_ms, v->err);
         *came =
             ok && once_form(v->cfg, v->cert, "the token endpoint", &rq, v->dpop, on_poll, v, &why);
         oauth_request_deinit(&rq);
@@ -91,19 +93,19 @@ static bool give_up(struct device *v)
 }
 
 /* A poll may bring the tokens, once: none is made before Redis is there to take them. */
-static bool redis_is_there(struct ctl *c, struct device *v)
+static bool redis_is_there(struct device *v)
 {
     bool said = v->err->code != ERR_NONE;
 
     *v->err = (struct err){0};
-    if (ctl_reach(c, v->err))
+    if (ctl_reach(v->c, v->err))
         return true;
     if (!said)
         ctl_say(0, "the server is not asked until Redis is there: %s", v->err->msg);
     return false;
 }
 
-static bool poll(struct ctl *c, struct device *v, struct slice secret, int64_t limit_ms)
+static bool poll(struct device *v, struct slice secret, int64_t limit_ms)
 {
     int64_t end = clock_boot_ms() + (limit_ms < v->d.expires_ms ? limit_ms : v->d.expires_ms);
     bool came;
@@ -111,10 +113,10 @@ static bool poll(struct ctl *c, struct device *v, struct slice secret, int64_t l
     for (;;) {
         int64_t left = end - clock_boot_ms();
 
-        link_sleep(c->link, left < v->d.interval_ms ? left : v->d.interval_ms);
+        link_sleep(v->c->link, left < v->d.interval_ms ? left : v->d.interval_ms);
         if (clock_boot_ms() >= end)
             return nobody(v);
-        if (!redis_is_there(c, v))
+        if (!redis_is_there(v))
             continue;
         if (!poll_once(v, secret, &came))
             return false;
@@ -129,7 +131,8 @@ bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slic
                     struct once_dpop *dpop, struct client_cert *cert, int64_t limit_ms,
                     struct oauth_answer *answer, struct err *err)
 {
-    struct device v = {.cfg = cfg, .dpop = dpop, .cert = cert, .answer = answer, .err = err};
+    struct device v = {
+        .c = c, .cfg = cfg, .dpop = dpop, .cert = cert, .answer = answer, .err = err};
     bool ok = ask(&v, secret);
 
     if (ok) {
@@ -142,7 +145,7 @@ bool conn_by_device(struct ctl *c, const struct connection_cfg *cfg, struct slic
         if (v.d.uri_complete[0])
             printf("%s\n", v.d.uri_complete);
         fflush(stdout);
-        ok = poll(c, &v, secret, limit_ms);
+        ok = poll(&v, secret, limit_ms);
     }
     oauth_device_deinit(&v.d);
     return ok;

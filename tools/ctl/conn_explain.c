@@ -5,7 +5,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include "common/clock.h"
 #include "common/http.h"
 #include "common/oauth_assertion.h"
 #include "common/oauth_code.h"
@@ -18,6 +17,7 @@
 struct explaining {
     struct out *o;
     struct connection_cfg c; /* a copy that signs nothing */
+    int64_t now_ms;
     struct err *err;
 };
 
@@ -108,14 +108,14 @@ static void add_basic(const struct connection_cfg *c, struct buf *to)
 
 /* The signed text would hide what it says. Its key is not opened, so alg may be known to it only.
  */
-static void add_jwt(struct buf *to, const struct oauth_assertion *a, const char *alg)
+static void add_jwt(struct buf *to, const struct oauth_assertion *a, const char *alg,
+                    int64_t now_ms)
 {
     struct buf header, claims;
 
     buf_init(&header, TEXT_MAX);
     buf_init(&claims, TEXT_MAX);
-    if (oauth_assertion_json(a, *alg ? alg : "ALG_OF_THE_KEY", "JTI", clock_wall_ms(), &header,
-                             &claims))
+    if (oauth_assertion_json(a, *alg ? alg : "ALG_OF_THE_KEY", "JTI", now_ms, &header, &claims))
         buf_addf(to, "JWT(%.*s, %.*s)", SLICE_FMT(buf_slice(&header)),
                  SLICE_FMT(buf_slice(&claims)));
     buf_deinit(&header);
@@ -123,19 +123,21 @@ static void add_jwt(struct buf *to, const struct oauth_assertion *a, const char 
 }
 
 /* Adds the text with what each assertion says in place of the word that stands for it. */
-static void add_with_assertions(const struct connection_cfg *c, struct slice text, struct buf *to)
+static void add_with_assertions(const struct explaining *e, struct slice text, struct buf *to)
 {
     static const char client[] = "CLIENT_ASSERTION", grant[] = "GRANT_ASSERTION";
+    const struct connection_cfg *c = &e->c;
     struct oauth_assertion a;
 
     while (text.len > 0) {
         if (client_auth_signs(c->auth) && slice_starts(text, slice_cstr(client))) {
             oauth_assertion_of_client(&a, c);
-            add_jwt(to, &a, c->auth == CLIENT_AUTH_SECRET_JWT ? "HS256" : jwt_alg_name(c->alg));
+            add_jwt(to, &a, c->auth == CLIENT_AUTH_SECRET_JWT ? "HS256" : jwt_alg_name(c->alg),
+                    e->now_ms);
             text = slice_sub(text, strlen(client), text.len);
         } else if (c->grant == GRANT_JWT_BEARER && slice_starts(text, slice_cstr(grant))) {
             oauth_assertion_of_grant(&a, c);
-            add_jwt(to, &a, jwt_alg_name(c->assertion.alg));
+            add_jwt(to, &a, jwt_alg_name(c->assertion.alg), e->now_ms);
             text = slice_sub(text, strlen(grant), text.len);
         } else {
             buf_add_char(to, text.ptr[0]);
@@ -156,8 +158,8 @@ static void show_request(struct explaining *e, const char *what, const struct oa
     shown_init(&s, what);
     buf_init(&url, TEXT_MAX);
     buf_init(&body, TEXT_MAX);
-    add_with_assertions(&e->c, buf_slice(&rq->url), &url);
-    add_with_assertions(&e->c, buf_slice(&rq->body), &body);
+    add_with_assertions(e, buf_slice(&rq->url), &url);
+    add_with_assertions(e, buf_slice(&rq->body), &body);
     s.method = rq->method;
     s.url = buf_slice(&url);
     s.body = buf_slice(&body);
@@ -167,7 +169,7 @@ static void show_request(struct explaining *e, const char *what, const struct oa
                  SLICE_FMT(headers[i].value));
     add_basic(&e->c, &s.authorization);
     if (e->c.assertion.in_header)
-        add_with_assertions(&e->c, buf_slice(&rq->authorization), &s.authorization);
+        add_with_assertions(e, buf_slice(&rq->authorization), &s.authorization);
     if (proves)
         proof(&e->c, rq->method, buf_slice(&rq->url), false, &s.dpop);
     if (*answer)
@@ -197,7 +199,7 @@ static bool explain_question(struct explaining *e, const struct oauth_code *q)
 
     buf_init(&url, TEXT_MAX);
     if (c->par_url.len > 0) {
-        ok = oauth_code_push(&rq, c, q, secret, redirect_of(c), e->err);
+        ok = oauth_code_push(&rq, c, q, secret, redirect_of(c), e->now_ms, e->err);
         if (ok)
             show_request(e, "the question is pushed (conn link)", &rq, false, "");
         ok = ok && oauth_code_pushed(&url, c, 201, SLICE_LIT("{\"request_uri\":\"REQUEST_URI\"}"),
@@ -228,13 +230,14 @@ static bool explain_code(struct explaining *e)
         q.jkt = "THUMBPRINT_OF_ITS_KEY";
     if (!explain_question(e, &q))
         return false;
-    ok = oauth_code_request(&rq, c, &q, secret, SLICE_LIT("CODE"), redirect_of(c), e->err);
+    ok = oauth_code_request(&rq, c, &q, secret, SLICE_LIT("CODE"), redirect_of(c), e->now_ms,
+                            e->err);
     if (ok)
         show_request(e, "the code is exchanged (conn link)", &rq, true, "answer.");
     oauth_request_deinit(&rq);
     if (!ok || c->profile.chain_url.len == 0)
         return ok;
-    ok = oauth_code_chain(&rq, c, secret, SLICE_LIT("FIRST_ACCESS_TOKEN"), e->err);
+    ok = oauth_code_chain(&rq, c, secret, SLICE_LIT("FIRST_ACCESS_TOKEN"), e->now_ms, e->err);
     if (ok)
         show_request(e, "its token is exchanged for the one that is kept (conn link)", &rq, false,
                      "chain.answer.");
@@ -246,7 +249,7 @@ static bool explain_device(struct explaining *e)
 {
     static const struct oauth_device d = {.code = "DEVICE_CODE"};
     struct oauth_request rq;
-    bool ok = oauth_device_ask(&rq, &e->c, secret, e->err);
+    bool ok = oauth_device_ask(&rq, &e->c, secret, e->now_ms, e->err);
 
     if (ok)
         show_request(e,
@@ -256,7 +259,7 @@ static bool explain_device(struct explaining *e)
     oauth_request_deinit(&rq);
     if (!ok)
         return false;
-    ok = oauth_device_poll(&rq, &e->c, &d, secret, e->err);
+    ok = oauth_device_poll(&rq, &e->c, &d, secret, e->now_ms, e->err);
     if (ok)
         show_request(e, "until the owner has entered it", &rq, true, "answer.");
     oauth_request_deinit(&rq);
@@ -287,7 +290,7 @@ static bool explain_token(struct explaining *e)
 
     if (e->c.profile.not_renewed)
         return true;
-    ok = oauth_request_build_from(&rq, &e->c, secret, sent_for(&e->c), e->err);
+    ok = oauth_request_build_from(&rq, &e->c, secret, sent_for(&e->c), e->now_ms, e->err);
     if (ok)
         show_request(e,
                      grant_is_renewed(e->c.grant) ? "the access token is renewed"
@@ -307,7 +310,7 @@ static bool explain_revocation(struct explaining *e)
         return true;
     ok = oauth_token_form(&rq, &e->c, e->c.revoke_url, secret,
                           renewed ? SLICE_LIT("REFRESH_TOKEN") : SLICE_LIT("ACCESS_TOKEN"),
-                          renewed ? "refresh_token" : "access_token", e->err);
+                          renewed ? "refresh_token" : "access_token", e->now_ms, e->err);
     if (ok)
         show_request(e, "the grant is revoked (conn revoke, conn rm)", &rq, false, "");
     oauth_request_deinit(&rq);
@@ -361,7 +364,7 @@ static void explain(struct ctl *c, const struct connection_cfg *cfg, struct err 
     static const char *const columns[] = {"what",    "method",        "url",
                                           "headers", "authorization", "dpop",
                                           "body",    "certificate",   "answer"};
-    struct explaining e = {.o = &c->out, .c = *cfg, .err = err};
+    struct explaining e = {.o = &c->out, .c = *cfg, .now_ms = ctl_clock_ms(c), .err = err};
 
     e.c.shown = true;
     if (c->out.json)

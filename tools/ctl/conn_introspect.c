@@ -59,7 +59,7 @@ void conn_introspect(struct ctl *c, const struct connection_cfg *cfg, struct sli
         !conn_open(c, id, rec, KEY_GRANT, "cs", &secret, &err) ||
         !conn_open_cert(c, id, rec, &cert, &err) ||
         !oauth_token_form(&rq, cfg, cfg->introspect_url, buf_slice(&secret), buf_slice(&token),
-                          "access_token", &err) ||
+                          "access_token", ctl_clock_ms(c), &err) ||
         !once_form(cfg, cert, "the introspection endpoint", &rq, NULL, on_answer, checks, &err))
         checks_add(checks, CHECK_WARN, "introspection", "What it says", "%s", err.msg);
     client_cert_unref(cert);

@@ -295,11 +295,11 @@ static bool find_url(struct consent *l, struct buf *url)
 
     if (cfg->par_url.len == 0)
         return oauth_code_url(url, cfg, &l->question, back, &l->err);
-    p.ok =
-        oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back, &l->err) &&
-        once_form(cfg, l->cert, "the pushed authorization request", &rq, NULL, on_pushed, &p,
-                  &l->err) &&
-        p.ok;
+    p.ok = oauth_code_push(&rq, cfg, &l->question, buf_slice(&l->file.client_secret), back,
+                           ctl_clock_ms(l->c), &l->err) &&
+           once_form(cfg, l->cert, "the pushed authorization request", &rq, NULL, on_pushed, &p,
+                     &l->err) &&
+           p.ok;
     oauth_request_deinit(&rq);
     return p.ok;
 }
@@ -383,7 +383,7 @@ static void on_token(void *owner, const struct http_result *answer)
 
     oauth_answer_judge_as(&l->answer, l->file.cfg, e->shape, answer->status,
                           buf_slice(answer->body), http_header_get(answer, "content-type"),
-                          http_header_get(answer, "retry-after"), clock_wall_ms());
+                          http_header_get(answer, "retry-after"), ctl_clock_ms(l->c));
     if (l->answer.outcome != OAUTH_TOKEN)
         err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the %s: %s", e->what,
                 l->answer.text);
@@ -412,8 +412,10 @@ static bool exchange(struct consent *l)
 
     do { /* anew for a nonce: an assertion is for one request */
         oauth_request_deinit(&l->rq);
+        l->dpop.now_ms = ctl_clock_ms(l->c);
         ok = oauth_code_request(&l->rq, cfg, &l->question, buf_slice(&l->file.client_secret),
-                                buf_slice(&l->code), slice_cstr(l->redirect_uri), &l->err) &&
+                                buf_slice(&l->code), slice_cstr(l->redirect_uri), l->dpop.now_ms,
+                                &l->err) &&
              once_form(cfg, l->cert, "the token endpoint", &l->rq, &l->dpop, on_token, &e, &l->err);
     } while (ok && l->dpop.again);
     return ok && l->err.code == ERR_NONE;
@@ -430,7 +432,7 @@ static bool exchange_again(struct consent *l)
     l->answer = (struct oauth_answer){.outcome = OAUTH_TRANSIENT}; /* it may stay without one */
     oauth_request_deinit(&l->rq);
     ok = oauth_code_chain(&l->rq, cfg, buf_slice(&l->file.client_secret), first.access_token,
-                          &l->err) &&
+                          ctl_clock_ms(l->c), &l->err) &&
          once_form(cfg, l->cert, "chain.url", &l->rq, NULL, on_token, &e, &l->err);
     oauth_answer_deinit(&first);
     return ok && l->err.code == ERR_NONE;

@@ -1,7 +1,6 @@
 /* awq-ctl conn revoke, rm: what is gone from Redis is revoked at the provider too (RFC 7009). */
 #include <stdio.h>
 #include <string.h>
-#include "common/clock.h"
 #include "tools/ctl/conn.h"
 #include "tools/ctl/link.h"
 #include "tools/ctl/once.h"
@@ -44,7 +43,7 @@ static void on_answer(void *owner, const struct http_result *answer)
 
     v->status = answer->status;
     v->wait_ms = WAIT_MS;
-    http_retry_after(http_header_get(answer, "retry-after"), clock_wall_ms(), &v->wait_ms);
+    http_retry_after(http_header_get(answer, "retry-after"), ctl_clock_ms(v->c), &v->wait_ms);
 }
 
 /* Section 2.2: 200 also for a token that it does not know. Section 2.2.1: 503 = try again later. */
@@ -57,7 +56,7 @@ static bool send(struct revocation *v, struct slice token, const char *hint)
         if (i > 0)
             link_sleep(v->c->link, v->wait_ms < WAIT_MAX ? v->wait_ms : WAIT_MAX);
         ok =
-            oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, v->secret, token, hint, &v->err) &&
+            oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, v->secret, token, hint, ctl_clock_ms(v->c), &v->err) &&
             once_form(v->cfg, v->cert, "the revocation endpoint", &rq, NULL, on_answer, v, &v->err);
         oauth_request_deinit(&rq);
         if (!ok || v->status != 503)

@@ -34,6 +34,7 @@ struct ctl {
     struct link *link;       /* NULL until ctl_connect */
     struct keyring *keyring; /* NULL until ctl_keys */
     struct out out;
+    int64_t skew_ms; /* Redis' clock minus this machine's; 0 until ctl_now */
     const struct verb *verb;
     const struct args *args;
     struct slice about;  /* the connection that a file is of, for the audit stream */
@@ -102,6 +103,8 @@ int ctl_flag_ms(const struct ctl *c, const struct args *a, size_t flag, int64_t 
                 int64_t *out);
 /* Redis' clock, by which all times in Redis are. */
 int ctl_now(struct ctl *c, int64_t *now_ms);
+/* The same without asking: this machine's, and as far off as ctl_now last found it. */
+int64_t ctl_clock_ms(const struct ctl *c);
 /* A score of a sorted set, which may be written as a float. */
 int64_t ctl_score(struct slice text);
 void ctl_wake(struct ctl *c, struct slice connection); /* whoever waits for it is to look again */

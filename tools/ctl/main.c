@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sodium.h>
 #include "common/char.h"
+#include "common/clock.h"
 #include "common/key.h"
 #include "common/secret.h"
 #include "common/secret_file.h"
@@ -236,8 +237,14 @@ int ctl_now(struct ctl *c, int64_t *now_ms)
     *now_ms = redis_reply_int(redis_reply_at(r, 0), 0) * 1000 +
               redis_reply_int(redis_reply_at(r, 1), 0) / 1000;
     c->out.now_ms = *now_ms;
+    c->skew_ms = *now_ms - clock_wall_ms();
     redis_reply_free(r);
     return CTL_OK;
+}
+
+int64_t ctl_clock_ms(const struct ctl *c)
+{
+    return clock_wall_ms() + c->skew_ms;
 }
 
 int64_t ctl_score(struct slice text)

@@ -131,7 +131,7 @@ static void call(struct asking *a, uv_loop_t *loop, const char *url)
 
     buf_init(&proof, DPOP_PROOF_MAX);
     if (ok && dpop && dpop->key) {
-        ok = dpop_proof(dpop->key, &proves, &proof, a->err);
+        ok = dpop_proof(dpop->key, &proves, dpop->now_ms, &proof, a->err);
         call.more = (struct http_header){SLICE_LIT("DPoP"), buf_slice(&proof)};
     }
 

@@ -19,6 +19,7 @@
 
 struct once_dpop {
     const struct dpop_key *key;     /* NULL: no proof, after all */
+    int64_t now_ms;                 /* Unix time, anew for each request */
     char nonce[DPOP_NONCE_MAX + 1]; /* the server's last */
     bool again; /* it wants this nonce in the proof (RFC 9449 section 8), and did nothing: the
                    request is to be made anew and sent once more. The callback was not called */
