@@ -10,6 +10,8 @@
 
 #include <stdint.h>
 
+#define CLOCK_OFF_MS 30000 /* a machine's that is so far from Redis' wants mending */
+
 int64_t clock_wall_ms(void); /* Unix time, for stamps that others read */
 int64_t clock_boot_ms(void); /* for waiting and leases */
 int64_t clock_boot_us(void);

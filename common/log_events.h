@@ -19,6 +19,10 @@ X(CONFIG_RELOADED, "config.reloaded", "settings re-read; what was applied and wh
 X(CONFIG_BAD, "config.bad", "settings refused; at a reload the old ones stay")
 X(KEYS_RELOADED, "keys.reloaded", "the key file was read again; beats say which keys seal now")
 X(LOG_DROPPED, "log.dropped", "lines lost because the reader of the log was too slow; n = how many")
+X(CLOCK_OFF, "clock.off",
+  "this machine's clock, by which certificates are judged and lines dated, is ahead_ms ahead of "
+  "Redis'")
+X(CLOCK_RIGHT, "clock.right", "this machine's clock is near to Redis' again")
 
 /* Links to Redis. */
 X(REDIS_UP, "redis.up", "a link is up and the server passed the checks")

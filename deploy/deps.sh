@@ -26,7 +26,7 @@ BUILD='gcc make pkg-config libuv1-dev libcurl4-openssl-dev libsodium-dev libssl-
     libmicrohttpd-dev libcmocka-dev ca-certificates'
 RUN='redis-server'
 TEST='nginx openssl python3 python3-pytest python3-pytest-timeout python3-pytest-xdist
-    python3-redis python3-msgpack python3-cryptography python3-yaml spin libnss-wrapper systemd procps buildah debootstrap
+    python3-redis python3-msgpack python3-cryptography python3-yaml spin libnss-wrapper libfaketime systemd procps buildah debootstrap
     chromium chromium-driver'
 CHECK='clang libclang-rt-dev clang-format clang-tidy cppcheck shellcheck valgrind libc6-dbg'
 

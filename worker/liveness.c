@@ -28,6 +28,8 @@ struct liveness {
     int64_t confirmed_ms; /* when the last good beat was sent; 0 = none yet */
     int64_t since_ms;     /* first beat of the row without a gap */
     uint64_t lapses;
+    bool clock_off; /* the log says so */
+    int64_t told_ahead_ms;
 };
 
 static int64_t period_ms(const struct liveness *l)
@@ -53,6 +55,21 @@ bool liveness_is_boss(const struct liveness *l)
 int64_t liveness_link_up_ms(const struct liveness *l)
 {
     return liveness_confirmed(l) ? clock_boot_ms() - l->since_ms : 0;
+}
+
+/* Said once, and again when it is off by something else. It is right when it is half as far off:
+ * one on the brink is not told of with each beat. */
+static void look_at_clock(struct liveness *l)
+{
+    int64_t ahead = -l->w->skew_ms;
+    bool off = llabs(ahead) > (l->clock_off ? CLOCK_OFF_MS / 2 : CLOCK_OFF_MS);
+
+    if (off == l->clock_off && (!off || llabs(ahead - l->told_ahead_ms) <= CLOCK_OFF_MS))
+        return;
+    l->clock_off = off;
+    l->told_ahead_ms = ahead;
+    log_event(off ? LOG_WARN : LOG_INFO, off ? EV_CLOCK_OFF : EV_CLOCK_RIGHT,
+              F_INT("ahead_ms", ahead));
 }
 
 static void on_beat(void *owner, const struct redis_reply *reply, const struct err *err)
@@ -84,6 +101,7 @@ static void on_beat(void *owner, const struct redis_reply *reply, const struct e
     if (l->confirmed_ms == 0 || now - l->sent_ms < SKEW_TRIP_MS)
         l->w->skew_ms = redis_reply_int(redis_reply_at(reply, 0), 0) -
                         (clock_wall_ms() - (now - l->sent_ms) / 2);
+    look_at_clock(l);
     l->confirmed_ms = l->sent_ms;
     boss = redis_reply_int(redis_reply_at(reply, 1), 0) == 1;
     if (boss != l->boss)
@@ -138,6 +156,10 @@ static void numbers(struct liveness *l, struct buf *out)
     key_ids(w, &jw, "seals", true);
     jw_key(&jw, "rev");
     jw_int(&jw, changes_rev(w->changes));
+    if (l->confirmed_ms > 0) { /* from its first answer on it is known */
+        jw_key(&jw, "clock_ahead_ms");
+        jw_int(&jw, -w->skew_ms);
+    }
     jw_key(&jw, "queues");
     jw_arr(&jw);
     for (size_t i = 0; worker_takes_jobs(w) && i < w->queue_count; i++)

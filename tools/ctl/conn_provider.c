@@ -56,7 +56,8 @@ static bool send(struct revocation *v, struct slice token, const char *hint)
         if (i > 0)
             link_sleep(v->c->link, v->wait_ms < WAIT_MAX ? v->wait_ms : WAIT_MAX);
         ok =
-            oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, v->secret, token, hint, ctl_clock_ms(v->c), &v->err) &&
+            oauth_token_form(&rq, v->cfg, v->cfg->revoke_url, v->secret, token, hint,
+                             ctl_clock_ms(v->c), &v->err) &&
             once_form(v->cfg, v->cert, "the revocation endpoint", &rq, NULL, on_answer, v, &v->err);
         oauth_request_deinit(&rq);
         if (!ok || v->status != 503)

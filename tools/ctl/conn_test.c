@@ -157,8 +157,8 @@ static const char *what_to_mend(struct test *t)
 
     if (!t->cfg || !t->cert || !client_auth_is_tls(t->cfg->auth) ||
         !slice_is(t->rec.why, "invalid_client"))
-        return "Mend what the failure names (client secret, scopes, token_url) and apply; that "
-               "tries at once";
+        return "Mend what the failure names (client secret, scopes, token_url; where something is "
+               "signed perhaps a clock: doctor) and apply; that tries at once";
     client_cert_day(t->cert, day);
     if (client_cert_until_ms(t->cert) <= t->now_ms)
         snprintf(t->advice, sizeof t->advice,

@@ -3,6 +3,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include "common/clock.h"
+#include "common/id.h"
 #include "common/key.h"
 #include "common/producer.h"
 #include "common/seal.h"
@@ -91,27 +94,42 @@ static void check_workers(struct doctor *d)
         "%" PRId64 " alive", alive);
 }
 
-struct renewers {
+struct fleet {
     int64_t alive, renew, idle; /* idle: takes no jobs, paused (TSTP) or draining (TERM) */
+    int64_t off, ahead_ms;      /* with a wrong clock; the worst one, and whose it is */
+    char worst[WORKER_ID_MAX];
 };
+
+static void look_at_clock(struct fleet *n, struct slice id, const struct json_val *beat)
+{
+    int64_t ahead;
+
+    if (!json_int(json_get(beat, "clock_ahead_ms"), &ahead) || ahead == INT64_MIN)
+        return; /* its first beat, or it is older than this */
+    n->off += llabs(ahead) > CLOCK_OFF_MS;
+    if (llabs(ahead) <= llabs(n->ahead_ms))
+        return;
+    n->ahead_ms = ahead;
+    slice_copy(slice_sub(id, 0, sizeof n->worst - 1), n->worst, sizeof n->worst);
+}
 
 static void on_worker(void *owner, struct slice id, const struct json_val *beat)
 {
-    struct renewers *n = owner;
+    struct fleet *n = owner;
     struct slice state = SLICE_NONE;
     bool renews = false;
 
-    (void)id;
     json_bool(json_get(beat, "renews"), &renews);
     n->alive++;
     n->renew += renews;
     json_str(json_get(beat, "phase"), &state);
     n->idle += state.len > 0 && !slice_is(state, "running");
+    look_at_clock(n, id, beat);
 }
 
-static int check_renewers(struct doctor *d)
+static int check_fleet(struct doctor *d)
 {
-    struct renewers n = {0};
+    struct fleet n = {0};
     int code = fleet_each(d->c, on_worker, &n);
 
     if (code == CTL_OK && n.alive > 0)
@@ -122,6 +140,14 @@ static int check_renewers(struct doctor *d)
         checks_add(&d->checks, n.idle == n.alive ? CHECK_BAD : CHECK_WARN, "paused",
                    "A worker that got a TSTP goes on with a CONT; one that got a TERM ends soon",
                    "%" PRId64 " of %" PRId64 " workers take no jobs (worker ls)", n.idle, n.alive);
+    if (code == CTL_OK && n.off > 0)
+        checks_add(&d->checks, CHECK_WARN, "worker clocks",
+                   "Run NTP there, or on Redis' machine if it is Redis that is wrong: certificates "
+                   "are judged and log lines dated by the worker's, all else goes by Redis'",
+                   "that of %s is %" PRId64 " s %s Redis'; %" PRId64 " of %" PRId64
+                   " are off (worker ls)",
+                   n.worst, (int64_t)llabs(n.ahead_ms) / 1000,
+                   n.ahead_ms < 0 ? "behind" : "ahead of", n.off, n.alive);
     return code;
 }
 
@@ -160,7 +186,7 @@ int doctor_fleet(struct doctor *d)
     check_install(d);
     check_keys(d);
     check_workers(d);
-    if ((code = check_renewers(d)))
+    if ((code = check_fleet(d)))
         return code;
     if ((code = doctor_queues(d)))
         return code;

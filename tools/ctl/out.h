@@ -18,7 +18,7 @@
 #include "common/json.h"
 #include "common/slice.h"
 
-#define OUT_COLUMNS_MAX 12
+#define OUT_COLUMNS_MAX 13
 
 struct out {
     bool json;

@@ -7,9 +7,9 @@
 #include "tools/ctl/ctl.h"
 #include "tools/ctl/link.h"
 
-static const char *const columns[] = {"worker", "host",        "pid",     "alive",
-                                      "until",  "housekeeper", "phase",   "active",
-                                      "slots",  "queues",      "version", "role"};
+static const char *const columns[] = {"worker",      "host",  "pid",           "alive", "until",
+                                      "housekeeper", "phase", "active",        "slots", "queues",
+                                      "version",     "role",  "clock_ahead_ms"};
 
 static void add_queues(struct buf *to, const struct json_val *list)
 {
@@ -30,7 +30,7 @@ static void add_queues(struct buf *to, const struct json_val *list)
 static int row(struct ctl *c, struct slice id, int64_t until, int64_t now, struct slice boss)
 {
     struct slice role = SLICE_NONE, phase = SLICE_NONE, version = SLICE_NONE, host = SLICE_NONE;
-    int64_t active = 0, slots = 0, pid = 0;
+    int64_t active = 0, slots = 0, pid = 0, ahead;
     struct err err = {0};
     struct redis_reply *r;
     struct json *doc;
@@ -66,6 +66,10 @@ static int row(struct ctl *c, struct slice id, int64_t until, int64_t now, struc
     out_text(&c->out, buf_slice(&queues));
     out_text(&c->out, version);
     out_text(&c->out, role);
+    if (json_int(json_get(json_root(doc), "clock_ahead_ms"), &ahead))
+        out_int(&c->out, ahead);
+    else /* its first beat, or it is older than this */
+        out_age(&c->out, -1);
     buf_deinit(&queues);
     json_free(doc);
     redis_reply_free(r);
