@@ -121,6 +121,12 @@ void oauth_answer_judge_as(struct oauth_answer *a, const struct connection_cfg *
                            struct slice content_type, struct slice retry_after, int64_t now_ms);
 void oauth_answer_deinit(struct oauth_answer *a);
 
+/* What a server's refusal says for people (error_description, RFC 6749 section 5.2): for the
+ * terminal of who asked, never for a log or a record. In visible ASCII; a word of more than 32
+ * bytes is left out, and all of it when one of these secrets is in it. "" = it says nothing. */
+void oauth_description(struct slice body, const struct slice *secrets, size_t count, char *to,
+                       size_t size);
+
 /* Does it look like an `error` code (letters, '_', '-', '.', at most 64), so that our texts may
  * have it? */
 bool oauth_is_error_code(struct slice s);

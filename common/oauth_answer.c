@@ -14,6 +14,7 @@
 #define SCOPE_MAX      4096         /* bytes of an answer's scope that are kept */
 #define ANSWER_MAX     (128 * 1024) /* bytes: two tokens and some words about them */
 #define BASE_URL_MAX   2048
+#define WORD_MAX       32 /* bytes of a word for people; a longer one may be a token */
 #define NAMES_MAX      8  /* of an answer's members that a message names */
 #define NAME_MAX_SHOWN 24 /* bytes; a longer one may be no name */
 #define LIFETIME_MAX_S ((int64_t)10 * 366 * 24 * 3600)
@@ -114,6 +115,41 @@ bool oauth_is_error_code(struct slice s)
             return false;
     }
     return true;
+}
+
+static bool holds(struct slice text, const struct slice *secrets, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (secrets[i].len > 0 && memmem(text.ptr, text.len, secrets[i].ptr, secrets[i].len))
+            return true;
+    return false;
+}
+
+static size_t word_len(struct slice s)
+{
+    size_t n = 0;
+
+    while (n < s.len && s.ptr[n] > ' ' && s.ptr[n] <= '~')
+        n++;
+    return n;
+}
+
+void oauth_description(struct slice body, const struct slice *secrets, size_t count, char *to,
+                       size_t size)
+{
+    struct json *doc = json_parse(body, NULL);
+    struct slice s = SLICE_NONE;
+    size_t used = 0, n;
+
+    to[0] = '\0';
+    json_str(oauth_path(json_root(doc), SLICE_LIT("error_description")), &s);
+    for (; s.len > 0 && !holds(s, secrets, count); s = slice_sub(s, n > 0 ? n : 1, s.len)) {
+        n = word_len(s);
+        if (n > 0 && used + WORD_MAX + 2 < size)
+            used += (size_t)snprintf(to + used, size - used, "%s%.*s", used > 0 ? " " : "",
+                                     n > WORD_MAX ? 3 : (int)n, n > WORD_MAX ? "..." : s.ptr);
+    }
+    json_free(doc);
 }
 
 /* error: null, "", false and 0 stand in good answers of some servers. */

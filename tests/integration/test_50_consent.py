@@ -192,6 +192,33 @@ def test_pasted(rig):
     assert state(rig)["has_refresh_token"]
 
 
+def test_the_question_is_no_answer(rig):
+    """Its own address is pasted, and then the right one as a shell would have it."""
+    owned(rig)
+    link = Link(rig, "--no-listen")
+    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+    with pytest.raises(urllib.error.URLError):
+        link.visit(f"{link.url}&login_hint=alice", jar, _Remember())
+    code, out, err = link.end(f"{link.url}\n'{_Remember.last}'\n")
+    assert code == 0 and "linked" in out and err.count("the address of the question") == 1, err
+
+
+def test_a_server_says_what_it_does_not_like(rig):
+    """Its description goes to the terminal, and nothing that was sent with the request."""
+    owned(rig)
+    says = {"error": "invalid_request", "error_description": "Missing parameter: tenant"}
+    rig.auth.faults({"on": "token", "status": 400, "body": says})
+    link = Link(rig)
+    link.browse()
+    code, _, err = link.end()
+    assert code != 0 and "the server says of that: Missing parameter: tenant" in err, err
+    rig.auth.faults({"on": "token", "status": 400, "body": {**says, "error_description": "not basic-secret"}})
+    link = Link(rig)
+    link.browse()
+    code, _, err = link.end()
+    assert code != 0 and "invalid_request" in err and "basic-secret" not in err and "says of that" not in err, err
+
+
 def test_a_bad_paste_ends_nothing(rig):
     """An empty line, the code alone, another's address: said, and asked again. The owner is not."""
     owned(rig)

@@ -530,6 +530,38 @@ static void test_renew_jitter(void **state)
                 oauth_renew_at_ms(SLICE_LIT("crm"), 3, 1, 3600001, 60000) != a);
 }
 
+static void test_descriptions(void **state)
+{
+    static const struct {
+        const char *body, *text;
+    } cases[] = {
+        {"{\"error\":\"invalid_request\",\"error_description\":\"redirect_uri did not match any of "
+         "the client's registered redirect_uris\"}",
+         "redirect_uri did not match any of the client's registered redirect_uris"},
+        {"{\"error_description\":\"AADSTS7000215: Invalid client secret\\r\\nTrace ID: "
+         "1\\u001b[31m\"}",
+         "AADSTS7000215: Invalid client secret Trace ID: 1 [31m"},
+        {"{\"error_description\":\"the token hunter2 is dead\"}", ""},
+        {"{\"error_description\":\"the token abcdefghijklmnopqrstuvwxyz0123456 is dead\"}",
+         "the token ... is dead"},
+        {"{\"error_description\":\"na\xc3\xafve \xc2\x9b[1m\"}", "na ve [1m"},
+        {"{\"error_description\":7}", ""},
+        {"{\"error_description\":\"\"}", ""},
+        {"error_description=x", ""},
+        {"", ""},
+    };
+    static const struct slice secrets[] = {{"", 0}, {"hunter2", 7}};
+    char text[120], small[40];
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        oauth_description(slice_cstr(cases[i].body), secrets, 2, text, sizeof text);
+        assert_string_equal(text, cases[i].text);
+        oauth_description(slice_cstr(cases[i].body), secrets, 2, small, sizeof small);
+        assert_true(strlen(small) < sizeof small);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,7 +570,7 @@ int main(void)
         cmocka_unit_test(test_no_tokens),        cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_retry_after),      cmocka_unit_test(test_challenges),
         cmocka_unit_test(test_challenges_cut),   cmocka_unit_test(test_renew_at),
-        cmocka_unit_test(test_renew_jitter),
+        cmocka_unit_test(test_renew_jitter),     cmocka_unit_test(test_descriptions),
     };
 
     return sodium_init() < 0 ? 1 : cmocka_run_group_tests(tests, NULL, NULL);

@@ -242,6 +242,13 @@ static bool read_line(struct consent *l, int64_t until)
 }
 
 /* What was pasted by mistake ends nothing: the owner has answered, and need not be asked again. */
+/* Ours, or what stands for it (RFC 9126). */
+static bool is_question(struct slice query)
+{
+    return slice_starts(query, SLICE_LIT("response_type=")) ||
+           memmem(query.ptr, query.len, "&request_uri=", 13) != NULL;
+}
+
 static bool read_pasted(struct consent *l, int64_t limit_ms)
 {
     int64_t until = clock_boot_ms() + limit_ms;
@@ -252,8 +259,15 @@ static bool read_pasted(struct consent *l, int64_t limit_ms)
         line = slice_trim(buf_slice(&l->pasted));
         while (line.len > 0 && (unsigned char)line.ptr[line.len - 1] <= ' ')
             line.len--;
+        if (line.len > 1 && (line.ptr[0] == '"' || line.ptr[0] == '\''))
+            line = slice_sub(line, 1, line.len - 2); /* as a shell would have it */
         query = slice_sub(line, slice_find(line, '?') + 1, line.len);
         query = slice_sub(query, 0, slice_find(query, '#'));
+        if (is_question(query)) {
+            ctl_say(0, "that is the address of the question: open it, and paste the one that the "
+                       "browser ends on:");
+            continue;
+        }
         if (query.len > 0 && take_answer(l, query, &err))
             return true;
         if (query.len > 0 && !slice_is(slice_cstr(err.rule), "state_mismatch")) {
@@ -270,6 +284,22 @@ static bool read_pasted(struct consent *l, int64_t limit_ms)
     return false;
 }
 
+/* In the server's own words, which name the parameter that it does not like. */
+static void say_description(const struct consent *l, const struct http_result *answer)
+{
+    const struct slice secrets[] = {
+        buf_slice(&l->file.client_secret),
+        buf_slice(&l->code),
+        slice_cstr(l->question.verifier),
+        slice_cstr(l->question.state),
+    };
+    char text[300];
+
+    oauth_description(buf_slice(answer->body), secrets, ARRAY_LEN(secrets), text, sizeof text);
+    if (text[0])
+        ctl_say(0, "the server says of that: %s", text);
+}
+
 struct pushing {
     struct consent *l;
     struct buf *url;
@@ -282,6 +312,8 @@ static void on_pushed(void *owner, const struct http_result *answer)
 
     p->ok = oauth_code_pushed(p->url, p->l->file.cfg, answer->status, buf_slice(answer->body),
                               &p->l->err);
+    if (!p->ok)
+        say_description(p->l, answer);
 }
 
 /* What the owner's browser is to open: the question itself, or what stands for it once the server
@@ -363,6 +395,10 @@ static bool ask_owner(struct consent *l, const struct args *args, int64_t limit_
         ctl_say(0, "It ends on a page that cannot be shown; paste its whole address here:");
         return read_pasted(l, limit_ms);
     }
+    ctl_say(0,
+            "Its answer is waited for here, at 127.0.0.1, for %lld s. With a browser on another "
+            "machine: --no-listen%s.",
+            (long long)(limit_ms / 1000), l->file.cfg->device_url.len > 0 ? ", or --device" : "");
     if (!args->flag[L_NO_BROWSER])
         browser_open(httpd_port(l->httpd), START);
     return wait_for_redirect(l, limit_ms);
@@ -387,6 +423,8 @@ static void on_token(void *owner, const struct http_result *answer)
     if (l->answer.outcome != OAUTH_TOKEN)
         err_set(&l->err, ERR_DENIED, "the token endpoint gave no token for the %s: %s", e->what,
                 l->answer.text);
+    if (l->answer.outcome != OAUTH_TOKEN)
+        say_description(l, answer);
 }
 
 /* A code is good once: it is not spent before Redis is there to take what comes for it. */
