@@ -158,7 +158,7 @@ static bool read_line(struct consent *l, int64_t until)
 static bool is_question(struct slice query)
 {
     return slice_starts(query, SLICE_LIT("response_type=")) ||
-           memmem(query.ptr, query.len, "&request_uri=", 13) != NULL;
+           (query.len > 0 && memmem(query.ptr, query.len, "&request_uri=", 13) != NULL);
 }
 
 static bool read_pasted(struct consent *l, int64_t limit_ms)
