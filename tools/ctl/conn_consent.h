@@ -3,9 +3,9 @@
  * Owns    struct consent owns what conn_link.c's consent_deinit frees.
  * Thread  the only one.
  * Units   milliseconds.
- * Errors  in l->err, by rule as oauth_code_read: ERR_CONSENT nobody answered in time; ERR_DENIED
- * the owner or the server said no, or the answer is not to this question. Source  RFC 6749
- * section 4.1, RFC 7636, RFC 8252, RFC 9126, RFC 9207.
+ * Errors  in l->err: ERR_CONSENT nobody answered in time; ERR_DENIED the owner or the server said
+ *         no, or the answer is not to this question (rules as of oauth_code_read).
+ * Source  RFC 6749 section 4.1, RFC 7636, RFC 8252, RFC 9126, RFC 9207.
  */
 #ifndef AWQ_CTL_CONN_CONSENT_H
 #define AWQ_CTL_CONN_CONSENT_H
