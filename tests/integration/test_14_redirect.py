@@ -1,4 +1,6 @@
 """A redirect to another origin never takes the token along."""
+import contextlib
+
 import pytest
 
 from rawserver import RawServer, answer
@@ -59,14 +61,23 @@ class Echo:
         return answer(302, location=f"{to}?x=1&{rq.target.partition('?')[2]}&y=2")(rq)
 
 
-def test_a_token_in_the_query_goes_once_and_nowhere_else(rig):
+@contextlib.contextmanager
+def echo(rig, shape):
+    """Such an API, and a connection that may call both of its servers."""
     rig.use_redis()
     rig.use_peers()
     rig.worker()
     api = Echo()
     try:
-        rig.apply(rig.conn("acct", policy={"hosts": [f"127.0.0.1:{api.server.port}", f"127.0.0.1:{api.other.port}"]},
-                           api={"token_in": "query", "token_name": "access_token"}))
+        rig.apply(rig.conn("acct", policy={"hosts": [f"127.0.0.1:{api.server.port}", f"127.0.0.1:{api.other.port}"]}, api=shape))
+        yield api
+    finally:
+        api.server.end()
+        api.other.end()
+
+
+def test_a_token_in_the_query_goes_once_and_nowhere_else(rig):
+    with echo(rig, {"token_in": "query", "token_name": "access_token"}) as api:
         assert rig.result(rig.job("acct", api.server.base + "/a?q=1", method="GET"))["state"] == "done"
         first, second = [r.target for r in api.server.requests]
         token = first.partition("access_token=")[2]
@@ -74,20 +85,11 @@ def test_a_token_in_the_query_goes_once_and_nowhere_else(rig):
         assert second == f"/b?x=1&q=1&y=2&access_token={token}"
         assert rig.result(rig.job("acct", api.server.base + "/away?q=1", method="GET"))["state"] == "done"
         assert [r.target for r in api.other.requests] == ["/c?x=1&q=1&y=2"]
-    finally:
-        api.server.end()
-        api.other.end()
 
 
 def test_headers_of_the_profile_stay_with_its_provider(rig):
     """A developer key among them, say; what the job itself sets goes along."""
-    rig.use_redis()
-    rig.use_peers()
-    rig.worker()
-    api = Echo()
-    try:
-        rig.apply(rig.conn("acct", policy={"hosts": [f"127.0.0.1:{api.server.port}", f"127.0.0.1:{api.other.port}"]},
-                           api={"headers": {"X-Developer-Key": "k", "X-Version": "1"}}))
+    with echo(rig, {"headers": {"X-Developer-Key": "k", "X-Version": "1"}}) as api:
         for to in ("/a?q=1", "/away?q=1"):
             job = rig.job("acct", api.server.base + to, method="GET", headers={"x-version": "2", "X-Own": "o"})
             assert rig.result(job)["state"] == "done"
@@ -95,6 +97,3 @@ def test_headers_of_the_profile_stay_with_its_provider(rig):
         assert (same.headers["x-developer-key"], same.headers["x-version"]) == ("k", "2")
         assert "x-developer-key" not in other.headers and "authorization" not in other.headers
         assert (other.headers["x-version"], other.headers["x-own"]) == ("2", "o")
-    finally:
-        api.server.end()
-        api.other.end()

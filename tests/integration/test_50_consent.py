@@ -180,14 +180,18 @@ def test_an_answer_is_taken_once(rig):
     assert link.end()[0] == 0 and codes_used(rig) == 1
 
 
+def answered_elsewhere(link):
+    """Where the browser ends that cannot show it: the address that is to be pasted."""
+    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+    with pytest.raises(urllib.error.URLError):
+        link.visit(f"{link.url}&login_hint=alice", jar, _Remember())
+    return _Remember.last
+
+
 def test_pasted(rig):
     owned(rig)
     link = Link(rig, "--no-listen")
-    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-    with pytest.raises(urllib.error.URLError) as failed:
-        link.visit(f"{link.url}&login_hint=alice", jar, _Remember())
-    assert failed.value
-    code, out, err = link.end(_Remember.last + "\n")
+    code, out, err = link.end(answered_elsewhere(link) + "\n")
     assert code == 0, err
     assert state(rig)["has_refresh_token"]
 
@@ -196,10 +200,7 @@ def test_the_question_is_no_answer(rig):
     """Its own address is pasted, and then the right one as a shell would have it."""
     owned(rig)
     link = Link(rig, "--no-listen")
-    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-    with pytest.raises(urllib.error.URLError):
-        link.visit(f"{link.url}&login_hint=alice", jar, _Remember())
-    code, out, err = link.end(f"{link.url}\n'{_Remember.last}'\n")
+    code, out, err = link.end(f"{link.url}\n'{answered_elsewhere(link)}'\n")
     assert code == 0 and "linked" in out and err.count("the address of the question") == 1, err
 
 
@@ -219,14 +220,23 @@ def test_a_server_says_what_it_does_not_like(rig):
     assert code != 0 and "invalid_request" in err and "basic-secret" not in err and "says of that" not in err, err
 
 
+def test_no_owner_is_asked_for_a_client_without_its_secret(rig):
+    """Revoking took it: said before anybody has said yes."""
+    conn = owned(rig)
+    rig.ctl("conn", "revoke", "crm", "--reason", "leaked")
+    done = rig.ctl("conn", "link", "crm", "--no-browser", "--timeout", "5s", code=1)
+    assert "no client secret or key is stored; apply its file, then conn link" in done.err and done.out == ""
+    rig.apply(conn)
+    link = Link(rig)
+    link.browse()
+    assert link.end()[0] == 0
+
+
 def test_a_bad_paste_ends_nothing(rig):
     """An empty line, the code alone, another's address: said, and asked again. The owner is not."""
     owned(rig)
     link = Link(rig, "--no-listen")
-    jar = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
-    with pytest.raises(urllib.error.URLError):
-        link.visit(f"{link.url}&login_hint=alice", jar, _Remember())
-    good = _Remember.last
+    good = answered_elsewhere(link)
     code, out, err = link.end("\n".join(["", good.split("code=")[1].split("&")[0],
                                          "http://127.0.0.1:1/callback?code=x&state=y", good, ""]))
     assert code == 0 and "linked" in out, err

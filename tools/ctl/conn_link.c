@@ -57,8 +57,15 @@ static bool read_settings(struct consent *l, struct slice id, const struct conne
                        "connection %.*s has grant: %s, for which nobody is asked; conn link is for "
                        "authorization_code and device_code",
                        SLICE_FMT(id), grant_kind_name(l->file.cfg->grant));
-    return conn_open(l->c, id, rec, KEY_GRANT, "cs", &l->file.client_secret, &l->err) &&
-           conn_open_cert(l->c, id, rec, &l->cert, &l->err) && read_dpop_key(l, id, rec);
+    if (!conn_open(l->c, id, rec, KEY_GRANT, "cs", &l->file.client_secret, &l->err))
+        return false;
+    /* conn revoke took it; found only when the owner has said yes, that yes would be lost */
+    if (client_auth_has_secret(l->file.cfg->auth) && l->file.client_secret.len == 0)
+        return err_set(&l->err, ERR_CONFIG,
+                       "connection %.*s: no client secret or key is stored; apply its file, then "
+                       "conn link",
+                       SLICE_FMT(id));
+    return conn_open_cert(l->c, id, rec, &l->cert, &l->err) && read_dpop_key(l, id, rec);
 }
 
 /* ---- the tokens ---- */
